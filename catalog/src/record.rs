@@ -1,0 +1,313 @@
+//! What is stored about an object, and the changes a transaction is made of.
+//!
+//! Everything nameable is an [`Object`] in one tree: databases and roles under the server (parent 0), schemas under a
+//! database, tables and views under a schema. Objects are stored as JSON, in the log and in the catalog file; unknown
+//! fields are refused, so an older server never drops what a newer one wrote.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUnit};
+use serde::{Deserialize, Serialize};
+
+use crate::table::file::FileEntry;
+use crate::{Error, Oid, Result};
+
+/// Field metadata key that holds the SQL type where the Arrow type alone does not tell it (`varchar(10)`, `uuid`, `jsonb`).
+pub const SQL_TYPE_KEY: &str = "tidemill.type";
+
+/// One nameable thing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Object {
+    /// Its identifier, unique in the data directory.
+    pub oid: Oid,
+    /// What contains it: 0 for databases and roles, a database for a schema, a schema for a relation.
+    pub parent: Oid,
+    /// Its name, folded as PostgreSQL folds it.
+    pub name: String,
+    /// The owning role.
+    pub owner: Oid,
+    /// Counts the puts of this object; a put must be made on the latest one.
+    pub version: u64,
+    /// `COMMENT ON`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// Access privileges in PostgreSQL's aclitem text form (`tidemill=arwd/tidemill`); empty: the default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acl: Vec<String>,
+    /// Objects this one cannot exist without (a view's tables).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Oid>,
+    /// The kind and its own data.
+    pub body: Body,
+}
+
+/// What kind of object, and what only that kind has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Body {
+    /// A database: a tenant; schemas live in it.
+    Database {},
+    /// A schema: relations live in it.
+    Schema {},
+    /// A table of rows.
+    Table(Arc<TableDef>),
+    /// A view: the text of its query and the columns it had at creation.
+    View(ViewDef),
+    /// A login or group role.
+    Role(RoleDef),
+}
+
+/// A view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewDef {
+    /// The query's text, as the user wrote it.
+    pub query: String,
+    /// The search path under which names in the text resolve.
+    pub search_path: Vec<String>,
+    /// Its columns.
+    pub columns: Vec<ColumnDef>,
+}
+
+/// A role.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "they are pg_authid's columns")]
+pub struct RoleDef {
+    /// Bypasses every check.
+    pub superuser: bool,
+    /// May start a session.
+    pub login: bool,
+    /// May create databases.
+    pub create_db: bool,
+    /// May create roles.
+    pub create_role: bool,
+    /// Takes on the privileges of the roles it is a member of.
+    pub inherit: bool,
+    /// -1: no limit.
+    pub connection_limit: i32,
+    /// `SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>`.
+    pub password: Option<String>,
+    /// Roles it is a member of.
+    #[serde(default)]
+    pub member_of: Vec<Oid>,
+    /// `ALTER ROLE … SET name = value`.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A table's definition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableDef {
+    /// Its columns, in order.
+    pub columns: Vec<ColumnDef>,
+    /// `CHECK` constraints.
+    #[serde(default)]
+    pub checks: Vec<CheckDef>,
+    /// Declared primary key: names of columns. Informational in the foundation.
+    #[serde(default)]
+    pub primary_key: Vec<String>,
+    /// The options in force, given or inferred.
+    pub options: TableOptions,
+    /// The `WITH (…)` entries the user gave, for `\d+` and dumps.
+    #[serde(default)]
+    pub given_options: BTreeMap<String, String>,
+    /// True once a column was renamed or dropped: Delta column mapping by name is on.
+    #[serde(default)]
+    pub column_mapping: bool,
+    /// The next column id; ids are never reused (they are `pg_attribute.attnum`).
+    pub next_column_id: i32,
+}
+
+/// `tidemill.*` table options in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableOptions {
+    /// The column that orders rows in files at flush; default: the first timestamp column, else none.
+    pub time_column: Option<String>,
+    /// The order of rows in compacted files; default: the time column.
+    pub sort_key: Vec<String>,
+    /// Delta partition columns.
+    pub partition_by: Vec<String>,
+    /// Hot rows older than this are flushed, milliseconds.
+    pub flush_interval_ms: u64,
+    /// Hot bytes (Arrow, in memory) above which the table is flushed.
+    pub flush_bytes: u64,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnDef {
+    /// `pg_attribute.attnum`, also Delta's column id.
+    pub id: i32,
+    /// Its name now.
+    pub name: String,
+    /// Its name in Parquet files: the name it was created with, made unique.
+    pub physical_name: String,
+    /// The SQL type as `format_type` prints it, e.g. `character varying(10)`; `tidemill_udfs::types::SqlType::parse` reads it.
+    pub sql_type: String,
+    /// The Arrow type in the engine, in the stored spelling of [`data_type_name`].
+    #[serde(with = "data_type_serde")]
+    pub data_type: DataType,
+    /// May hold NULL.
+    pub nullable: bool,
+    /// `DEFAULT` expression, SQL text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// The value that rows written before the column was added have, in the type's text form (`attmissingval`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_value: Option<String>,
+    /// `COMMENT ON COLUMN`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+/// A `CHECK` constraint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckDef {
+    /// Its identifier in pg_constraint.
+    pub oid: Oid,
+    /// Its name, unique in the table.
+    pub name: String,
+    /// The condition, SQL text.
+    pub condition: String,
+}
+
+impl ColumnDef {
+    /// The Arrow field by which the engine knows this column; metadata carries the SQL type.
+    pub fn field(&self) -> Field {
+        Field::new(&self.name, self.data_type.clone(), self.nullable)
+            .with_metadata([(SQL_TYPE_KEY.to_owned(), self.sql_type.clone())].into())
+    }
+}
+
+impl TableDef {
+    /// The Arrow schema of the table's rows.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.columns.iter().map(ColumnDef::field).collect::<Vec<_>>()))
+    }
+
+    /// The column of that name.
+    pub fn column(&self, name: &str) -> Option<&ColumnDef> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+}
+
+/// One step of a transaction. A transaction is a list of these, applied in order, all or none.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Creates or replaces an object. `object.version` must be the stored version plus one (1 for a new one), else
+    /// [`Error::Conflict`].
+    Put(Arc<Object>),
+    /// Removes an object. Fails while others have it as parent or depend on it: the caller lists those first.
+    Remove(Oid),
+    /// Adds and removes rows of a table.
+    Write(Write),
+}
+
+/// Rows in, rows out, of one table. INSERT adds chunks; DELETE and UPDATE remove what they rewrite and add the rest;
+/// compaction swaps files with `data_change` false; TRUNCATE removes all that the snapshot holds.
+#[derive(Debug, Clone, Default)]
+pub struct Write {
+    /// The table.
+    pub table: Oid,
+    /// New hot rows, in the table's column order and types at the time of writing; ids come from `Store::next_chunk_id`.
+    pub add_chunks: Vec<Arc<NewChunk>>,
+    /// New Parquet files, already durable (file and folder fsynced).
+    pub add_files: Vec<Arc<FileEntry>>,
+    /// Hot chunks that go; each must still be there, else [`Error::Conflict`].
+    pub remove_chunks: Vec<u64>,
+    /// Files that go, by path; each must still be there, else [`Error::Conflict`].
+    pub remove_files: Vec<String>,
+    /// False if the set of rows stays the same (compaction).
+    pub data_change: bool,
+}
+
+/// Rows of one INSERT or COPY before they are visible.
+#[derive(Debug, Clone)]
+pub struct NewChunk {
+    /// Unique in the data directory.
+    pub id: u64,
+    /// The rows; the batch's own schema says which columns (matched by column name, a missing one is NULL or its default).
+    pub batch: RecordBatch,
+}
+
+/// The stored spelling of an Arrow type that a table column may have.
+///
+/// # Errors
+/// [`Error::Invalid`] for a type that tables do not hold.
+pub fn data_type_name(data_type: &DataType) -> Result<String> {
+    Ok(match data_type {
+        DataType::Boolean => "bool".into(),
+        DataType::Int16 => "int16".into(),
+        DataType::Int32 => "int32".into(),
+        DataType::Int64 => "int64".into(),
+        DataType::UInt32 => "uint32".into(),
+        DataType::Float32 => "float32".into(),
+        DataType::Float64 => "float64".into(),
+        DataType::Decimal128(precision, scale) => format!("decimal128({precision},{scale})"),
+        DataType::Utf8View => "utf8".into(),
+        DataType::BinaryView => "binary".into(),
+        DataType::Date32 => "date32".into(),
+        DataType::Time64(TimeUnit::Microsecond) => "time64_us".into(),
+        DataType::Timestamp(TimeUnit::Microsecond, None) => "timestamp_us".into(),
+        DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == "UTC" => "timestamp_us_utc".into(),
+        DataType::Interval(IntervalUnit::MonthDayNano) => "interval".into(),
+        DataType::List(item) => format!("list<{}>", data_type_name(item.data_type())?),
+        other => return Err(Error::Invalid(format!("a table cannot hold the type {other}"))),
+    })
+}
+
+/// The Arrow type of a stored spelling.
+///
+/// # Errors
+/// [`Error::Invalid`] for an unknown spelling.
+pub fn data_type_from_name(name: &str) -> Result<DataType> {
+    if let Some(item) = name.strip_prefix("list<").and_then(|rest| rest.strip_suffix('>')) {
+        return Ok(DataType::List(Arc::new(Field::new_list_field(data_type_from_name(item)?, true))));
+    }
+    let invalid = || Error::Invalid(format!("unknown stored type \"{name}\""));
+    if let Some(rest) = name.strip_prefix("decimal128(").and_then(|rest| rest.strip_suffix(')')) {
+        let (precision, scale) = rest.split_once(',').ok_or_else(invalid)?;
+        return Ok(DataType::Decimal128(
+            precision.parse().map_err(|_| invalid())?,
+            scale.parse().map_err(|_| invalid())?,
+        ));
+    }
+    Ok(match name {
+        "bool" => DataType::Boolean,
+        "int16" => DataType::Int16,
+        "int32" => DataType::Int32,
+        "int64" => DataType::Int64,
+        "uint32" => DataType::UInt32,
+        "float32" => DataType::Float32,
+        "float64" => DataType::Float64,
+        "utf8" => DataType::Utf8View,
+        "binary" => DataType::BinaryView,
+        "date32" => DataType::Date32,
+        "time64_us" => DataType::Time64(TimeUnit::Microsecond),
+        "timestamp_us" => DataType::Timestamp(TimeUnit::Microsecond, None),
+        "timestamp_us_utc" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        "interval" => DataType::Interval(IntervalUnit::MonthDayNano),
+        _ => return Err(invalid()),
+    })
+}
+
+mod data_type_serde {
+    use arrow::datatypes::DataType;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _, ser::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(data_type: &DataType, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::data_type_name(data_type).map_err(S::Error::custom)?)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DataType, D::Error> {
+        super::data_type_from_name(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}

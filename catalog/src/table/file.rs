@@ -1,0 +1,60 @@
+//! A Parquet file of a table, and the index of all of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Lsn;
+
+/// One immutable Parquet file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// Relative to the table's folder; unique forever.
+    pub path: String,
+    /// Its size, bytes.
+    pub bytes: u64,
+    /// Its rows.
+    pub rows: u64,
+    /// Delta partition values in Delta's text form, by physical column name.
+    #[serde(default)]
+    pub partition_values: BTreeMap<String, Option<String>>,
+    /// Statistics by physical column name.
+    pub stats: BTreeMap<String, ColumnStats>,
+    /// The log range its rows came from.
+    pub lsn_min: Lsn,
+    /// See `lsn_min`.
+    pub lsn_max: Lsn,
+    /// The columns its rows are sorted by, if they are (physical names).
+    #[serde(default)]
+    pub sorted_by: Vec<String>,
+    /// How many times its rows were merged.
+    #[serde(default)]
+    pub level: u32,
+    /// When it was made, milliseconds since the epoch (Delta's modificationTime).
+    pub created_ms: i64,
+}
+
+/// Exact statistics of one column of one file.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnStats {
+    /// Least value in the stored text form (see `table/file.rs` helpers), absent if all are NULL or unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<String>,
+    /// Greatest value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<String>,
+    /// False where min/max are bounds, not values (long text is cut).
+    pub exact: bool,
+    /// NULLs.
+    pub nulls: u64,
+}
+
+/// The files of a table. Immutable; the next index is made from this one.
+#[derive(Debug, Default)]
+pub struct FileIndex {
+    /// The files, oldest first.
+    pub files: Vec<Arc<FileEntry>>,
+}

@@ -1,0 +1,1 @@
+//! LATER: flush, compact, checkpoint.

@@ -1,0 +1,1 @@
+//! `tidemill demo`: example data through the front door.

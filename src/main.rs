@@ -1,0 +1,3 @@
+//! The server binary: flags to configuration, then run.
+use tidemill as _;
+fn main() {}

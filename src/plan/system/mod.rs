@@ -1,0 +1,1 @@
+//! pg_catalog, information_schema and tidemill.*: real rows from the snapshot, made when read.

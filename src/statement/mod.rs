@@ -1,0 +1,4 @@
+//! WHAT: parsing, then one file per statement that is not a plain query.
+
+/// Text to statements.
+pub mod parse;
