@@ -1,0 +1,1 @@
+//! How a column's type looks in files, and back.
