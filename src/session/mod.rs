@@ -132,7 +132,7 @@ pub trait CopyIn: Send {
     /// Takes bytes as they come, cut anywhere. Waits while the engine is behind (back-pressure).
     async fn write(&mut self, bytes: bytes::Bytes) -> Result<()>;
     /// CopyDone: makes the rows durable (or part of the open transaction); the command tag.
-    async fn finish(self: Box<Self>) -> Result<String>;
+    async fn finish(self: Box<Self>, session: &mut Session) -> Result<String>;
     // CopyFail or a vanished client: drop it.
 }
 
@@ -180,7 +180,13 @@ impl Session {
     }
 
     /// How values print for this session now.
-    pub fn text_settings(&self) -> Arc<TextSettings> {
+    pub fn text_settings(&mut self) -> Arc<TextSettings> {
+        todo!()
+    }
+
+    /// A setting that is a time, milliseconds; `None`: 0 (off), or no such setting.
+    pub fn timeout_ms(&self, name: &str) -> Option<u64> {
+        let _ = name;
         todo!()
     }
 
@@ -234,6 +240,11 @@ impl Session {
     /// Begins a simple query string of `statements` statements: several form one implicit transaction.
     pub fn begin_simple(&mut self, statements: usize) {
         let _ = statements;
+        todo!()
+    }
+
+    /// The client's next message is Sync: the next statement may commit before it is answered.
+    pub fn expect_sync(&mut self) {
         todo!()
     }
 
