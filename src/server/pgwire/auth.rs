@@ -217,7 +217,7 @@ mod base64 {
 
     pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
         let digits = text.trim_end_matches('=');
-        if text.len() % 4 != 0 || text.len() - digits.len() > 2 {
+        if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
             return None;
         }
         let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
@@ -235,3 +235,6 @@ mod base64 {
         (group & ((1 << bits) - 1) == 0).then_some(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -323,3 +323,6 @@ fn not_utf8(text: &[u8], error: std::str::Utf8Error) -> Error {
         format!("invalid byte sequence for encoding \"UTF8\": {}", bytes.join(" ")),
     )
 }
+
+#[cfg(test)]
+mod tests;

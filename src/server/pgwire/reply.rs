@@ -209,3 +209,59 @@ pub(super) fn copy_data(out: &mut BytesMut, data: &[u8]) {
     out.reserve(5 + data.len());
     message(out, b'd', |out| out.put_slice(data));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+    use crate::error::SqlState;
+
+    fn bytes(write: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        write(&mut out);
+        out.to_vec()
+    }
+
+    #[test]
+    fn answers_byte_by_byte() {
+        let cases: [(Vec<u8>, &[u8]); 14] = [
+            (bytes(|out| bare(out, Bare::ParseComplete)), b"1\0\0\0\x04"),
+            (bytes(|out| bare(out, Bare::PortalSuspended)), b"s\0\0\0\x04"),
+            (bytes(|out| ready(out, TransactionStatus::Failed)), b"Z\0\0\0\x05E"),
+            (bytes(|out| complete(out, "SELECT 1")), b"C\0\0\0\x0dSELECT 1\0"),
+            (bytes(|out| complete(out, "a\0b")), b"C\0\0\0\x06a\0"),
+            (bytes(authentication_ok), b"R\0\0\0\x08\0\0\0\0"),
+            (bytes(|out| sasl(out, &["X", "Y"])), b"R\0\0\0\x0d\0\0\0\x0aX\0Y\0\0"),
+            (bytes(|out| sasl_data(out, "v=1", true)), b"R\0\0\0\x0b\0\0\0\x0cv=1"),
+            (bytes(|out| parameter_status(out, "a", "b")), b"S\0\0\0\x08a\0b\0"),
+            (bytes(|out| backend_key(out, 7, -1)), b"K\0\0\0\x0c\0\0\0\x07\xff\xff\xff\xff"),
+            (bytes(|out| negotiate(out, 2, &["_pq_.x"])), b"v\0\0\0\x13\0\x03\0\x02\0\0\0\x01_pq_.x\0"),
+            (bytes(|out| parameters(out, [23].into_iter())), b"t\0\0\0\x0a\0\x01\0\0\0\x17"),
+            (bytes(|out| copy_response(out, b'G', true, 2)), b"G\0\0\0\x0b\x01\0\x02\0\x01\0\x01"),
+            (bytes(|out| copy_data(out, b"1\n")), b"d\0\0\0\x061\n"),
+        ];
+        for (found, expected) in cases {
+            assert_eq!(found, expected, "{}", String::from_utf8_lossy(expected));
+        }
+    }
+
+    #[test]
+    fn errors_carry_all_their_fields() {
+        let mut failure = Error::new(SqlState::NOT_NULL_VIOLATION, "m").detail("d").hint("h");
+        let report = failure.report_mut();
+        report.position = Some(12);
+        report.table = Some("t".into());
+        let found = bytes(|out| error(out, failure.report(), false));
+        assert_eq!(&found[5..], b"SERROR\0VERROR\0C23502\0Mm\0Dd\0Hh\0P12\0tt\0\0");
+        assert_eq!(usize::from(found[4]), found.len() - 1);
+        let found = bytes(|out| error(out, Error::internal("x").fatal().report(), false));
+        assert_eq!(&found[5..], b"SFATAL\0VFATAL\0CXX000\0Mx\0\0");
+        let found = bytes(|out| notice(out, "WARNING", Error::internal("x").report()));
+        assert_eq!((found[0], &found[5..]), (b'N', &b"SWARNING\0VWARNING\0CXX000\0Mx\0\0"[..]));
+    }
+
+    #[test]
+    fn formats_by_position() {
+        assert_eq!([format_of(&[], 3), format_of(&[1], 3), format_of(&[0, 1], 1), format_of(&[0, 1], 2)], [0, 1, 1, 0]);
+    }
+}

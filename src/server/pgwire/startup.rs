@@ -225,3 +225,54 @@ async fn password(connection: &mut Connection) -> Result<Bytes, End> {
         _ => Err(End::Fatal(violation("expected SASL response").fatal())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_settings() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let cases: [(&str, Vec<(String, String)>); 6] = [
+            ("", vec![]),
+            ("  -c a=b  ", vec![pair("a", "b")]),
+            ("-ca=b --work-mem=1MB", vec![pair("a", "b"), pair("work_mem", "1MB")]),
+            ("-c search_path=a\\ b,c", vec![pair("search_path", "a b,c")]),
+            ("-c a=x\\\\y -c b=", vec![pair("a", "x\\y"), pair("b", "")]),
+            ("-c statement_timeout=5min\t-c geqo=off", vec![pair("statement_timeout", "5min"), pair("geqo", "off")]),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(options(line).unwrap(), expected, "{line}");
+        }
+        for line in ["-c", "-c a", "a=b", "-x", "--", "-c =b", "-"] {
+            assert_eq!(options(line).unwrap_err().code().code(), "42601", "{line}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_sorted_out() {
+        let packet = |list: &[(&str, &str)]| {
+            login(list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        };
+        let found = packet(&[
+            ("user", "me"),
+            ("TimeZone", "UTC"),
+            ("replication", "false"),
+            ("options", "-c TimeZone=CET"),
+            ("_pq_.x", "1"),
+        ])
+        .unwrap();
+        assert_eq!((found.user.as_str(), found.database.as_str()), ("me", "me"));
+        let names: Vec<_> = found.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(names, [("TimeZone", "CET"), ("TimeZone", "UTC")], "the packet's own parameter wins");
+        for (list, code) in [
+            (&[("database", "d")][..], "28000"),
+            (&[("user", "me"), ("replication", "database")], "0A000"),
+            (&[("user", "me"), ("replication", "maybe")], "22023"),
+        ] {
+            let error = packet(list).unwrap_err();
+            assert!(error.report().fatal);
+            assert_eq!(error.code().code(), code, "{list:?}");
+        }
+    }
+}
