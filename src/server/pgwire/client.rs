@@ -94,6 +94,12 @@ impl<'a> Client<'a> {
         self.handle.activity.lock().cancel.clone().unwrap_or_default()
     }
 
+    /// A suspended portal goes on: cancel requests are for it again.
+    pub(super) fn resume(&mut self, text: &str, cancel: &CancellationToken) {
+        self.work(text);
+        self.handle.activity.lock().cancel = Some(cancel.clone());
+    }
+
     /// Waits for the next message: also for shutdown, pg_terminate_backend, idle timeouts.
     async fn next(&mut self) -> Result<Bytes, End> {
         let leave = |client: &Self| {
@@ -108,7 +114,7 @@ impl<'a> Client<'a> {
         }
         if self.skipping {
             // As PostgreSQL: an error is not kept until Sync.
-            self.connection.flush().await?;
+            self.connection.flush_until(&self.handle.terminate).await?;
         }
         let timeout = if self.ready { self.idle_timeout() } else { None };
         let idle = async {
@@ -187,7 +193,7 @@ impl<'a> Client<'a> {
             Message::Describe(target, name) => self.describe(target, &name)?,
             Message::Close(target, name) => self.close(target, &name),
             Message::Execute { portal, rows_max } => self.execute(portal, rows_max).await?,
-            Message::Flush => self.connection.flush().await?,
+            Message::Flush => self.connection.flush_until(&self.handle.terminate).await?,
             Message::Sync => {
                 self.skipping = false;
                 self.finish().await?;
@@ -219,7 +225,7 @@ impl<'a> Client<'a> {
         self.report_parameters();
         reply::ready(&mut self.connection.output, status);
         self.rest(status);
-        self.connection.flush().await?;
+        self.connection.flush_until(&self.handle.terminate).await?;
         self.ready = true;
         Ok(())
     }

@@ -195,6 +195,15 @@ impl Connection {
         self.transport.flush().await.map_err(|_| End::Gone)
     }
 
+    /// As [`Self::flush`], unless the session is terminated while the client does not read.
+    pub(super) async fn flush_until(&mut self, terminate: &CancellationToken) -> Result<(), End> {
+        tokio::select! {
+            biased;
+            result = self.flush() => result,
+            () = terminate.cancelled() => Err(End::Fatal(terminated())),
+        }
+    }
+
     /// Writes the answers out if there are many; waits for the client to take them, unless the statement (`cancel`) or
     /// the session (`terminate`) is stopped meanwhile.
     pub(super) async fn relieve(
@@ -232,9 +241,20 @@ impl Connection {
         }
     }
 
-    /// Says goodbye to the transport.
-    pub(super) async fn close(&mut self) {
-        let _ = self.transport.shutdown().await;
+    /// Closes our side. With `wait`, takes what the client still sends until it closes its own: a socket closed on
+    /// unread bytes is reset, and the client may lose our last answer.
+    pub(super) async fn close(&mut self, wait: bool) {
+        if self.transport.shutdown().await.is_err() || !wait {
+            return;
+        }
+        let mut taken = 0;
+        while let Ok(read @ 1..) = self.fill().await {
+            self.input.clear();
+            taken += read;
+            if taken > KEEP_BYTES_MAX {
+                return;
+            }
+        }
     }
 
     /// Runs `work` until it ends, the client is gone, or the session is terminated. Cancel requests and timeouts are the

@@ -23,7 +23,7 @@ impl Client<'_> {
     /// Takes COPY data from the client; the command tag.
     pub(super) async fn copy_in(&mut self, mut copy: Box<dyn CopyIn>) -> Result<String, Failure> {
         reply::copy_response(&mut self.connection.output, b'G', copy.binary(), copy.columns());
-        self.connection.flush().await?;
+        self.connection.flush_until(&self.handle.terminate).await?;
         let cancel = self.statement_token();
         // The session's own timeout watches its statements, not the waiting for the client's data.
         let deadline =

@@ -131,13 +131,17 @@ impl Client<'_> {
         let Some(mut bound) = self.portals.remove(&name) else { return Err(no_portal(&name).into()) };
         let before = self.session.status();
         let rows_max = usize::try_from(rows_max).ok().filter(|rows| *rows > 0);
+        let prepared = Arc::clone(&bound.portal.prepared);
+        let text = prepared.parsed.as_ref().map_or("", |parsed| &parsed.text);
         bound.state = match bound.state {
             State::Fresh => {
-                let prepared = Arc::clone(&bound.portal.prepared);
-                self.work(prepared.parsed.as_ref().map_or("", |parsed| &parsed.text));
+                self.work(text);
                 self.execute_fresh(&bound.portal, rows_max).await?
             }
-            State::Running(running) => self.execute_on(running, rows_max).await?,
+            State::Running(running) => {
+                self.resume(text, running.cancel());
+                self.execute_on(running, rows_max).await?
+            }
             State::Exhausted(word) => {
                 self.complete(&format!("{word} 0"));
                 State::Exhausted(word)
@@ -159,8 +163,8 @@ impl Client<'_> {
         }
         let tag = match self.start(portal).await? {
             Outcome::Rows { stream, columns, tag } => {
-                let text = self.session.text_settings();
-                let running = Running::new(stream, &columns, &portal.result_formats, text, tag)?;
+                let (text, cancel) = (self.session.text_settings(), self.statement_token());
+                let running = Running::new(stream, &columns, &portal.result_formats, text, tag, cancel);
                 return self.execute_on(Box::new(running), rows_max).await;
             }
             Outcome::Command(tag) => tag,

@@ -92,7 +92,8 @@ async fn talk(shared: &Shared, transport: Box<dyn Transport>, peer: SocketAddr, 
     }
     let goodbye = async {
         let _ = connection.flush().await;
-        connection.close().await;
+        // Not at shutdown: idle clients would hold it up.
+        connection.close(!instance.shutdown.is_cancelled()).await;
     };
     let _ = tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await;
 }

@@ -7,12 +7,13 @@ use arrow::array::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use tidemill_udfs::types::TextSettings;
+use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 use super::connection::{Failure, WRITE_BYTES};
 use super::encode::RowEncoder;
+use crate::Error;
 use crate::session::{Column, RowsTag};
-use crate::{Error, Result};
 
 /// Rows encoded at first, before their size is known.
 const ROWS_FIRST: usize = 32;
@@ -29,6 +30,8 @@ pub(super) struct Running {
     /// How many rows to encode before the output is looked at.
     step: usize,
     tag: RowsTag,
+    /// Cancels the statement.
+    cancel: CancellationToken,
 }
 
 /// What was sent.
@@ -45,9 +48,10 @@ impl Running {
         formats: &[i16],
         settings: Arc<TextSettings>,
         tag: RowsTag,
-    ) -> Result<Self> {
+        cancel: CancellationToken,
+    ) -> Self {
         let encoder = RowEncoder::new(columns, formats, settings);
-        Ok(Self { stream, encoder, batch: None, row: 0, step: ROWS_FIRST, tag })
+        Self { stream, encoder, batch: None, row: 0, step: ROWS_FIRST, tag, cancel }
     }
 
     /// The command tag after `rows` rows.
@@ -58,6 +62,11 @@ impl Running {
         }
     }
 
+    /// Cancels the statement.
+    pub(super) fn cancel(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
     pub(super) fn rows_tag(&self) -> RowsTag {
         self.tag.clone()
     }
@@ -66,7 +75,6 @@ impl Running {
 impl Client<'_> {
     /// Sends rows, `rows_max` at most.
     pub(super) async fn send_rows(&mut self, running: &mut Running, rows_max: Option<usize>) -> Result<Sent, Failure> {
-        let cancel = self.statement_token();
         let rows_max = rows_max.unwrap_or(usize::MAX);
         let mut rows = 0;
         let exhausted = loop {
@@ -93,7 +101,7 @@ impl Client<'_> {
             running.step = (WRITE_BYTES * count / bytes).clamp(1, ROWS_MAX);
             running.row += count;
             rows += count;
-            self.connection.relieve(&cancel, &self.handle.terminate).await?;
+            self.connection.relieve(&running.cancel, &self.handle.terminate).await?;
         };
         self.instance.metrics.rows_sent.fetch_add(rows as u64, Relaxed);
         Ok(Sent { rows: rows as u64, exhausted })
