@@ -16,8 +16,11 @@
 //! text, jsonb in PostgreSQL's jsonb text form (keys sorted and unique), char(n) without its trailing blanks.
 //! Infinite dates and timestamps are the extreme integers, as in PostgreSQL.
 
-use arrow::datatypes::{DataType, Field};
 use std::sync::Arc;
+
+mod sql_type;
+
+pub use sql_type::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX};
 
 /// Field metadata key that holds the SQL type, spelled as [`SqlType::name`].
 pub const SQL_TYPE_KEY: &str = "tidemill.type";
@@ -179,67 +182,6 @@ impl Default for TextSettings {
             bytea_escape: false,
             now_us: 0,
         }
-    }
-}
-
-impl SqlType {
-    /// The type of that name, as PostgreSQL's grammar and `format_type` spell it: `int4`, `character varying(10)[]`, `_text`.
-    ///
-    /// # Errors
-    /// 42704 for an unknown name.
-    pub fn parse(name: &str) -> Result<Self, ValueError> {
-        let _ = name;
-        todo!()
-    }
-
-    /// Its name with modifier, as `format_type` prints it.
-    pub fn name(&self) -> String {
-        todo!()
-    }
-
-    /// pg_type.oid
-    pub fn oid(&self) -> u32 {
-        todo!()
-    }
-
-    /// The type with that oid and modifier.
-    pub fn from_oid(oid: u32, typmod: i32) -> Option<Self> {
-        let _ = (oid, typmod);
-        todo!()
-    }
-
-    /// atttypmod; -1: none.
-    pub fn typmod(&self) -> i32 {
-        todo!()
-    }
-
-    /// pg_type.typlen; negative: variable.
-    pub fn length(&self) -> i16 {
-        todo!()
-    }
-
-    /// The Arrow type of its values in the engine.
-    pub fn data_type(&self) -> DataType {
-        todo!()
-    }
-
-    /// A field of this type; metadata tells the type where Arrow alone does not.
-    pub fn field(&self, name: &str, nullable: bool) -> Field {
-        let _ = (name, nullable);
-        todo!()
-    }
-
-    /// The SQL type of a field: its metadata if it fits the Arrow type, else what the Arrow type stands for (UInt64 and
-    /// other types only DataFusion makes map to the nearest one that holds them).
-    pub fn of_field(field: &Field) -> Self {
-        let _ = field;
-        todo!()
-    }
-
-    /// As [`Self::of_field`], from the Arrow type alone.
-    pub fn of_data_type(data_type: &DataType) -> Self {
-        let _ = data_type;
-        todo!()
     }
 }
 
