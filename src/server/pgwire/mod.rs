@@ -25,6 +25,8 @@ pub mod auth;
 mod client;
 mod connection;
 mod copy;
+/// Parameters to values.
+pub mod decode;
 /// Rows to DataRow messages.
 pub mod encode;
 mod extended;
