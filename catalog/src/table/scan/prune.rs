@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion_common::pruning::PruningStatistics;
 use datafusion_common::{Column, Result, ScalarValue};
 use datafusion_physical_expr::{PhysicalExpr, conjunction_opt};
-use datafusion_pruning::PruningPredicate;
+use datafusion_pruning::{PruningPredicate, PruningPredicateBuilder};
 
 use super::Scan;
 use super::task::Task;
@@ -15,10 +15,10 @@ use crate::table::reader::Bounds;
 use crate::table::value::has_order;
 
 /// The predicate that tells which tasks may hold rows for which all of `filters` are true; `None` if none can be ruled out.
-pub(super) fn predicate(filters: &[Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Option<PruningPredicate> {
+pub(super) fn predicate(filters: &[Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Option<Arc<PruningPredicate>> {
     let all = conjunction_opt(filters.iter().map(Arc::clone))?;
     // A filter that statistics cannot answer is no error: it rules nothing out.
-    PruningPredicate::try_new(all, Arc::clone(schema)).ok().filter(|predicate| !predicate.always_true())
+    PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema)).build(all)
 }
 
 /// For each task, whether it must be read.

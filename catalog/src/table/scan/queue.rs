@@ -15,8 +15,8 @@ use datafusion_pruning::PruningPredicate;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::exec::Order;
 use super::metrics::ScanMetrics;
+use super::order::Order;
 use super::prune;
 use super::task::{Part, Task};
 use super::{Scan, Unit};
@@ -28,7 +28,7 @@ pub(super) struct Queue {
     scan: Arc<Scan>,
     order: Order,
     /// Filters known when the plan was made.
-    fixed: Option<PruningPredicate>,
+    fixed: Option<Arc<PruningPredicate>>,
     /// Filters that grow stricter while the query runs, over the table's schema.
     dynamic: Vec<Arc<dyn PhysicalExpr>>,
     state: Mutex<State>,
@@ -58,7 +58,7 @@ impl Queue {
     pub(super) fn new(
         scan: &Arc<Scan>,
         order: Order,
-        fixed: Option<PruningPredicate>,
+        fixed: Option<Arc<PruningPredicate>>,
         dynamic: Vec<Arc<dyn PhysicalExpr>>,
         tasks: Vec<Task>,
     ) -> Self {

@@ -184,7 +184,7 @@ impl TaskReader {
         let read = read.await.map_err(|error| DataFusionError::External(Box::new(error)))??;
         for (wanted, bytes) in read {
             metrics.decoded.add(1);
-            metrics.bytes.add(bytes.len());
+            metrics.bytes.add(bytes.size());
             let decoding = self.decode(&meta, row_group, &wanted, bytes)?;
             self.columns.insert(wanted.column, Column::Decoding(decoding));
         }
