@@ -1,0 +1,1 @@
+//! Tests on a scope over a small snapshot.
