@@ -1,0 +1,1 @@
+//! Parquet files to arrays, one column chunk at a time.

@@ -1,0 +1,1 @@
+//! Whole units in, fewer rows out: DELETE and UPDATE.
