@@ -24,10 +24,11 @@ use crate::{Lsn, Result};
 
 mod output;
 mod sort;
-mod stats;
+pub(crate) mod stats;
 
 pub(crate) use output::ROW_GROUP_ROWS;
 pub(crate) use sort::{SortKey, is_sorted, not_after, sort_indices};
+pub(crate) use stats::ColumnSummary;
 
 use output::{Layout, Output};
 

@@ -1,1 +1,0 @@
-//! Whole units in, fewer rows out: DELETE and UPDATE.
