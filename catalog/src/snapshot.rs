@@ -16,6 +16,8 @@ use crate::{Lsn, Oid, Result};
 
 mod apply;
 pub(crate) use apply::take_chunks;
+#[cfg(test)]
+mod tests;
 
 /// One consistent state of all databases. Cheap to clone.
 #[derive(Debug, Clone, Default)]

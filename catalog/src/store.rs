@@ -31,6 +31,8 @@ mod garbage;
 mod maintain;
 mod open;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use shared::Shared;

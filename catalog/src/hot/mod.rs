@@ -14,6 +14,9 @@ use arrow::datatypes::{ByteViewType, DataType, Field, Schema, SchemaRef};
 use crate::record::{ColumnDef, NewChunk, TableDef};
 use crate::{Error, Lsn, Result};
 
+#[cfg(test)]
+mod tests;
+
 /// Schema metadata key that marks a batch whose columns have physical names.
 const PHYSICAL_KEY: &str = "tidemill.physical";
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Catalog, FileSwap, Snapshot, TableState};
 use crate::hot::{self, HotChunk};
 use crate::record::{Body, Change, Object, Write};
+use crate::table::file::FileEntry;
 use crate::{Error, Lsn, Oid, Result};
 
 /// The next [`Catalog::version`] of the process.
@@ -188,16 +189,25 @@ fn swap_files(state: &mut TableState, write: &Write, lsn: Lsn, now_us: i64) -> R
     if removes.len() != gone.len() {
         return conflict(state.oid, "rows were changed or their files merged");
     }
-    let files = state.files.with(&write.add_files, &write.remove_files);
+    let adds: Vec<_> = write.add_files.iter().map(|file| stamped(file, lsn)).collect();
+    let files = state.files.with(&adds, &write.remove_files);
     state.files = Arc::new(files.or_else(|path| conflict(state.oid, format!("file \"{path}\" was replaced")))?);
     state.unpublished.push(Arc::new(FileSwap {
         lsn,
-        adds: write.add_files.iter().map(Arc::clone).collect(),
+        adds,
         removes,
         data_change: write.data_change,
         created_us: now_us,
     }));
     Ok(())
+}
+
+/// A file written before its transaction had an LSN gets it now.
+fn stamped(file: &Arc<FileEntry>, lsn: Lsn) -> Arc<FileEntry> {
+    if file.lsn_max > 0 {
+        return Arc::clone(file);
+    }
+    Arc::new(FileEntry { lsn_min: lsn, lsn_max: lsn, ..FileEntry::clone(file) })
 }
 
 impl Catalog {

@@ -23,5 +23,8 @@ pub(crate) mod segment;
 /// Appending: groups, rotation, what to do when the disk is full.
 pub(crate) mod log;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use log::{AppendError, Log};
 pub(crate) use record::Payload;
