@@ -176,7 +176,11 @@ pub(crate) fn array<'a>(
                 .collect::<IntervalMonthDayNanoArray>(),
         ),
         DataType::List(item) => list(item, not_null, values),
-        _ => Arc::new(text(rows, not_null, values)),
+        DataType::Utf8View => Arc::new(text(rows, not_null, values)),
+        // bytea: no relation has rows of it.
+        other => {
+            arrow::compute::cast(&text(rows, not_null, values), other).unwrap_or_else(|_| new_null_array(other, rows))
+        }
     }
 }
 

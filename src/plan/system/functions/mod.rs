@@ -325,7 +325,9 @@ impl ScalarUDFImpl for Bound {
             args.args.iter().map(|arg| Column::new(&arg.to_array(rows)?)).collect::<DataFusionResult<_>>()?;
         let result = self.evaluate(&columns, rows, args.return_field.data_type()).map_err(external)?;
         if is_constant {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
+            // Not try_from_array for lists: it forgets the element's SQL type.
+            let list = result.as_list_opt::<i32>().map(|list| ScalarValue::List(Arc::new(list.clone())));
+            return Ok(ColumnarValue::Scalar(list.map_or_else(|| ScalarValue::try_from_array(&result, 0), Ok)?));
         }
         Ok(ColumnarValue::Array(result))
     }
