@@ -78,13 +78,24 @@ pub fn schemas() -> [(&'static str, Oid); 3] {
     registry::SCHEMAS
 }
 
-/// The system relations of a schema: name, oid, and the columns with their types.
-pub fn relations_of(schema: &str) -> Vec<(&'static str, Oid, Vec<(&'static str, SqlType)>)> {
+/// A system relation as others may want to list it.
+#[derive(Debug, Clone)]
+pub struct SystemRelation {
+    /// Its name.
+    pub name: &'static str,
+    /// pg_class.oid
+    pub oid: Oid,
+    /// Names and types of its columns.
+    pub columns: Vec<(&'static str, SqlType)>,
+}
+
+/// The system relations of a schema.
+pub fn relations_of(schema: &str) -> Vec<SystemRelation> {
     let of_schema = registry::all().iter().filter(|relation| relation.namespace == schema);
     of_schema
         .map(|relation| {
             let columns = relation.columns.iter().map(|column| (column.name, column.sql_type.clone()));
-            (relation.name, relation.oid, columns.collect())
+            SystemRelation { name: relation.name, oid: relation.oid, columns: columns.collect() }
         })
         .collect()
 }

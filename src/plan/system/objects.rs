@@ -358,6 +358,16 @@ pub(crate) fn find_relation(scope: &Scope, oid: Oid) -> Option<Rel<'_>> {
     of(oid).or_else(|| of(oid & !PRIMARY_KEY).filter(|_| oid & PRIMARY_KEY != 0).and_then(|table| index_of(&table)))
 }
 
+/// The table that has a CHECK with that oid.
+pub(crate) fn table_of_check(scope: &Scope, check: Oid) -> Option<Oid> {
+    let mut all = scope.snapshot.catalog.objects.values().chain(scope.temp.catalog.objects.values());
+    let has = |object: &&Arc<Object>| match &object.body {
+        Body::Table(def) => def.checks.iter().any(|other| other.oid == check),
+        _ => false,
+    };
+    all.find(has).map(|object| object.oid)
+}
+
 /// The relation of that name in that schema.
 pub(crate) fn relation_in(scope: &Scope, schema: Oid, name: &str) -> Option<Oid> {
     if let Some((namespace, _)) = registry::SCHEMAS.iter().find(|(_, oid)| *oid == schema) {

@@ -132,8 +132,7 @@ fn constrained_table(scope: &Scope, constraint: Oid) -> Option<Rel<'_>> {
     if let Some(Rel { kind: Kind::Index(table, _), .. }) = objects::find_relation(scope, constraint) {
         return objects::find_relation(scope, table.oid);
     }
-    let tables = objects::user_relations(scope).into_iter();
-    tables.filter(|rel| rel.table().is_some_and(|def| def.checks.iter().any(|check| check.oid == constraint))).last()
+    objects::find_relation(scope, objects::table_of_check(scope, constraint)?)
 }
 
 fn indexdef(call: &Call<'_>) -> Result<Value<'static>> {
