@@ -143,7 +143,9 @@ impl SqlType {
     pub fn typmod(&self) -> i32 {
         let length = |n: u32| i32::try_from(n).map_or(-1, |n| n + 4);
         match self {
-            Self::Numeric(Some((precision, scale))) => ((i32::from(*precision) << 16) | (i32::from(*scale) & 0x7ff)) + 4,
+            Self::Numeric(Some((precision, scale))) => {
+                ((i32::from(*precision) << 16) | (i32::from(*scale) & 0x7ff)) + 4
+            }
             Self::Varchar(Some(n)) => length(*n),
             Self::Char(n) if *n > 0 => length(*n),
             Self::Array(_) => self.innermost().typmod(),
@@ -274,7 +276,9 @@ impl SqlType {
             | DataType::Decimal128(p, s)
             | DataType::Decimal256(p, s) => Self::Numeric(Some((*p, *s))),
             DataType::Null | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Text,
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => Self::Bytea,
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+                Self::Bytea
+            }
             DataType::Date32 => Self::Date,
             DataType::Date64 | DataType::Timestamp(_, None) => Self::Timestamp,
             DataType::Timestamp(_, Some(_)) => Self::TimestampTz,
@@ -695,7 +699,10 @@ mod tests {
             let parsed = SqlType::parse(spelling).unwrap_or_else(|error| panic!("{spelling}: {error}"));
             assert_eq!((parsed.name().as_str(), parsed.oid(), parsed.typmod()), (*name, *oid, *typmod), "{spelling}");
             assert_eq!(SqlType::parse(&parsed.name()).unwrap(), parsed, "{spelling}");
-            assert_eq!(SqlType::of_field(&parsed.field("x", true)), if *oid == 2249 { SqlType::Record } else { parsed });
+            assert_eq!(
+                SqlType::of_field(&parsed.field("x", true)),
+                if *oid == 2249 { SqlType::Record } else { parsed }
+            );
         }
     }
 
