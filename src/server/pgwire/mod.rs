@@ -25,7 +25,9 @@ pub mod auth;
 mod client;
 mod connection;
 mod copy;
-/// Rows to DataRow messages.
+/// Parameters to values.
+pub mod decode;
+/// Batches to DataRow messages.
 pub mod encode;
 mod extended;
 mod message;
