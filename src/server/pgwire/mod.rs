@@ -111,3 +111,6 @@ async fn begin(
     let session = Session::start(Arc::clone(&shared.instance), handle, admitted.login.clone()).map_err(End::Fatal)?;
     Ok(Some((session, admitted)))
 }
+
+#[cfg(test)]
+mod tests;
