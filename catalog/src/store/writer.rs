@@ -96,10 +96,12 @@ impl Queue {
 
     pub(super) async fn poisoned(&self) -> String {
         let mut poison = self.poison.subscribe();
-        match poison.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
+        // The guard is dropped before the next await: it is not Send.
+        let reason = poison.wait_for(Option::is_some).await.ok().map(|reason| reason.clone().unwrap_or_default());
+        match reason {
+            Some(reason) => reason,
             // The sender lives in self: unreachable, and waiting is right if it were not.
-            Err(_) => std::future::pending().await,
+            None => std::future::pending().await,
         }
     }
 
