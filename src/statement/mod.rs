@@ -1,5 +1,8 @@
 //! WHAT: parsing, then one file per statement that is not a plain query.
 
+/// The syntax trees of statements that are ours.
+pub mod control;
+
 /// Text to statements.
 pub mod parse;
 
