@@ -6,5 +6,5 @@ pub mod control;
 /// Text to statements.
 pub mod parse;
 
-/// COPY's formats: bytes to batches and back.
+/// The formats of COPY: bytes to rows and back.
 pub mod copy_format;
