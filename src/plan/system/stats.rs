@@ -6,6 +6,7 @@ use chrono::{Offset, TimeZone};
 use chrono_tz::{OffsetComponents, OffsetName, TZ_VARIANTS};
 
 use super::batch::Batch;
+use super::functions::admin::advisory_locks;
 use super::objects::{self, Kind, Rel};
 use super::registry::Fill;
 use crate::instance::{Activity, SessionHandle};
@@ -15,6 +16,7 @@ use crate::session::settings::SettingInfo;
 /// The relations whose rows are made here.
 pub(crate) const FILLS: &[(&str, Fill)] = &[
     ("pg_stat_activity", pg_stat_activity),
+    ("pg_locks", pg_locks),
     ("pg_settings", pg_settings),
     ("pg_stat_all_tables", |scope, batch| stat_tables(scope, batch, true, true)),
     ("pg_stat_user_tables", |scope, batch| stat_tables(scope, batch, false, true)),
@@ -89,6 +91,21 @@ fn pg_stat_activity(scope: &Scope, batch: &mut Batch<'_>) {
         ),
     );
     batch.constant("backend_type", "client backend");
+}
+
+/// Advisory locks: there are no others that a session could wait for.
+fn pg_locks(_: &Scope, batch: &mut Batch<'_>) {
+    let all = advisory_locks();
+    batch.rows(all.len());
+    batch.constant("locktype", "advisory");
+    batch.column("database", all.iter().map(|lock| lock.database));
+    batch.column("classid", all.iter().map(|lock| lock.class));
+    batch.column("objid", all.iter().map(|lock| lock.object));
+    batch.column("objsubid", all.iter().map(|lock| lock.keys));
+    batch.column("pid", all.iter().map(|lock| lock.pid));
+    batch.constant("mode", "ExclusiveLock");
+    batch.constant("granted", true);
+    batch.constant("fastpath", false);
 }
 
 /// Every setting of the session as it is now.

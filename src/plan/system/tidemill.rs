@@ -37,6 +37,7 @@ pub(crate) const RELATIONS: &[(&str, &str, Fill)] = &[
         settings,
     ),
     ("functions", "name text!,oid oid!,kind text!,arguments text!,result text!,description text", functions),
+    ("cache", "bytes int8!,budget_bytes int8!,entries int8!,hits int8!,misses int8!", cache),
 ];
 
 /// The tables of the session's database that the current role may see, with their rows.
@@ -118,6 +119,16 @@ fn wal(scope: &Scope, batch: &mut Batch<'_>) {
     batch.constant("bytes", status.bytes);
     batch.constant("syncs", status.syncs);
     batch.constant("commits", status.commits);
+}
+
+fn cache(scope: &Scope, batch: &mut Batch<'_>) {
+    let status = scope.instance.store.cache().status();
+    batch.rows(1);
+    batch.constant("bytes", status.bytes);
+    batch.constant("budget_bytes", status.budget);
+    batch.constant("entries", status.entries);
+    batch.constant("hits", status.hits);
+    batch.constant("misses", status.misses);
 }
 
 fn queries(scope: &Scope, batch: &mut Batch<'_>) {
