@@ -70,6 +70,7 @@ impl Metrics {
 pub fn render(instance: &Instance) -> String {
     let metrics = &instance.metrics;
     let wal = instance.store.wal_status();
+    let cache = instance.store.cache().status();
     let mut page = Page(String::with_capacity(4096));
     let connections = instance.sessions.lock().len() as u64;
     page.one("connections", "gauge", "Clients connected.", connections);
@@ -100,6 +101,10 @@ pub fn render(instance: &Instance) -> String {
         "Memory reserved by queries, bytes.",
         instance.runtime.memory_pool.reserved() as u64,
     );
+    page.one("cache_bytes", "gauge", "Decoded columns kept, bytes.", cache.bytes);
+    page.one("cache_budget_bytes", "gauge", "Limit of the decoded columns kept, bytes.", cache.budget);
+    page.one("cache_hits_total", "counter", "Column chunks found decoded.", cache.hits);
+    page.one("cache_misses_total", "counter", "Column chunks that had to be decoded.", cache.misses);
     page.counter("flushes_total", "Flushes of hot rows to files.", &metrics.flushes);
     page.counter("compactions_total", "Compactions of files.", &metrics.compactions);
     page.counter("checkpoints_total", "Checkpoints.", &metrics.checkpoints);
@@ -127,6 +132,7 @@ impl Page {
     fn labelled(&mut self, name: &str, label: &str, of: &str, value: u64) {
         let _ = writeln!(self.0, "tidemill_{name}{{{label}=\"{of}\"}} {value}");
     }
+}
 
 /// What is logged when nothing else is asked for: the libraries' own chatter only when it is a warning.
 const LOG_FILTER_DEFAULT: &str = "warn,tidemill=info,tidemill_catalog=info";

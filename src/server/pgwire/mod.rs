@@ -27,7 +27,7 @@ mod connection;
 mod copy;
 /// Parameters to values.
 pub mod decode;
-/// Rows to DataRow messages.
+/// Batches to DataRow messages.
 pub mod encode;
 mod extended;
 mod message;
@@ -111,3 +111,6 @@ async fn begin(
     let session = Session::start(Arc::clone(&shared.instance), handle, admitted.login.clone()).map_err(End::Fatal)?;
     Ok(Some((session, admitted)))
 }
+
+#[cfg(test)]
+mod tests;
