@@ -117,16 +117,17 @@ pub(crate) fn settings(scope: &Scope) -> Vec<SettingInfo> {
 pub(crate) fn pg_settings(scope: &Scope, batch: &mut Batch<'_>) {
     let all = settings(scope);
     batch.rows(all.len());
-    batch.column("name", all.iter().map(|setting| setting.name));
-    batch.column("setting", all.iter().map(|setting| without_unit(&setting.value, setting)));
+    batch.column("name", all.iter().map(|setting| &setting.name));
+    batch.column("setting", all.iter().map(|setting| &setting.raw));
     batch.column("unit", all.iter().map(|setting| setting.unit));
     batch.column("category", all.iter().map(category));
     batch.column("short_desc", all.iter().map(|setting| setting.description));
     batch.column("context", all.iter().map(|setting| setting.context));
     batch.column("vartype", all.iter().map(|setting| setting.kind));
     batch.column("source", all.iter().map(|setting| setting.source));
-    batch.column("boot_val", all.iter().map(|setting| without_unit(&setting.default, setting)));
-    batch.column("reset_val", all.iter().map(|setting| without_unit(&setting.default, setting)));
+    batch.column("enumvals", all.iter().map(|setting| setting.choices.map(|choices| choices.to_vec())));
+    batch.column("boot_val", all.iter().map(|setting| &setting.default));
+    batch.column("reset_val", all.iter().map(|setting| &setting.default));
     batch.constant("pending_restart", false);
 }
 
@@ -137,35 +138,6 @@ fn category(setting: &SettingInfo) -> &'static str {
         "Preset Options"
     } else {
         "Client Connection Defaults / Statement Behavior"
-    }
-}
-
-/// pg_settings shows numbers in the setting's unit, SHOW with the largest unit that fits: `1min` becomes `60000`.
-fn without_unit(value: &str, setting: &SettingInfo) -> String {
-    let digits = value.trim_start_matches('-').len()
-        - value.trim_start_matches('-').trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, suffix) = value.split_at(digits + usize::from(value.starts_with('-')));
-    let (Some(unit), Ok(number)) = (setting.unit, number.parse::<i64>()) else { return value.to_owned() };
-    let scale = |name: &str| -> Option<i64> {
-        Some(match name {
-            "B" | "us" => 1,
-            "kB" => 1 << 10,
-            "8kB" => 8 << 10,
-            "MB" => 1 << 20,
-            "GB" => 1 << 30,
-            "TB" => 1 << 40,
-            "ms" => 1_000,
-            "s" => 1_000_000,
-            "min" => 60_000_000,
-            "h" => 3_600_000_000,
-            "d" => 86_400_000_000,
-            _ => return None,
-        })
-    };
-    match (suffix, scale(suffix.trim()), scale(unit)) {
-        ("", ..) => value.to_owned(),
-        (_, Some(from), Some(to)) => (number.saturating_mul(from) / to).to_string(),
-        _ => value.to_owned(),
     }
 }
 
