@@ -9,15 +9,19 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use parking_lot::Mutex;
+use rand::Rng;
 use tidemill_catalog::fault::OsFiles;
 use tidemill_catalog::store::{Durability, Store, StoreOptions};
 use tokio_util::sync::CancellationToken;
 
-use crate::Error;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, WAL_SEGMENT_BYTES};
-use crate::error::{Result, SqlState};
+use crate::error::SqlState;
 use crate::telemetry::Metrics;
+use crate::{Error, Result};
+
+/// Connections kept free for superusers, so that an administrator can always look.
+const SUPERUSER_CONNECTIONS: usize = 3;
 
 /// The running server.
 #[derive(Debug)]
@@ -163,4 +167,110 @@ pub struct Activity {
     pub state_changed_at: Timestamp,
     /// Cancels the running statement (57014). Replaced for each statement.
     pub cancel: Option<CancellationToken>,
+}
+
+/// A client's place among the connected ones; dropping it gives the place back.
+#[derive(Debug)]
+pub struct Registration {
+    instance: Arc<Instance>,
+    handle: Arc<SessionHandle>,
+}
+
+/// Who asks for a place among the connected clients.
+#[derive(Debug, Clone)]
+pub struct Applicant {
+    /// Role name.
+    pub user: String,
+    /// May use the reserved places, and has no limit of its own.
+    pub superuser: bool,
+    /// Connections this role may have at once; negative: no limit.
+    pub connection_limit: i32,
+    /// Where it connects from.
+    pub client_address: Option<std::net::SocketAddr>,
+}
+
+impl Registration {
+    /// Takes a place among the connected clients.
+    ///
+    /// # Errors
+    /// 53300 if there is none.
+    pub fn new(instance: &Arc<Instance>, applicant: Applicant) -> Result<Self> {
+        let refuse = |message: String| Err(Error::new(SqlState::TOO_MANY_CONNECTIONS, message).fatal());
+        let now = instance.clock.now();
+        let mut sessions = instance.sessions.lock();
+        let places = instance.config.connections_max;
+        if sessions.len() >= places {
+            return refuse("sorry, too many clients already".into());
+        }
+        if !applicant.superuser {
+            if sessions.len() + SUPERUSER_CONNECTIONS.min(places - 1) >= places {
+                return refuse(
+                    "remaining connection slots are reserved for non-replication superuser connections".into(),
+                );
+            }
+            let own = || sessions.values().filter(|session| session.activity.lock().user == applicant.user).count();
+            if let Ok(limit) = usize::try_from(applicant.connection_limit)
+                && own() >= limit
+            {
+                return refuse(format!("too many connections for role \"{}\"", applicant.user));
+            }
+        }
+        let mut random = rand::rng();
+        // Not reused at once, as a counter would be after a restart: a late pg_terminate_backend must not hit another client.
+        let pid = std::iter::repeat_with(|| random.random_range(1..=i32::MAX >> 9))
+            .find(|pid| !sessions.contains_key(pid))
+            .expect("there are far fewer connections than numbers");
+        let handle = Arc::new(SessionHandle {
+            pid,
+            secret: random.random(),
+            started_at: now,
+            client_address: applicant.client_address,
+            terminate: CancellationToken::new(),
+            activity: Mutex::new(Activity {
+                user: applicant.user,
+                state: "idle",
+                state_changed_at: now,
+                query_started_at: now,
+                ..Activity::default()
+            }),
+        });
+        sessions.insert(pid, Arc::clone(&handle));
+        drop(sessions);
+        Ok(Self { instance: Arc::clone(instance), handle })
+    }
+
+    /// The client as others see it.
+    pub fn handle(&self) -> &Arc<SessionHandle> {
+        &self.handle
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.instance.sessions.lock().remove(&self.handle.pid);
+    }
+}
+
+impl SessionHandle {
+    /// Cancels the running statement (57014); false: there is none.
+    pub fn cancel(&self) -> bool {
+        match &self.activity.lock().cancel {
+            Some(token) => {
+                token.cancel();
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Instance {
+    /// A cancel request: stops the statement of the client with that process id, if the secret is its own. Says nothing, so
+    /// that secrets cannot be tried out.
+    pub fn cancel(&self, pid: i32, secret: i32) {
+        let session = self.sessions.lock().get(&pid).map(Arc::clone);
+        if let Some(session) = session.filter(|session| session.secret == secret) {
+            session.cancel();
+        }
+    }
 }

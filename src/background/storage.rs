@@ -2,6 +2,7 @@
 //! may block.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tidemill_catalog::store::{Store, Work};
@@ -57,6 +58,7 @@ impl Checkpoint {
     async fn checkpoint(&mut self, now: Timestamp) -> Result<(), JobError> {
         let lsn = self.instance.store.snapshot().lsn;
         blocking(&self.instance, move |store| store.checkpoint(now)).await?;
+        self.instance.metrics.checkpoints.fetch_add(1, Relaxed);
         self.last = Some(lsn);
         Ok(())
     }
@@ -80,6 +82,7 @@ impl Job for Flush {
             return Ok(Progress::Idle);
         };
         blocking(&self.instance, move |store| store.flush(table, now)).await?;
+        self.instance.metrics.flushes.fetch_add(1, Relaxed);
         tracing::debug!(table, "flushed");
         Ok(Progress::Worked)
     }
@@ -122,6 +125,7 @@ impl Job for Compact {
             result => result,
         })
         .await?;
+        self.instance.metrics.compactions.fetch_add(1, Relaxed);
         tracing::debug!(table, "compacted");
         Ok(Progress::Worked)
     }
@@ -166,6 +170,10 @@ async fn blocking(
     match result {
         // The table was dropped meanwhile: nothing left to do.
         Err(Error::NotFound { .. }) => Ok(()),
-        result => Ok(result?),
+        Err(error) => {
+            instance.metrics.background_failures.fetch_add(1, Relaxed);
+            Err(error.into())
+        }
+        Ok(()) => Ok(()),
     }
 }
