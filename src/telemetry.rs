@@ -10,32 +10,6 @@ use crate::config::{ConfigError, LogFormat};
 use crate::error::SqlState;
 use crate::instance::Instance;
 
-/// What is logged when nothing else is asked for: the libraries' own chatter only when it is a warning.
-const LOG_FILTER_DEFAULT: &str = "warn,tidemill=info,tidemill_catalog=info";
-
-/// Starts logging to standard error, and logs panics like any other error. Call once, first.
-///
-/// # Errors
-/// The filter is not understood.
-pub fn start_logging(filter: Option<&str>, format: LogFormat) -> Result<(), ConfigError> {
-    let filter = filter.unwrap_or(LOG_FILTER_DEFAULT);
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)
-        .map_err(|error| ConfigError::new(format!("--log \"{filter}\" is not a log filter: {error}")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second start in one process (tests) keeps the first.
-    let _ = match format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
-    std::panic::set_hook(Box::new(|panic| {
-        let message = panic.payload_as_str().unwrap_or("no message");
-        let location = panic.location().map(ToString::to_string);
-        let backtrace = std::backtrace::Backtrace::capture();
-        tracing::error!(location, %backtrace, "panic: {message}");
-    }));
-    Ok(())
-}
-
 /// The statement kinds counted apart: the first word of the command tag. Others are counted together.
 const KINDS: [&str; 14] = [
     "SELECT", "INSERT", "UPDATE", "DELETE", "COPY", "BEGIN", "COMMIT", "ROLLBACK", "SET", "SHOW", "CREATE", "ALTER",
@@ -96,6 +70,7 @@ impl Metrics {
 pub fn render(instance: &Instance) -> String {
     let metrics = &instance.metrics;
     let wal = instance.store.wal_status();
+    let cache = instance.store.cache().status();
     let mut page = Page(String::with_capacity(4096));
     let connections = instance.sessions.lock().len() as u64;
     page.one("connections", "gauge", "Clients connected.", connections);
@@ -126,6 +101,10 @@ pub fn render(instance: &Instance) -> String {
         "Memory reserved by queries, bytes.",
         instance.runtime.memory_pool.reserved() as u64,
     );
+    page.one("cache_bytes", "gauge", "Decoded columns kept, bytes.", cache.bytes);
+    page.one("cache_budget_bytes", "gauge", "Limit of the decoded columns kept, bytes.", cache.budget);
+    page.one("cache_hits_total", "counter", "Column chunks found decoded.", cache.hits);
+    page.one("cache_misses_total", "counter", "Column chunks that had to be decoded.", cache.misses);
     page.counter("flushes_total", "Flushes of hot rows to files.", &metrics.flushes);
     page.counter("compactions_total", "Compactions of files.", &metrics.compactions);
     page.counter("checkpoints_total", "Checkpoints.", &metrics.checkpoints);
@@ -153,4 +132,30 @@ impl Page {
     fn labelled(&mut self, name: &str, label: &str, of: &str, value: u64) {
         let _ = writeln!(self.0, "tidemill_{name}{{{label}=\"{of}\"}} {value}");
     }
+}
+
+/// What is logged when nothing else is asked for: the libraries' own chatter only when it is a warning.
+const LOG_FILTER_DEFAULT: &str = "warn,tidemill=info,tidemill_catalog=info";
+
+/// Starts logging to standard error, and logs panics like any other error. Call once, first.
+///
+/// # Errors
+/// The filter is not understood.
+pub fn start_logging(filter: Option<&str>, format: LogFormat) -> Result<(), ConfigError> {
+    let filter = filter.unwrap_or(LOG_FILTER_DEFAULT);
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .map_err(|error| ConfigError::new(format!("--log \"{filter}\" is not a log filter: {error}")))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second start in one process (tests) keeps the first.
+    let _ = match format {
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("no message");
+        let location = panic.location().map(ToString::to_string);
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(location, %backtrace, "panic: {message}");
+    }));
+    Ok(())
 }

@@ -58,8 +58,8 @@ impl Checkpoint {
     async fn checkpoint(&mut self, now: Timestamp) -> Result<(), JobError> {
         let lsn = self.instance.store.snapshot().lsn;
         blocking(&self.instance, move |store| store.checkpoint(now)).await?;
-        self.instance.metrics.checkpoints.fetch_add(1, Relaxed);
         self.last = Some(lsn);
+        self.instance.metrics.checkpoints.fetch_add(1, Relaxed);
         Ok(())
     }
 }
@@ -170,10 +170,11 @@ async fn blocking(
     match result {
         // The table was dropped meanwhile: nothing left to do.
         Err(Error::NotFound { .. }) => Ok(()),
-        Err(error) => {
-            instance.metrics.background_failures.fetch_add(1, Relaxed);
-            Err(error.into())
+        result => {
+            if result.is_err() {
+                instance.metrics.background_failures.fetch_add(1, Relaxed);
+            }
+            Ok(result?)
         }
-        Ok(()) => Ok(()),
     }
 }

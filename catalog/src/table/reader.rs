@@ -211,6 +211,11 @@ pub struct ChunkBytes {
 }
 
 impl ChunkBytes {
+    /// The column chunk's bytes.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     fn tail(&self, start: u64) -> parquet::errors::Result<Bytes> {
         let at = start.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
         match at.filter(|&at| at <= self.bytes.len()) {

@@ -164,7 +164,7 @@ impl Client<'_> {
         let tag = match self.start(portal).await? {
             Outcome::Rows { stream, columns, tag } => {
                 let (text, cancel) = (self.session.text_settings(), self.statement_token());
-                let running = Running::new(stream, &columns, &portal.result_formats, text, tag, cancel);
+                let running = Running::new(stream, &columns, &portal.result_formats, text, tag, cancel)?;
                 return self.execute_on(Box::new(running), rows_max).await;
             }
             Outcome::Command(tag) => tag,

@@ -25,7 +25,9 @@ pub mod auth;
 mod client;
 mod connection;
 mod copy;
-/// Rows to DataRow messages.
+/// Parameters to values.
+pub mod decode;
+/// Batches to DataRow messages.
 pub mod encode;
 mod extended;
 mod message;
@@ -109,3 +111,6 @@ async fn begin(
     let session = Session::start(Arc::clone(&shared.instance), handle, admitted.login.clone()).map_err(End::Fatal)?;
     Ok(Some((session, admitted)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::Client;
 use super::connection::{Failure, WRITE_BYTES};
 use super::encode::RowEncoder;
-use crate::Error;
+use crate::{Error, Result};
 use crate::session::{Column, RowsTag};
 
 /// Rows encoded at first, before their size is known.
@@ -49,9 +49,9 @@ impl Running {
         settings: Arc<TextSettings>,
         tag: RowsTag,
         cancel: CancellationToken,
-    ) -> Self {
-        let encoder = RowEncoder::new(columns, formats, settings);
-        Self { stream, encoder, batch: None, row: 0, step: ROWS_FIRST, tag, cancel }
+    ) -> Result<Self> {
+        let encoder = RowEncoder::new(columns, formats, settings)?;
+        Ok(Self { stream, encoder, batch: None, row: 0, step: ROWS_FIRST, tag, cancel })
     }
 
     /// The command tag after `rows` rows.
@@ -96,7 +96,7 @@ impl Client<'_> {
             let count = running.step.min(batch.num_rows() - running.row).min(rows_max - rows);
             let before = self.connection.output.len();
             let (encoder, row) = (&mut running.encoder, running.row);
-            self.connection.encode(|out| encoder.encode_batch(batch, row, count, out))?;
+            let count = self.connection.encode(|out| encoder.encode_batch(batch, row, count, out))?;
             let bytes = (self.connection.output.len() - before).max(1);
             running.step = (WRITE_BYTES * count / bytes).clamp(1, ROWS_MAX);
             running.row += count;

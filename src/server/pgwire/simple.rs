@@ -51,7 +51,7 @@ impl Client<'_> {
             Outcome::Rows { stream, columns, tag } => {
                 reply::row_description(&mut self.connection.output, &columns, &portal.result_formats);
                 let (text, cancel) = (self.session.text_settings(), self.statement_token());
-                let mut running = Running::new(stream, &columns, &portal.result_formats, text, tag, cancel);
+                let mut running = Running::new(stream, &columns, &portal.result_formats, text, tag, cancel)?;
                 let sent = self.send_rows(&mut running, None).await?;
                 self.report_notices();
                 running.tag(sent.rows)

@@ -198,8 +198,8 @@ impl ColumnCache {
         Some(Arc::clone(meta))
     }
 
-    /// Statistics of a column of a hot chunk, computed if they are not here. A chunk is known by its first insert and its
-    /// rows: chunks only grow.
+    /// Statistics of a column of a hot chunk, computed if they are not here. `chunk` stands for the
+    /// inserts it holds.
     pub(crate) fn summary(
         &self,
         chunk: u64,

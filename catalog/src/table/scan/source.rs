@@ -1,5 +1,6 @@
 //! Where a table's columns come from, unit by unit: a file's column, a hot chunk's column, or one value for all rows.
 
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -121,9 +122,14 @@ pub(crate) fn chunk_bounds(
         summary.add(&adapt::chunk_column(&chunk.batch, column)?)?;
         Ok(summary)
     };
-    let summary = match (access, chunk.ids.first()) {
-        (Some(access), Some(&id)) => access.cache.summary(id, rows, &column.physical_name, compute)?,
-        _ => Arc::new(compute()?),
+    let summary = match access {
+        Some(access) => {
+            // A chunk is the inserts it holds; those never change.
+            let mut hasher = std::hash::DefaultHasher::new();
+            chunk.ids.hash(&mut hasher);
+            access.cache.summary(hasher.finish(), rows, &column.physical_name, compute)?
+        }
+        None => Arc::new(compute()?),
     };
     let bounds = Bounds { min: summary.min.clone(), max: summary.max.clone(), nulls: Some(summary.nulls) };
     Ok(UnitBounds { bounds, exact: value::has_order(&column.data_type) && !summary.nan })
