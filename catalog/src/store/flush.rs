@@ -144,7 +144,8 @@ impl Attempt<'_> {
             (_, false, false) => "OPTIMIZE",
         };
         let commit = DeltaCommit {
-            def: self.state.is_def_unpublished().then_some(self.state.def.as_ref()),
+            def: self.state.def.as_ref(),
+            def_changed: self.state.is_def_unpublished(),
             adds: &adds,
             removes: &net.removes,
             app_id: &self.shared.app_id,
