@@ -6,6 +6,7 @@ use chrono::{Offset, TimeZone};
 use chrono_tz::{OffsetComponents, OffsetName, TZ_VARIANTS};
 
 use super::batch::Batch;
+use super::functions::admin::advisory_locks;
 use super::objects::{self, Kind, Rel};
 use super::registry::Fill;
 use crate::instance::{Activity, SessionHandle};
@@ -15,6 +16,7 @@ use crate::session::settings::SettingInfo;
 /// The relations whose rows are made here.
 pub(crate) const FILLS: &[(&str, Fill)] = &[
     ("pg_stat_activity", pg_stat_activity),
+    ("pg_locks", pg_locks),
     ("pg_settings", pg_settings),
     ("pg_stat_all_tables", |scope, batch| stat_tables(scope, batch, true, true)),
     ("pg_stat_user_tables", |scope, batch| stat_tables(scope, batch, false, true)),
@@ -91,6 +93,21 @@ fn pg_stat_activity(scope: &Scope, batch: &mut Batch<'_>) {
     batch.constant("backend_type", "client backend");
 }
 
+/// Advisory locks: there are no others that a session could wait for.
+fn pg_locks(_: &Scope, batch: &mut Batch<'_>) {
+    let all = advisory_locks();
+    batch.rows(all.len());
+    batch.constant("locktype", "advisory");
+    batch.column("database", all.iter().map(|lock| lock.database));
+    batch.column("classid", all.iter().map(|lock| lock.class));
+    batch.column("objid", all.iter().map(|lock| lock.object));
+    batch.column("objsubid", all.iter().map(|lock| lock.keys));
+    batch.column("pid", all.iter().map(|lock| lock.pid));
+    batch.constant("mode", "ExclusiveLock");
+    batch.constant("granted", true);
+    batch.constant("fastpath", false);
+}
+
 /// Every setting of the session as it is now.
 pub(crate) fn settings(scope: &Scope) -> Vec<SettingInfo> {
     scope.settings.lock().all()
@@ -100,16 +117,17 @@ pub(crate) fn settings(scope: &Scope) -> Vec<SettingInfo> {
 pub(crate) fn pg_settings(scope: &Scope, batch: &mut Batch<'_>) {
     let all = settings(scope);
     batch.rows(all.len());
-    batch.column("name", all.iter().map(|setting| setting.name));
-    batch.column("setting", all.iter().map(|setting| without_unit(&setting.value, setting)));
+    batch.column("name", all.iter().map(|setting| &setting.name));
+    batch.column("setting", all.iter().map(|setting| &setting.raw));
     batch.column("unit", all.iter().map(|setting| setting.unit));
     batch.column("category", all.iter().map(category));
     batch.column("short_desc", all.iter().map(|setting| setting.description));
     batch.column("context", all.iter().map(|setting| setting.context));
     batch.column("vartype", all.iter().map(|setting| setting.kind));
     batch.column("source", all.iter().map(|setting| setting.source));
-    batch.column("boot_val", all.iter().map(|setting| without_unit(&setting.default, setting)));
-    batch.column("reset_val", all.iter().map(|setting| without_unit(&setting.default, setting)));
+    batch.column("enumvals", all.iter().map(|setting| setting.choices.map(|choices| choices.to_vec())));
+    batch.column("boot_val", all.iter().map(|setting| &setting.default));
+    batch.column("reset_val", all.iter().map(|setting| &setting.default));
     batch.constant("pending_restart", false);
 }
 
@@ -120,35 +138,6 @@ fn category(setting: &SettingInfo) -> &'static str {
         "Preset Options"
     } else {
         "Client Connection Defaults / Statement Behavior"
-    }
-}
-
-/// pg_settings shows numbers in the setting's unit, SHOW with the largest unit that fits: `1min` becomes `60000`.
-fn without_unit(value: &str, setting: &SettingInfo) -> String {
-    let digits = value.trim_start_matches('-').len()
-        - value.trim_start_matches('-').trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, suffix) = value.split_at(digits + usize::from(value.starts_with('-')));
-    let (Some(unit), Ok(number)) = (setting.unit, number.parse::<i64>()) else { return value.to_owned() };
-    let scale = |name: &str| -> Option<i64> {
-        Some(match name {
-            "B" | "us" => 1,
-            "kB" => 1 << 10,
-            "8kB" => 8 << 10,
-            "MB" => 1 << 20,
-            "GB" => 1 << 30,
-            "TB" => 1 << 40,
-            "ms" => 1_000,
-            "s" => 1_000_000,
-            "min" => 60_000_000,
-            "h" => 3_600_000_000,
-            "d" => 86_400_000_000,
-            _ => return None,
-        })
-    };
-    match (suffix, scale(suffix.trim()), scale(unit)) {
-        ("", ..) => value.to_owned(),
-        (_, Some(from), Some(to)) => (number.saturating_mul(from) / to).to_string(),
-        _ => value.to_owned(),
     }
 }
 

@@ -13,7 +13,7 @@ use std::cell::OnceCell;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, new_null_array};
+use arrow::array::{Array as _, ArrayRef, AsArray, new_null_array};
 use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, TimeUnit};
 use datafusion_common::{Result, ScalarValue, internal_err};
 use datafusion_expr::sort_properties::{ExprProperties, SortProperties};
@@ -331,14 +331,14 @@ fn cast_cost(from: &DataType, to: &SqlType) -> Option<(u32, DataType)> {
         return Some((1, target));
     }
     let text = matches!(from, D::Utf8 | D::LargeUtf8 | D::Utf8View);
-    let integer = |max: u32| {
+    let integer = |max: u32| -> Option<u32> {
         let width = match from {
             D::Int8 | D::UInt8 | D::Int16 => 1,
             D::UInt16 | D::Int32 => 2,
             D::UInt32 | D::Int64 | D::UInt64 => 3,
             _ => return None,
         };
-        (width <= max).then_some(max - width)
+        max.checked_sub(width)
     };
     let decimal = matches!(from, D::Decimal32(..) | D::Decimal64(..) | D::Decimal128(..) | D::Decimal256(..));
     let cost = match to {
@@ -472,7 +472,11 @@ impl ScalarUDFImpl for Function {
         };
         let result = (overload.body)(&call)?;
         if constant {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
+            return Ok(ColumnarValue::Scalar(match result.as_list_opt::<i32>() {
+                // Made by hand, as the general way forgets what the elements' field says of their SQL type.
+                Some(list) => ScalarValue::List(Arc::new(list.slice(0, 1))),
+                None => ScalarValue::try_from_array(&result, 0)?,
+            }));
         }
         Ok(ColumnarValue::Array(result))
     }

@@ -314,8 +314,7 @@ pub fn truncate_text<'a>(text: &'a str, sql_type: &SqlType) -> &'a str {
     };
     match sql_type {
         SqlType::Varchar(Some(n)) => first(*n),
-        SqlType::Char(0) => text.trim_end_matches(' '),
-        SqlType::Char(n) => first(*n).trim_end_matches(' '),
+        SqlType::Char(n) if *n > 0 => first(*n).trim_end_matches(' '),
         SqlType::CharByte => first(1),
         SqlType::Name => &text[..text.floor_char_boundary(63)],
         _ => text,

@@ -259,7 +259,10 @@ fn on_boundary(digits: &str, exponent: i32, (mantissa, _): (u64, i32)) -> bool {
     // digits × 10^k; equality of the odd parts suffices, as the decimal is known to round to the float.
     let k = exponent + 1 - i32::try_from(digits.len()).unwrap_or(i32::MAX);
     let Ok(number) = digits.parse::<u128>() else { return false };
-    let halves = [2 * u128::from(mantissa) + 1, 2 * u128::from(mantissa) - 1, 4 * u128::from(mantissa) - 1];
+    let mantissa = u128::from(mantissa);
+    // Below a power of two the neighbours are closer.
+    let lower = if mantissa.is_power_of_two() { 4 * mantissa - 1 } else { 2 * mantissa - 1 };
+    let halves = [2 * mantissa + 1, lower];
     let odd = |n: u128| n >> n.trailing_zeros();
     match k {
         0..=27 => {

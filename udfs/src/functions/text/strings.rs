@@ -62,7 +62,7 @@ fn substring(text: &str, from: i32, length: Option<i32>) -> Value<&str> {
 
 fn pad(text: &str, length: i32, fill: &str, before: bool) -> Value<String> {
     let length = size(length);
-    if length.saturating_mul(fill.chars().next().map_or(1, char::len_utf8)) > BYTES_MAX {
+    if length.saturating_mul(4) > BYTES_MAX {
         return fail("54000", "requested length too large");
     }
     let have = count(text);

@@ -1,0 +1,1 @@
+//! Random values: what is printed reads as the same value.

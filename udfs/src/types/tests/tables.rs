@@ -1,0 +1,1 @@
+//! Literal results of PostgreSQL 15.
