@@ -2,3 +2,6 @@
 
 /// Text to statements.
 pub mod parse;
+
+/// COPY's formats: bytes to batches and back.
+pub mod copy_format;

@@ -1,0 +1,1 @@
+//! Values both ways, against literal results of PostgreSQL 15.
