@@ -23,7 +23,7 @@ use tidemill_catalog::table::scan::SnapshotTable;
 
 use super::pending::PendingFunction;
 use super::registry::{self, REGISTRY};
-use super::{Planner, Scope, TEMP_SCHEMA, system};
+use super::{Planner, Scope, TEMP_SCHEMA, engine, system};
 use crate::Result;
 use crate::error::{Error, SqlState};
 
@@ -154,6 +154,11 @@ impl Relation {
     /// The relation behind a plan's source.
     pub(super) fn of(provider: &dyn TableProvider) -> Option<&Self> {
         (provider as &dyn Any).downcast_ref()
+    }
+
+    /// The table's rows, if it is a table of the catalog.
+    pub(super) fn state(&self) -> Option<&Arc<tidemill_catalog::snapshot::TableState>> {
+        (&*self.provider as &dyn Any).downcast_ref::<SnapshotTable>().map(|table| &table.state)
     }
 
     /// The same relation as another scope sees it.
@@ -341,7 +346,7 @@ impl ContextProvider for Names<'_> {
     }
 
     fn options(&self) -> &ConfigOptions {
-        self.planner.state.config_options()
+        engine::options()
     }
 
     fn udf_names(&self) -> Vec<String> {

@@ -131,6 +131,28 @@ enum PlanKind {
     Other,
 }
 
+impl Prepared {
+    /// The plan of its query part, and the table whose row places it reads.
+    pub(crate) fn plan(&self) -> Option<(Plan, Option<Oid>)> {
+        match &self.planned.lock().kind {
+            PlanKind::Query(plan) => Some((plan.clone(), None)),
+            PlanKind::Insert(plan) => Some((plan.source.clone(), None)),
+            PlanKind::Modify(plan, _) => Some((plan.locate.clone(), Some(plan.table))),
+            PlanKind::Other => None,
+        }
+    }
+
+    /// True for INSERT, UPDATE and DELETE.
+    pub(crate) fn writes(&self) -> bool {
+        matches!(self.planned.lock().kind, PlanKind::Insert(_) | PlanKind::Modify(..))
+    }
+
+    /// The relations its query reads, by oid; views by their own.
+    pub(crate) fn relations(&self) -> Vec<Oid> {
+        self.plan().map_or_else(Vec::new, |(plan, _)| plan.relations)
+    }
+}
+
 /// A result column, as RowDescription tells it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
@@ -361,7 +383,7 @@ impl Session {
         self.scope_for(cancel, None)
     }
 
-    fn scope_for(&mut self, cancel: &CancellationToken, locators: Option<Oid>) -> Arc<Scope> {
+    pub(crate) fn scope_for(&mut self, cancel: &CancellationToken, locators: Option<Oid>) -> Arc<Scope> {
         let text = self.text_settings();
         let (snapshot, temp, transaction_at) = match &self.transaction {
             Some(open) => (Arc::clone(open.view()), Arc::clone(open.temp_view()), open.started_at),
@@ -613,6 +635,14 @@ impl Session {
             self.commit().await?;
         }
         Ok(outcome)
+    }
+
+    /// Runs a portal as part of a statement that already runs (EXECUTE, DECLARE, CREATE TABLE AS).
+    pub(crate) async fn run_inner(&mut self, portal: &Portal, cancel: &CancellationToken) -> Result<Outcome> {
+        match &portal.prepared.parsed {
+            Some(parsed) => self.dispatch(portal, parsed, cancel).await,
+            None => Ok(Outcome::Empty),
+        }
     }
 
     async fn dispatch(&mut self, portal: &Portal, parsed: &Parsed, cancel: &CancellationToken) -> Result<Outcome> {

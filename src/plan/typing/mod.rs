@@ -226,6 +226,39 @@ impl<'a> Typing<'a> {
         Ok(Typed::new(expr, to.clone(), data_type))
     }
 
+    /// A value for a column, as INSERT and UPDATE assign it.
+    pub(super) fn assign(&mut self, value: Typed, to: &SqlType, data_type: DataType, column: &str) -> Result<Typed> {
+        if !types::assignable(&value.sql_type, to) {
+            return Err(Error::new(
+                SqlState::DATATYPE_MISMATCH,
+                format!(
+                    "column \"{column}\" is of type {} but expression is of type {}",
+                    to.plain_name(),
+                    value.sql_type.plain_name()
+                ),
+            )
+            .hint("You will need to rewrite or cast the expression."));
+        }
+        let value = self.decide(value, to)?;
+        if value.sql_type == *to && value.data_type == data_type {
+            return Ok(value);
+        }
+        if let (SqlType::Numeric(_), SqlType::Numeric(_)) = (&value.sql_type, to) {
+            if value.data_type == data_type {
+                return Ok(Typed { sql_type: to.clone(), ..value });
+            }
+            let expr = cast::call(self.scope, value.expr, &value.sql_type, to, &data_type, cast::Mode::Implicit)?;
+            return Ok(Typed::new(expr, to.clone(), data_type));
+        }
+        if let (from, SqlType::Numeric(_)) = (&value.sql_type, to)
+            && is_integer(from)
+        {
+            let expr = cast::call(self.scope, value.expr, from, to, &data_type, cast::Mode::Implicit)?;
+            return Ok(Typed::new(expr, to.clone(), data_type));
+        }
+        self.convert_to(value, to, data_type)
+    }
+
     /// A value of a condition: WHERE, ON, CASE WHEN, AND.
     pub(super) fn condition(&mut self, value: Typed, word: &str) -> Result<Expr> {
         if value.sql_type == SqlType::Bool {
@@ -254,6 +287,28 @@ impl<'a> Typing<'a> {
     pub(super) fn settled(&mut self, value: Typed) -> Result<Typed> {
         if value.is_unknown() { self.decide(value, &SqlType::Text) } else { Ok(value) }
     }
+}
+
+/// The type of an expression that [`Typing::expression`] made.
+pub(super) fn type_of(expr: &Expr, schema: &DFSchema) -> Result<SqlType> {
+    match expr {
+        Expr::Literal(value, metadata) => {
+            let name = metadata.as_ref().and_then(|metadata| metadata.inner().get(SQL_TYPE_KEY));
+            match name {
+                Some(name) => Ok(SqlType::parse(name)?),
+                None if value.is_null() || matches!(value, ScalarValue::Utf8(_)) => Ok(SqlType::Unknown),
+                None => Ok(SqlType::of_data_type(&value.data_type())),
+            }
+        }
+        Expr::Placeholder(Placeholder { field: None, .. }) => Ok(SqlType::Unknown),
+        Expr::Alias(alias) => type_of(&alias.expr, schema),
+        expr => Ok(SqlType::of_field(&expr.to_field(schema)?.1)),
+    }
+}
+
+/// The Arrow type of an expression without columns.
+pub(super) fn data_type_of(expr: &Expr) -> Option<DataType> {
+    expr.to_field(&DFSchema::empty()).ok().map(|(_, field)| field.data_type().clone())
 }
 
 /// The type that values of these types share; text if all are unknown.
@@ -335,7 +390,7 @@ fn reference(expr: Expr, field: &Field) -> Typed {
 }
 
 /// Casts what only DataFusion makes (Utf8, UInt64, nanoseconds) to the type the engine's values have.
-pub(super) fn canonical(value: Typed) -> Typed {
+fn canonical(value: Typed) -> Typed {
     if value.is_unknown() || is_canonical(&value.data_type) {
         return value;
     }
