@@ -444,6 +444,21 @@ fn to_local(micros: i64, zone: chrono_tz::Tz) -> i64 {
         .map_or(micros, |time| time.with_timezone(&zone).naive_local().and_utc().timestamp_micros())
 }
 
+/// An instant or local time moved by an interval; with a zone, months and days are those of its calendar.
+pub(super) fn shifted(micros: i64, step: IntervalMonthDayNano, zone: Option<chrono_tz::Tz>) -> Option<i64> {
+    let local = zone.map_or(micros, |zone| to_local(micros, zone));
+    let moved = if step.months == 0 && step.days == 0 {
+        local
+    } else {
+        let time = chrono::DateTime::from_timestamp_micros(local)?.naive_utc();
+        let months = chrono::Months::new(step.months.unsigned_abs());
+        let time = if step.months >= 0 { time.checked_add_months(months)? } else { time.checked_sub_months(months)? };
+        time.checked_add_signed(chrono::Duration::try_days(i64::from(step.days))?)?.and_utc().timestamp_micros()
+    };
+    let moved = if moved == local { micros } else { zone.map_or(moved, |zone| to_utc(moved, zone)) };
+    moved.checked_add(step.nanoseconds / 1000)
+}
+
 fn arrow(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     let strict = CastOptions { safe: false, ..CastOptions::default() };
     Ok(cast_with_options(array, to, &strict).map_err(datafusion::common::DataFusionError::from)?)
@@ -578,7 +593,6 @@ fn timestamps_to_times(array: &ArrayRef) -> Result<ArrayRef> {
     Ok(Arc::new(values))
 }
 
-/// Says that primitive arrays of any type are meant where a type is named only as a bound.
 #[cfg(test)]
 fn primitive<T: ArrowPrimitiveType>(values: Vec<T::Native>) -> ArrayRef {
     Arc::new(PrimitiveArray::<T>::from_iter_values(values))

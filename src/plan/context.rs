@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::catalog::{ScanArgs, ScanResult, Session, TableProvider};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{DataFusionError, Statistics, TableReference};
+use datafusion::common::{DFSchema, DataFusionError, ScalarValue, Statistics, TableReference};
 use datafusion::datasource::{TableType, provider_as_source};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{
@@ -20,9 +20,11 @@ use tidemill_catalog::Oid;
 use tidemill_catalog::record::{Body, Object, ViewDef};
 use tidemill_catalog::snapshot::{NameClass, Snapshot};
 use tidemill_catalog::table::scan::SnapshotTable;
+use tidemill_udfs::types::SqlType;
 
 use super::pending::PendingFunction;
 use super::registry::{self, REGISTRY};
+use super::typing::{Sight, Typed, Typing};
 use super::{Planner, Scope, TEMP_SCHEMA, engine, system};
 use crate::Result;
 use crate::error::{Error, SqlState};
@@ -269,6 +271,19 @@ impl Names<'_> {
         Ok(Arc::new(ViewSource { plan, schema }))
     }
 
+    /// Arguments of a function in FROM as values with their types.
+    fn constants(&self, args: Vec<Expr>) -> Result<Vec<(ScalarValue, SqlType)>> {
+        let schema = DFSchema::empty();
+        let mut typing = Typing::new(self.scope, &[]);
+        args.into_iter()
+            .map(|arg| {
+                let value = typing.expression(arg, &Sight { schema: &schema, outer: &[] })?;
+                let value = typing.settled(value)?;
+                Ok((self.planner.evaluate(self.scope, &value.expr)?, value.sql_type))
+            })
+            .collect()
+    }
+
     fn source(&self, name: &TableReference) -> Result<Arc<dyn TableSource>> {
         match self.scope.resolve(name.catalog(), name.schema(), name.table())? {
             Resolved::System(schema, provider) => {
@@ -294,10 +309,17 @@ impl ContextProvider for Names<'_> {
         name: &str,
         args: Vec<Expr>,
     ) -> datafusion::common::Result<Arc<dyn TableSource>> {
-        let found = system::table_function(self.scope, name, &args).map_err(DataFusionError::from)?;
-        match found {
+        let args = self.constants(args).map_err(DataFusionError::from)?;
+        if name == "generate_series" {
+            return super::series::table(self.scope, &args).map(provider_as_source).map_err(DataFusionError::from);
+        }
+        let literals: Vec<Expr> = args.iter().map(|(value, _)| Expr::Literal(value.clone(), None)).collect();
+        match system::table_function(self.scope, name, &literals).map_err(DataFusionError::from)? {
             Some(provider) => Ok(provider_as_source(provider)),
-            None => Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}() does not exist")).into()),
+            None => {
+                let args: Vec<_> = args.into_iter().map(|(value, sql_type)| Typed::literal(value, sql_type)).collect();
+                Err(super::typing::undefined_function(name, &args).into())
+            }
         }
     }
 

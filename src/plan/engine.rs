@@ -12,7 +12,7 @@ use datafusion::catalog::{CatalogProviderList, Session};
 use datafusion::common::alias::AliasGenerator;
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions, TableOptions};
 use datafusion::common::{DFSchema, DataFusionError, Result, internal_err};
-use datafusion::execution::registry::ExtensionTypeRegistryRef;
+use datafusion::logical_expr::registry::ExtensionTypeRegistryRef;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::execution_props::ExecutionProps;
@@ -71,7 +71,6 @@ static TEMPLATE: LazyLock<SessionState> = LazyLock::new(template);
 fn template() -> SessionState {
     let mut config = SessionConfig::new().with_information_schema(false).with_create_default_catalog_and_schema(false);
     let options = config.options_mut();
-    options.execution.batch_size = 8192;
     // Metadata that says the SQL type does not survive in physical plans, and need not.
     options.execution.skip_physical_aggregate_schema_check = true;
     options.sql_parser.parse_float_as_decimal = true;

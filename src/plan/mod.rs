@@ -46,7 +46,6 @@ mod types;
 mod typing;
 
 pub use context::Resolved;
-pub use explain::ExplainFormat;
 pub use types::sql_type_of;
 
 use context::{Names, Relation};
@@ -103,6 +102,8 @@ pub struct Plan {
     pub parameters: Vec<SqlType>,
     /// The result's columns.
     pub columns: Vec<Column>,
+    /// The tables it reads, each once; those of views included.
+    pub relations: Vec<Oid>,
     /// The scope it was planned in.
     scope: Arc<Scope>,
 }
@@ -320,14 +321,10 @@ impl Planner {
         plan: &Plan,
         parameters: &[ScalarValue],
         analyze: bool,
-        format: ExplainFormat,
+        verbose: bool,
+        json: bool,
     ) -> Result<Vec<String>> {
-        explain::explain(self, scope, plan, parameters, analyze, format).await
-    }
-
-    /// The oids of the tables a plan reads, each once.
-    pub fn relations(&self, plan: &Plan) -> Vec<Oid> {
-        relations(&plan.logical)
+        explain::explain(self, scope, plan, parameters, explain::Options { analyze, verbose, json }).await
     }
 
     fn finished(&self, scope: &Arc<Scope>, plan: LogicalPlan, columns: Vec<Column>, parameters: Vec<SqlType>) -> Plan {
@@ -335,7 +332,8 @@ impl Planner {
             .into_iter()
             .map(|parameter| if parameter == SqlType::Unknown { SqlType::Text } else { parameter })
             .collect();
-        Plan { logical: Arc::new(plan), parameters, columns, scope: Arc::clone(scope) }
+        let relations = relations(&plan);
+        Plan { logical: Arc::new(plan), parameters, columns, relations, scope: Arc::clone(scope) }
     }
 
     /// The query with names resolved, not yet typed.

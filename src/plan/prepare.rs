@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     Array, BinaryOperator, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
     FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, Offset,
-    OffsetRows, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TypedString, Value,
+    OffsetRows, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TypedString, Value,
     ValueWithSpan, VisitMut, VisitorMut, CastKind,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -89,6 +89,13 @@ impl VisitorMut for Prepare {
         if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
             // GROUP BY () is one group.
             exprs.retain(|expr| !matches!(expr, Expr::Tuple(items) if items.is_empty()));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        if let TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } = factor {
+            strip_schema(name);
         }
         ControlFlow::Continue(())
     }
@@ -276,7 +283,7 @@ fn array_subquery(query: Query) -> Expr {
     call("coalesce", vec![Expr::Subquery(Box::new(outer)), string("{}".into())])
 }
 
-fn empty_query() -> Query {
+pub(super) fn empty_query() -> Query {
     let sql = "SELECT 1";
     datafusion::sql::sqlparser::parser::Parser::new(&datafusion::sql::sqlparser::dialect::PostgreSqlDialect {})
         .try_with_sql(sql)
@@ -368,22 +375,32 @@ fn row_comparison(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Result<
     })
 }
 
+/// The function that gives as an array what a set-returning function gives as rows.
+pub(super) fn array_function(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "generate_series" => "generate_series",
+        "regexp_split_to_table" => "regexp_split_to_array",
+        "string_to_table" => "string_to_array",
+        "generate_subscripts" => "generate_subscripts",
+        "jsonb_array_elements" => "jsonb_array_elements",
+        "json_array_elements" => "json_array_elements",
+        "jsonb_array_elements_text" => "jsonb_array_elements_text",
+        "json_array_elements_text" => "json_array_elements_text",
+        "jsonb_object_keys" => "jsonb_object_keys",
+        "json_object_keys" => "json_object_keys",
+        "pg_partition_ancestors" => "pg_partition_ancestors",
+        "_pg_expandarray" => "_pg_expandarray",
+        "regexp_matches" => "regexp_matches",
+        _ => return None,
+    })
+}
+
 /// Functions that give several rows: in the select list they unnest an array.
 fn set_returning(expr: &mut Expr) {
     let Expr::Function(function) = expr else { return };
     strip_schema(&mut function.name);
-    let Some(name) = function.name.0.last().and_then(ObjectNamePart::as_ident) else { return };
-    let array = match name.value.to_lowercase().as_str() {
-        "generate_series" => "generate_series",
-        "regexp_split_to_table" => "regexp_split_to_array",
-        "string_to_table" => "string_to_array",
-        "generate_subscripts" => "array_subscripts",
-        "jsonb_array_elements" => "jsonb_array_items",
-        "json_array_elements" => "json_array_items",
-        "jsonb_array_elements_text" | "json_array_elements_text" => "json_array_items_text",
-        "jsonb_object_keys" | "json_object_keys" => "json_keys",
-        _ => return,
-    };
+    let Some(name) = function.name.0.last().and_then(ObjectNamePart::as_ident).map(folded) else { return };
+    let Some(array) = array_function(&name) else { return };
     function.name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(array))]);
     let inner = std::mem::replace(expr, null());
     *expr = call("unnest", vec![inner]);
@@ -426,7 +443,7 @@ fn is_special(expr: &Expr) -> bool {
 }
 
 /// PostgreSQL's name for an output column without AS (FigureColname).
-fn column_name(expr: &Expr) -> String {
+pub(super) fn column_name(expr: &Expr) -> String {
     name_of(expr).unwrap_or_else(|| "?column?".into())
 }
 
@@ -447,9 +464,8 @@ fn name_of(expr: &Expr) -> Option<String> {
                 && let Some(inner) = name_of(inner)
             {
                 return Some(match inner.as_str() {
-                    "generate_series" => inner,
-                    "array_subscripts" => "generate_subscripts".into(),
                     "regexp_split_to_array" | "string_to_array" => name,
+                    inner if array_function(inner).is_some() => inner.to_owned(),
                     _ => name,
                 });
             }

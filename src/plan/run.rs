@@ -202,9 +202,12 @@ fn end(
 fn is_short(plan: &dyn ExecutionPlan) -> bool {
     let mut plan = plan;
     loop {
-        match (plan.name(), plan.children().as_slice()) {
-            ("PlaceholderRowExec" | "EmptyExec", _) => return true,
-            ("ProjectionExec", [child]) => plan = child.as_ref(),
+        match plan.name() {
+            "PlaceholderRowExec" | "EmptyExec" => return true,
+            "ProjectionExec" => match plan.children().first() {
+                Some(child) => plan = child.as_ref(),
+                None => return false,
+            },
             _ => return false,
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{Column, ScalarValue, Spans};
+use datafusion::common::{Column, ExprSchema, ScalarValue, Spans};
 use datafusion::logical_expr::expr::{
     Between, BinaryExpr, Case, Exists, GroupingSet, InList, InSubquery, Like, Placeholder, ScalarFunction,
     SetComparison, Sort, Unnest,

@@ -16,7 +16,7 @@ use crate::plan::registry;
 use crate::plan::types::{Category, category, is_integer};
 
 /// 42883 for a function that does not exist with these arguments.
-pub(super) fn undefined(name: &str, args: &[Typed]) -> Error {
+pub(in crate::plan) fn undefined(name: &str, args: &[Typed]) -> Error {
     Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}({}) does not exist", type_list(args)))
         .hint("No function matches the given name and argument types. You might need to add explicit type casts.")
 }

@@ -24,6 +24,9 @@ mod functions;
 mod operators;
 mod plan;
 
+pub(super) use functions::undefined as undefined_function;
+pub(super) use plan::output_types;
+
 /// An expression with its type.
 #[derive(Debug, Clone)]
 pub(super) struct Typed {
