@@ -79,7 +79,8 @@ pub(crate) fn put_table(oid: Oid, version: u64) -> Change {
 /// Rows for [`two_columns`]; the note says the number.
 pub(crate) fn rows(ids: &[i64]) -> RecordBatch {
     let notes: Vec<_> = ids.iter().map(|id| format!("the note of row number {id}")).collect();
-    let schema = Schema::new(vec![Field::new("id", DataType::Int64, true), Field::new("note", DataType::Utf8View, true)]);
+    let schema =
+        Schema::new(vec![Field::new("id", DataType::Int64, true), Field::new("note", DataType::Utf8View, true)]);
     let columns: Vec<ArrayRef> =
         vec![Arc::new(Int64Array::from(ids.to_vec())), Arc::new(StringViewArray::from_iter_values(notes))];
     RecordBatch::try_new(Arc::new(schema), columns).unwrap()

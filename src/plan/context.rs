@@ -255,9 +255,15 @@ pub(super) struct Names<'a> {
     pub(super) planner: &'a Planner,
     pub(super) scope: &'a Arc<Scope>,
     pub(super) view_depth: usize,
+    /// The tables and views that were named, each once.
+    pub(super) used: std::cell::RefCell<Vec<Oid>>,
 }
 
-impl Names<'_> {
+impl<'a> Names<'a> {
+    pub(super) fn new(planner: &'a Planner, scope: &'a Arc<Scope>, view_depth: usize) -> Self {
+        Self { planner, scope, view_depth, used: std::cell::RefCell::default() }
+    }
+
     fn view(&self, view: &ViewDef) -> Result<Arc<dyn TableSource>> {
         if self.view_depth >= VIEW_DEPTH_MAX {
             return Err(Error::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded"));
@@ -290,11 +296,18 @@ impl Names<'_> {
                 let place = Place::System(schema, name.table().to_owned());
                 Ok(provider_as_source(Arc::new(Relation { place, provider })))
             }
-            Resolved::Object(object, _) => match &object.body {
+            Resolved::Object(object, _) => {
+                let mut used = self.used.borrow_mut();
+                if !used.contains(&object.oid) {
+                    used.push(object.oid);
+                }
+                drop(used);
+                match &object.body {
                 Body::Table(_) => Ok(provider_as_source(self.scope.table_provider(object.oid)?)),
                 Body::View(view) => self.view(view),
                 _ => Err(Error::internal("a relation that is neither table nor view")),
-            },
+                }
+            }
         }
     }
 }

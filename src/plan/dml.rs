@@ -152,7 +152,7 @@ pub(super) fn insert(planner: &Planner, scope: &Arc<Scope>, insert: &ast::Insert
         .map(|items| returning(planner, scope, &target, items, &mut typing))
         .transpose()?;
     let columns = super::columns(&plan);
-    let source = planner.finished(scope, plan, columns, typing.parameters);
+    let source = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid]);
     Ok(InsertPlan { table: target.oid, source, returning })
 }
 
@@ -282,7 +282,7 @@ fn insert_query(
     source: &Query,
     typing: &mut Typing,
 ) -> Result<LogicalPlan> {
-    let plan = planner.named(scope, source.clone(), 0).map_err(|error| locate::in_query(error, source))?;
+    let (plan, _) = planner.named(scope, source.clone(), 0).map_err(|error| locate::in_query(error, source))?;
     let plan = typing.plan(plan, &[], true).map_err(|error| locate::in_query(error, source))?;
     let width = plan.schema().fields().len();
     check_width(width, places.len(), explicit)?;
@@ -416,7 +416,7 @@ fn locating(
     select.from = vec![table];
     select.from.extend(others.iter().cloned());
     select.selection = selection;
-    let plan = planner.named(&scope, query.clone(), 0).map_err(|error| locate::in_query(error, &query))?;
+    let (plan, _) = planner.named(&scope, query.clone(), 0).map_err(|error| locate::in_query(error, &query))?;
     let mut inner = Typing::new(&scope, &typing.parameters);
     let plan = inner.plan(plan, &[], true).map_err(|error| locate::in_query(error, &query))?;
     typing.parameters = inner.parameters;
@@ -488,7 +488,7 @@ pub(super) fn update(planner: &Planner, scope: &Arc<Scope>, update: &ast::Update
         .map(|items| returning(planner, scope, &target, items, &mut typing))
         .transpose()?;
     let columns = super::columns(&plan);
-    let locate = planner.finished(scope, plan, columns, typing.parameters);
+    let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid]);
     Ok(ModifyPlan { table: target.oid, locate, has_rows: true, returning })
 }
 
@@ -610,7 +610,7 @@ pub(super) fn delete(planner: &Planner, scope: &Arc<Scope>, delete: &ast::Delete
         .map(|items| returning(planner, scope, &target, items, &mut typing))
         .transpose()?;
     let columns = super::columns(&plan);
-    let locate = planner.finished(scope, plan, columns, typing.parameters);
+    let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid]);
     Ok(ModifyPlan { table: target.oid, locate, has_rows, returning })
 }
 
@@ -638,7 +638,7 @@ pub(super) async fn any_row_violates(
         .filter(Expr::IsFalse(Box::new(condition)))?
         .limit(0, Some(1))?
         .build()?;
-    let plan = planner.finished(scope, plan, vec![], vec![]);
+    let plan = planner.finished(scope, plan, vec![], vec![], vec![]);
     let physical = planner.physical(scope, &plan, &[]).await?;
     let mut stream = planner.run(scope, physical)?;
     while let Some(batch) = stream.try_next().await? {

@@ -102,7 +102,7 @@ pub struct Plan {
     pub parameters: Vec<SqlType>,
     /// The result's columns.
     pub columns: Vec<Column>,
-    /// The tables it reads, each once; those of views included.
+    /// Tables and views the plan names, by oid: what a view made of it depends on. Views count, not what is in them.
     pub relations: Vec<Oid>,
     /// The scope it was planned in.
     scope: Arc<Scope>,
@@ -169,11 +169,12 @@ impl Planner {
     /// # Errors
     /// User errors with SQLSTATE and location in the statement's text (42P01, 42703, 42883, 42803, …).
     pub fn query(&self, scope: &Arc<Scope>, query: &ast::Query, types: &[SqlType]) -> Result<Plan> {
-        let plan = self.named(scope, query.clone(), 0).map_err(|error| locate::in_query(error, query))?;
+        let (plan, relations) =
+            self.named(scope, query.clone(), 0).map_err(|error| locate::in_query(error, query))?;
         let mut typing = Typing::new(scope, types);
         let plan = typing.plan(plan, &[], false).map_err(|error| locate::in_query(error, query))?;
         let columns = columns(&plan);
-        Ok(self.finished(scope, plan, columns, typing.parameters))
+        Ok(self.finished(scope, plan, columns, typing.parameters, relations))
     }
 
     /// Plans INSERT.
@@ -327,21 +328,28 @@ impl Planner {
         explain::explain(self, scope, plan, parameters, explain::Options { analyze, verbose, json }).await
     }
 
-    fn finished(&self, scope: &Arc<Scope>, plan: LogicalPlan, columns: Vec<Column>, parameters: Vec<SqlType>) -> Plan {
+    fn finished(
+        &self,
+        scope: &Arc<Scope>,
+        plan: LogicalPlan,
+        columns: Vec<Column>,
+        parameters: Vec<SqlType>,
+        relations: Vec<Oid>,
+    ) -> Plan {
         let parameters = parameters
             .into_iter()
             .map(|parameter| if parameter == SqlType::Unknown { SqlType::Text } else { parameter })
             .collect();
-        let relations = relations(&plan);
         Plan { logical: Arc::new(plan), parameters, columns, relations, scope: Arc::clone(scope) }
     }
 
     /// The query with names resolved, not yet typed.
-    fn named(&self, scope: &Arc<Scope>, mut query: ast::Query, view_depth: usize) -> Result<LogicalPlan> {
+    fn named(&self, scope: &Arc<Scope>, mut query: ast::Query, view_depth: usize) -> Result<(LogicalPlan, Vec<Oid>)> {
         prepare::query(&mut query)?;
-        let names = Names { planner: self, scope, view_depth };
+        let names = Names::new(self, scope, view_depth);
         let planner = SqlToRel::new(&names);
-        Ok(planner.sql_statement_to_plan(ast::Statement::Query(Box::new(query)))?)
+        let plan = planner.sql_statement_to_plan(ast::Statement::Query(Box::new(query)))?;
+        Ok((plan, names.used.take()))
     }
 
     fn typed_expression(
@@ -353,7 +361,7 @@ impl Planner {
     ) -> Result<typing::Typed> {
         let mut prepared = expression.clone();
         prepare::expression(&mut prepared)?;
-        let names = Names { planner: self, scope, view_depth: 0 };
+        let names = Names::new(self, scope, 0);
         let planner = SqlToRel::new(&names);
         let locate = |error: Error| locate::in_expression(error, expression);
         let expr = planner
@@ -368,7 +376,7 @@ impl Planner {
             .try_with_sql(&view.query)
             .and_then(|mut parser| parser.parse_query())
             .map_err(|error| Error::internal(format!("a view's stored query does not parse: {error}")))?;
-        let plan = self.named(scope, *query, depth).map_err(Error::without_location)?;
+        let (plan, _) = self.named(scope, *query, depth).map_err(Error::without_location)?;
         let schema = Arc::clone(plan.schema());
         if schema.fields().len() != view.columns.len() {
             return Err(Error::internal("a view's query has another number of columns than the view"));
@@ -378,23 +386,6 @@ impl Planner {
         });
         Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
     }
-}
-
-/// The tables a plan reads.
-fn relations(plan: &LogicalPlan) -> Vec<Oid> {
-    use datafusion::common::tree_node::TreeNodeRecursion;
-    let mut oids = vec![];
-    let _ = plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node
-            && let Ok(provider) = source_as_provider(&scan.source)
-            && let Some(Relation { place: context::Place::Table(oid), .. }) = Relation::of(provider.as_ref())
-            && !oids.contains(oid)
-        {
-            oids.push(*oid);
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    oids
 }
 
 /// The columns of a typed plan's result.

@@ -491,7 +491,7 @@ impl Session {
         if !name.is_empty() && self.statements.contains_key(name) {
             self.fail();
             return Err(Error::new(
-                SqlState::DUPLICATE_PREPARED_STATEMENT,
+                SqlState::DUPLICATE_PSTATEMENT,
                 format!("prepared statement \"{name}\" already exists"),
             ));
         }

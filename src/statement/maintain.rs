@@ -69,7 +69,7 @@ pub(super) async fn maintain(session: &mut Session, command: &'static str, table
 
 fn named_or_all(session: &mut Session, tables: &[Name]) -> Result<Vec<Oid>> {
     if tables.is_empty() {
-        let mut oids: Vec<_> = session.open().view().tables.keys().copied().collect();
+        let mut oids: Vec<_> = session.open().view().tables.values().map(|table| table.oid).collect();
         oids.sort_unstable();
         return Ok(oids);
     }

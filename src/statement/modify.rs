@@ -128,9 +128,11 @@ async fn rewrite_units(
         }
         let gone: Vec<u64> = gone.into_iter().collect();
         let (sender, mut received) = mpsc::channel::<RecordBatch>(2);
-        let source = Arc::clone(&table);
+        let files = Arc::clone(session.instance.store.files());
+        let dir = session.instance.store.table_dir(state.oid);
+        let def = Arc::clone(&state.def);
         let reader = tokio::task::spawn_blocking(move || -> Result<()> {
-            let batches = rewrite::read_unit(&source, &unit)?;
+            let batches = rewrite::read_unit(&files, &dir, &def, &unit)?;
             for batch in rewrite::remaining_rows(batches, gone) {
                 if sender.blocking_send(batch?).is_err() {
                     break;

@@ -168,7 +168,7 @@ fn define(
         given_options: given,
         column_mapping: false,
     };
-    let of_columns = syntax.iter().flat_map(|column| column.checks.iter().map(|check| (check, Some(column))));
+    let of_columns = syntax.iter().flat_map(|column| column.checks.iter().map(move |check| (check, Some(column))));
     for (check, column) in of_columns.chain(create.checks.iter().map(|check| (check, None))) {
         let check = check_def(session, scope, &def, create.name.last(), check, column.map(|column| &*column.name))?;
         def.checks.push(check);

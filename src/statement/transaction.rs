@@ -73,10 +73,10 @@ pub(super) async fn commit(session: &mut Session, chain: bool) -> Result<Outcome
         session.notice("WARNING", SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
         return Ok(Outcome::Command("COMMIT".into()));
     };
-    if !open.explicit && !chain {
+    let (failed, explicit) = (open.failed, open.explicit);
+    if !explicit && !chain {
         session.notice("WARNING", SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
     }
-    let failed = open.failed;
     if failed {
         session.rollback();
     } else {

@@ -4,7 +4,9 @@ use arrow::datatypes::DataType;
 
 use super::*;
 use crate::record::{RoleDef, ViewDef, Write};
-use crate::testing::{OWNER, PUBLIC, column, file, ids_of, insert, object, put_table, remove_chunks, rows, swap_files, two_columns};
+use crate::testing::{
+    OWNER, PUBLIC, column, file, ids_of, insert, object, put_table, remove_chunks, rows, swap_files, two_columns,
+};
 use crate::transaction::Transaction;
 use crate::{Error, hot};
 
@@ -103,14 +105,15 @@ fn nothing_loses_what_it_needs() {
 fn a_list_is_applied_wholly_or_not_at_all() {
     let state = fresh();
     is_conflict(&state, &[insert(1, 1, &[1]), Change::Remove(99)]);
-    assert_eq!(hot_ids(&state, 1), []);
+    assert!(hot_ids(&state, 1).is_empty());
     let changes = [put_table(9, 1), insert(9, 1, &[1]), insert(9, 2, &[2]), remove_chunks(9, &[1])];
     assert_eq!(hot_ids(&state.apply(&changes, 2).unwrap(), 9), [2]);
 }
 
 #[test]
 fn rows_go_once() {
-    let state = fresh().apply(&[insert(1, 1, &[1]), insert(1, 2, &[2, 3]), swap_files(1, &["a", "b"], &[])], 2).unwrap();
+    let state =
+        fresh().apply(&[insert(1, 1, &[1]), insert(1, 2, &[2, 3]), swap_files(1, &["a", "b"], &[])], 2).unwrap();
     is_conflict(&state, &[remove_chunks(1, &[1, 9])]);
     is_conflict(&state, &[swap_files(1, &["c"], &["nope"])]);
     let next = state.apply(&[remove_chunks(1, &[1]), swap_files(1, &["c"], &["a"])], 3).unwrap();
@@ -169,7 +172,8 @@ fn replay_begins_where_a_clean_table_got_dirty() {
     assert_eq!(state.table(1).unwrap().replay_from, 19);
     let state = state.apply(&[insert(1, 3, &[3])], 21).unwrap();
     assert_eq!(state.table(1).unwrap().replay_from, 19);
-    let altered = clean.apply(&[Change::Put(object(1, PUBLIC, "t1", 2, Body::Table(Arc::new(crate::testing::def(vec![])))))], 30);
+    let altered =
+        clean.apply(&[Change::Put(object(1, PUBLIC, "t1", 2, Body::Table(Arc::new(crate::testing::def(vec![])))))], 30);
     assert_eq!(altered.unwrap().table(1).unwrap().replay_from, 29);
 }
 
@@ -181,7 +185,9 @@ fn a_transaction_keeps_its_columns_through_a_rename() {
     // Someone renames id to key, and adds another id.
     let mut altered = two_columns();
     altered.columns[0].name = "key".to_owned();
-    altered.columns.push(crate::record::ColumnDef { physical_name: "id-2".to_owned(), ..column(3, "id", DataType::Int64) });
+    altered
+        .columns
+        .push(crate::record::ColumnDef { physical_name: "id-2".to_owned(), ..column(3, "id", DataType::Int64) });
     let newest = base.apply(&[Change::Put(object(1, PUBLIC, "t1", 2, Body::Table(Arc::new(altered))))], 2).unwrap();
     let committed = newest.apply(&transaction.into_changes(), 3).unwrap();
     let batch = &committed.table(1).unwrap().chunks[0].batch;

@@ -96,10 +96,12 @@ impl Queue {
 
     pub(super) async fn poisoned(&self) -> String {
         let mut poison = self.poison.subscribe();
-        match poison.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
+        // The guard must not live into the wait below: futures are sent between threads.
+        let reason = poison.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match reason {
+            Some(reason) => reason,
             // The sender lives in self: unreachable, and waiting is right if it were not.
-            Err(_) => std::future::pending().await,
+            None => std::future::pending().await,
         }
     }
 

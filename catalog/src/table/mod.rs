@@ -37,3 +37,6 @@ pub mod rewrite;
 
 /// A table at a snapshot as DataFusion reads it.
 pub mod scan;
+
+#[cfg(test)]
+pub(crate) mod testing;

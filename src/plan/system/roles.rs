@@ -25,9 +25,6 @@ type Role<'a> = (&'a Arc<Object>, &'a RoleDef);
 
 /// UTF8, as pg_database.encoding numbers it.
 pub(crate) const UTF8: i32 = 6;
-/// The locale: text sorts by code point.
-const LOCALE: &str = "C.UTF-8";
-
 fn attributes(all: &[Role<'_>], batch: &mut Batch<'_>) {
     batch.rows(all.len());
     batch.column("oid", all.iter().map(|(object, _)| object.oid));
@@ -128,7 +125,8 @@ fn pg_database(scope: &Scope, batch: &mut Batch<'_>) {
     batch.constant("datconnlimit", -1);
     // pg_default
     batch.constant("dattablespace", 1663);
-    batch.constant("datcollate", LOCALE);
-    batch.constant("datctype", LOCALE);
+    for (column, setting) in [("datcollate", "lc_collate"), ("datctype", "lc_ctype")] {
+        batch.constant(column, scope.settings.lock().get(setting).unwrap_or_else(|| "C".to_owned()));
+    }
     batch.column("datacl", all.iter().map(|object| acl(&object.acl)));
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use chrono::{Offset, TimeZone};
 use chrono_tz::{OffsetComponents, OffsetName, TZ_VARIANTS};
 
-use super::batch::Batch;
+use super::batch::{Batch, Value};
+use super::functions::admin::advisory_locks;
 use super::objects::{self, Kind, Rel};
 use super::registry::Fill;
 use crate::instance::{Activity, SessionHandle};
@@ -15,6 +16,7 @@ use crate::session::settings::SettingInfo;
 /// The relations whose rows are made here.
 pub(crate) const FILLS: &[(&str, Fill)] = &[
     ("pg_stat_activity", pg_stat_activity),
+    ("pg_locks", pg_locks),
     ("pg_settings", pg_settings),
     ("pg_stat_all_tables", |scope, batch| stat_tables(scope, batch, true, true)),
     ("pg_stat_user_tables", |scope, batch| stat_tables(scope, batch, false, true)),
@@ -23,8 +25,26 @@ pub(crate) const FILLS: &[(&str, Fill)] = &[
     ("pg_statio_user_tables", |scope, batch| stat_tables(scope, batch, false, true)),
     ("pg_statio_sys_tables", |scope, batch| stat_tables(scope, batch, true, false)),
     ("pg_stat_database", pg_stat_database),
+    ("pg_stat_archiver", one_row),
+    ("pg_stat_bgwriter", one_row),
+    ("pg_stat_wal", pg_stat_wal),
     ("pg_timezone_names", pg_timezone_names),
 ];
+
+/// A view of counters of which we keep none.
+fn one_row(_: &Scope, batch: &mut Batch<'_>) {
+    batch.rows(1).zeros();
+}
+
+fn pg_stat_wal(scope: &Scope, batch: &mut Batch<'_>) {
+    let status = scope.instance.store.wal_status();
+    batch.rows(1);
+    batch.constant("wal_records", status.commits);
+    batch.constant("wal_bytes", Value::Null);
+    batch.constant("wal_write", status.syncs);
+    batch.constant("wal_sync", status.syncs);
+    batch.zeros();
+}
 
 /// The connected clients with what each does now, by process id.
 pub(crate) fn sessions(scope: &Scope) -> Vec<(Arc<SessionHandle>, Activity)> {
@@ -91,6 +111,21 @@ fn pg_stat_activity(scope: &Scope, batch: &mut Batch<'_>) {
     batch.constant("backend_type", "client backend");
 }
 
+/// Advisory locks: there are no others that a session could wait for.
+fn pg_locks(_: &Scope, batch: &mut Batch<'_>) {
+    let all = advisory_locks();
+    batch.rows(all.len());
+    batch.constant("locktype", "advisory");
+    batch.column("database", all.iter().map(|lock| lock.database));
+    batch.column("classid", all.iter().map(|lock| lock.class));
+    batch.column("objid", all.iter().map(|lock| lock.object));
+    batch.column("objsubid", all.iter().map(|lock| lock.keys));
+    batch.column("pid", all.iter().map(|lock| lock.pid));
+    batch.constant("mode", "ExclusiveLock");
+    batch.constant("granted", true);
+    batch.constant("fastpath", false);
+}
+
 /// Every setting of the session as it is now.
 pub(crate) fn settings(scope: &Scope) -> Vec<SettingInfo> {
     scope.settings.lock().all()
@@ -100,16 +135,17 @@ pub(crate) fn settings(scope: &Scope) -> Vec<SettingInfo> {
 pub(crate) fn pg_settings(scope: &Scope, batch: &mut Batch<'_>) {
     let all = settings(scope);
     batch.rows(all.len());
-    batch.column("name", all.iter().map(|setting| setting.name));
-    batch.column("setting", all.iter().map(|setting| without_unit(&setting.value, setting)));
+    batch.column("name", all.iter().map(|setting| &setting.name));
+    batch.column("setting", all.iter().map(|setting| &setting.raw));
     batch.column("unit", all.iter().map(|setting| setting.unit));
     batch.column("category", all.iter().map(category));
     batch.column("short_desc", all.iter().map(|setting| setting.description));
     batch.column("context", all.iter().map(|setting| setting.context));
     batch.column("vartype", all.iter().map(|setting| setting.kind));
     batch.column("source", all.iter().map(|setting| setting.source));
-    batch.column("boot_val", all.iter().map(|setting| without_unit(&setting.default, setting)));
-    batch.column("reset_val", all.iter().map(|setting| without_unit(&setting.default, setting)));
+    batch.column("enumvals", all.iter().map(|setting| setting.choices.map(|choices| choices.to_vec())));
+    batch.column("boot_val", all.iter().map(|setting| &setting.default));
+    batch.column("reset_val", all.iter().map(|setting| &setting.default));
     batch.constant("pending_restart", false);
 }
 
@@ -120,35 +156,6 @@ fn category(setting: &SettingInfo) -> &'static str {
         "Preset Options"
     } else {
         "Client Connection Defaults / Statement Behavior"
-    }
-}
-
-/// pg_settings shows numbers in the setting's unit, SHOW with the largest unit that fits: `1min` becomes `60000`.
-fn without_unit(value: &str, setting: &SettingInfo) -> String {
-    let digits = value.trim_start_matches('-').len()
-        - value.trim_start_matches('-').trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, suffix) = value.split_at(digits + usize::from(value.starts_with('-')));
-    let (Some(unit), Ok(number)) = (setting.unit, number.parse::<i64>()) else { return value.to_owned() };
-    let scale = |name: &str| -> Option<i64> {
-        Some(match name {
-            "B" | "us" => 1,
-            "kB" => 1 << 10,
-            "8kB" => 8 << 10,
-            "MB" => 1 << 20,
-            "GB" => 1 << 30,
-            "TB" => 1 << 40,
-            "ms" => 1_000,
-            "s" => 1_000_000,
-            "min" => 60_000_000,
-            "h" => 3_600_000_000,
-            "d" => 86_400_000_000,
-            _ => return None,
-        })
-    };
-    match (suffix, scale(suffix.trim()), scale(unit)) {
-        ("", ..) => value.to_owned(),
-        (_, Some(from), Some(to)) => (number.saturating_mul(from) / to).to_string(),
-        _ => value.to_owned(),
     }
 }
 
@@ -165,32 +172,15 @@ fn stat_tables(scope: &Scope, batch: &mut Batch<'_>, system: bool, user: bool) {
     batch.column("relname", all.iter().map(|rel| rel.name.as_ref()));
     if batch.has("n_live_tup") {
         batch.column("n_live_tup", all.iter().map(|rel| objects::table_size(scope, rel.oid).0));
-        for column in COUNTERS {
-            batch.constant(column, 0);
-        }
-    } else {
-        for column in ["heap_blks_read", "heap_blks_hit"] {
-            batch.constant(column, 0);
-        }
     }
+    for column in ["idx_scan", "idx_tup_fetch", "idx_blks_read", "idx_blks_hit"] {
+        if !batch.has(column) {
+            continue;
+        }
+        batch.constant(column, Value::Null);
+    }
+    batch.zeros();
 }
-
-/// Counters that are not kept per table.
-const COUNTERS: [&str; 13] = [
-    "seq_scan",
-    "seq_tup_read",
-    "n_tup_ins",
-    "n_tup_upd",
-    "n_tup_del",
-    "n_tup_hot_upd",
-    "n_dead_tup",
-    "n_mod_since_analyze",
-    "n_ins_since_vacuum",
-    "vacuum_count",
-    "autovacuum_count",
-    "analyze_count",
-    "autoanalyze_count",
-];
 
 fn pg_stat_database(scope: &Scope, batch: &mut Batch<'_>) {
     let all: Vec<_> = objects::databases(scope).collect();
@@ -200,6 +190,7 @@ fn pg_stat_database(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("datid", all.iter().map(|object| object.oid));
     batch.column("datname", all.iter().map(|object| &object.name));
     batch.column("numbackends", all.iter().map(|object| here(object.oid)));
+    batch.zeros();
 }
 
 fn pg_timezone_names(scope: &Scope, batch: &mut Batch<'_>) {

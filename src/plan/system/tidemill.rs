@@ -1,5 +1,7 @@
 //! Schema `tidemill`: what the server itself knows about tables, files, the log, running queries, settings and functions.
 
+use std::collections::HashSet;
+
 use tidemill_catalog::snapshot::TableState;
 use tidemill_catalog::table::file::FileEntry;
 
@@ -7,7 +9,7 @@ use super::batch::{Batch, Value};
 use super::objects::{self, Rel};
 use super::privileges::Target;
 use super::registry::Fill;
-use super::{names, routines, stats};
+use super::{routines, stats};
 use crate::plan::Scope;
 
 /// The relations: name, columns, what makes their rows. The order gives them their oids: add at the end.
@@ -36,7 +38,8 @@ pub(crate) const RELATIONS: &[(&str, &str, Fill)] = &[
         "name text!,value text!,unit text,kind text!,default text!,context text!,source text!,description text!",
         settings,
     ),
-    ("functions", "name text!,oid oid!,kind text!,arguments text!,result text!,description text", functions),
+    ("functions", "name text!,kind text!,arguments text!,result text,description text,example text", functions),
+    ("cache", "bytes int8!,budget_bytes int8!,entries int8!,hits int8!,misses int8!", cache),
 ];
 
 /// The tables of the session's database that the current role may see, with their rows.
@@ -120,6 +123,16 @@ fn wal(scope: &Scope, batch: &mut Batch<'_>) {
     batch.constant("commits", status.commits);
 }
 
+fn cache(scope: &Scope, batch: &mut Batch<'_>) {
+    let status = scope.instance.store.cache().status();
+    batch.rows(1);
+    batch.constant("bytes", status.bytes);
+    batch.constant("budget_bytes", status.budget);
+    batch.constant("entries", status.entries);
+    batch.constant("hits", status.hits);
+    batch.constant("misses", status.misses);
+}
+
 fn queries(scope: &Scope, batch: &mut Batch<'_>) {
     let me = objects::role(scope, scope.role);
     let now = scope.instance.clock.now();
@@ -146,7 +159,7 @@ fn queries(scope: &Scope, batch: &mut Batch<'_>) {
 fn settings(scope: &Scope, batch: &mut Batch<'_>) {
     let all = stats::settings(scope);
     batch.rows(all.len());
-    batch.column("name", all.iter().map(|setting| setting.name));
+    batch.column("name", all.iter().map(|setting| &setting.name));
     batch.column("value", all.iter().map(|setting| &setting.value));
     batch.column("unit", all.iter().map(|setting| setting.unit));
     batch.column("kind", all.iter().map(|setting| setting.kind));
@@ -156,20 +169,47 @@ fn settings(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("description", all.iter().map(|setting| setting.description));
 }
 
+/// A row of tidemill.functions: name, kind, arguments, result, description, example.
+type Described = (String, &'static str, String, Option<String>, String, String);
+
+/// Our own functions by their signatures, then those of the engine that have none of them.
 fn functions(scope: &Scope, batch: &mut Batch<'_>) {
-    let mut all: Vec<(&str, u32)> = routines::callable_oids().collect();
-    all.sort_unstable();
-    let kind = |oid: u32| match routines::kind(oid) {
-        Some("a") => "aggregate",
-        Some("w") => "window",
-        _ => "scalar",
-    };
-    let descriptions: std::collections::HashMap<u32, &str> = routines::descriptions().collect();
+    let mut all: Vec<Described> = Vec::new();
+    let mut known = HashSet::new();
+    for info in tidemill_udfs::functions::all_info() {
+        known.insert(info.name.to_owned());
+        known.extend(info.aliases);
+        for signature in &info.signatures {
+            let (call, result) = signature.split_once(" → ").unwrap_or((signature, ""));
+            let arguments = call.split_once('(').map_or("", |(_, rest)| rest.trim_end_matches(')'));
+            let (description, example) = (info.description.to_owned(), info.example.to_owned());
+            all.push((
+                info.name.to_owned(),
+                info.kind,
+                arguments.to_owned(),
+                Some(result.to_owned()),
+                description,
+                example,
+            ));
+        }
+    }
+    for (name, oid) in routines::callable_oids().filter(|(name, _)| !known.contains(*name)) {
+        let kind = match routines::kind(oid) {
+            Some("a") => "aggregate",
+            Some("w") => "window",
+            _ => "scalar",
+        };
+        let arguments = routines::arguments(oid, false).unwrap_or_default();
+        let description = routines::description(oid).unwrap_or_default().to_owned();
+        all.push((name.to_owned(), kind, arguments, routines::result(scope, oid), description, String::new()));
+    }
+    all.sort();
+    let or_null = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     batch.rows(all.len());
-    batch.column("name", all.iter().map(|(name, _)| names::quote_ident(name)));
-    batch.column("oid", all.iter().map(|(_, oid)| *oid));
-    batch.column("kind", all.iter().map(|(_, oid)| kind(*oid)));
-    batch.column("arguments", all.iter().map(|(_, oid)| routines::arguments(*oid, false)));
-    batch.column("result", all.iter().map(|(_, oid)| routines::result(scope, *oid)));
-    batch.column("description", all.iter().map(|(_, oid)| descriptions.get(oid).copied()));
+    batch.column("name", all.iter().map(|row| row.0.as_str()));
+    batch.column("kind", all.iter().map(|row| row.1));
+    batch.column("arguments", all.iter().map(|row| row.2.as_str()));
+    batch.column("result", all.iter().map(|row| row.3.as_deref()));
+    batch.column("description", all.iter().map(|row| or_null(&row.4)));
+    batch.column("example", all.iter().map(|row| or_null(&row.5)));
 }

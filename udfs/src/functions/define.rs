@@ -13,7 +13,7 @@ use std::cell::OnceCell;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, new_null_array};
+use arrow::array::{Array as _, ArrayRef, AsArray, new_null_array};
 use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, TimeUnit};
 use datafusion_common::{Result, ScalarValue, internal_err};
 use datafusion_expr::sort_properties::{ExprProperties, SortProperties};
@@ -133,7 +133,9 @@ impl Function {
         let (mut args, mut rest) = (vec![], None);
         let mut optional = usize::MAX;
         // An optional argument's bracket opens before its comma: "text [, text]".
-        for part in left.replace("[,", ",?").replace(" ]", "]").split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        for part in
+            left.replace("[,", ",?").replace(" ]", "]").split(',').map(str::trim).filter(|part| !part.is_empty())
+        {
             if let Some(variadic) = part.strip_prefix("...") {
                 rest = Some(kind(variadic));
                 continue;
@@ -152,7 +154,12 @@ impl Function {
         self.texts.push(format!("{}({}) → {}", self.name, left.trim(), right.trim()));
         let least = optional.min(args.len());
         for count in least..=args.len() {
-            self.overloads.push(Overload { args: args[..count].to_vec(), rest: rest.clone(), returns: returns.clone(), body });
+            self.overloads.push(Overload {
+                args: args[..count].to_vec(),
+                rest: rest.clone(),
+                returns: returns.clone(),
+                body,
+            });
         }
         self
     }
@@ -297,11 +304,9 @@ fn element_type<'t>(args: impl Iterator<Item = (&'t Kind, &'t DataType)> + Clone
 /// A list type of these elements, keeping the element's field where it says more than the Arrow type.
 fn list_of(element: &DataType, from: &DataType) -> DataType {
     match from {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            DataType::List(Arc::new(
-                item.as_ref().clone().with_data_type(element.clone()).with_name("item").with_nullable(true),
-            ))
-        }
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => DataType::List(
+            Arc::new(item.as_ref().clone().with_data_type(element.clone()).with_name("item").with_nullable(true)),
+        ),
         _ => DataType::new_list(element.clone(), true),
     }
 }
@@ -326,18 +331,22 @@ fn cast_cost(from: &DataType, to: &SqlType) -> Option<(u32, DataType)> {
         return Some((1, target));
     }
     let text = matches!(from, D::Utf8 | D::LargeUtf8 | D::Utf8View);
-    let integer = |max: u32| {
+    let integer = |max: u32| -> Option<u32> {
         let width = match from {
             D::Int8 | D::UInt8 | D::Int16 => 1,
             D::UInt16 | D::Int32 => 2,
             D::UInt32 | D::Int64 | D::UInt64 => 3,
             _ => return None,
         };
-        (width <= max).then_some(max - width)
+        max.checked_sub(width)
     };
     let decimal = matches!(from, D::Decimal32(..) | D::Decimal64(..) | D::Decimal128(..) | D::Decimal256(..));
     let cost = match to {
-        SqlType::Text | SqlType::Varchar(_) | SqlType::Name | SqlType::Json | SqlType::Jsonb | SqlType::Uuid if text => 0,
+        SqlType::Text | SqlType::Varchar(_) | SqlType::Name | SqlType::Json | SqlType::Jsonb | SqlType::Uuid
+            if text =>
+        {
+            0
+        }
         SqlType::Bool if *from == D::Boolean => 0,
         SqlType::Int2 => integer(1)?,
         SqlType::Int4 => integer(2).or(text.then_some(20))?,
@@ -361,11 +370,7 @@ fn cast_cost(from: &DataType, to: &SqlType) -> Option<(u32, DataType)> {
                 },
             };
         }
-        SqlType::Bytea
-            if matches!(from, D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_)) =>
-        {
-            0
-        }
+        SqlType::Bytea if matches!(from, D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_)) => 0,
         SqlType::Date if matches!(from, D::Date32) => 0,
         SqlType::Time => match from {
             D::Time64(TimeUnit::Microsecond) => 0,
@@ -467,7 +472,11 @@ impl ScalarUDFImpl for Function {
         };
         let result = (overload.body)(&call)?;
         if constant {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
+            return Ok(ColumnarValue::Scalar(match result.as_list_opt::<i32>() {
+                // Made by hand, as the general way forgets what the elements' field says of their SQL type.
+                Some(list) => ScalarValue::List(Arc::new(list.slice(0, 1))),
+                None => ScalarValue::try_from_array(&result, 0)?,
+            }));
         }
         Ok(ColumnarValue::Array(result))
     }

@@ -26,10 +26,10 @@ mod array_in;
 mod binary_in;
 mod binary_out;
 mod bytes;
-mod calendar;
+pub(crate) mod calendar;
 mod datetime_in;
 mod datetime_out;
-mod datetime_words;
+pub(crate) mod datetime_words;
 mod interval;
 /// json and jsonb: validation, and jsonb's canonical text.
 pub mod json;
@@ -314,8 +314,7 @@ pub fn truncate_text<'a>(text: &'a str, sql_type: &SqlType) -> &'a str {
     };
     match sql_type {
         SqlType::Varchar(Some(n)) => first(*n),
-        SqlType::Char(0) => text.trim_end_matches(' '),
-        SqlType::Char(n) => first(*n).trim_end_matches(' '),
+        SqlType::Char(n) if *n > 0 => first(*n).trim_end_matches(' '),
         SqlType::CharByte => first(1),
         SqlType::Name => &text[..text.floor_char_boundary(63)],
         _ => text,

@@ -130,7 +130,7 @@ impl Decimal {
             return Err(error);
         }
         let (mantissa, exponent) = match lower.iter().position(|c| *c == b'e') {
-            Some(at) => (&lower[..at], parse_exponent(&lower[at + 1..]).ok_or_else(invalid)?),
+            Some(at) => (&lower[..at], parse_exponent(&lower[at + 1..]).ok_or_else(invalid)??),
             None => (lower.as_slice(), 0),
         };
         let mut digits = Vec::with_capacity(mantissa.len());
@@ -181,14 +181,18 @@ impl Decimal {
     }
 }
 
-fn parse_exponent(text: &[u8]) -> Option<i64> {
+/// `None`: no number.
+fn parse_exponent(text: &[u8]) -> Option<Result<i64, ValueError>> {
     let digits = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+")).unwrap_or(text);
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let value: i64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
     // PostgreSQL's limit is INT_MAX / 2.
-    (value <= i64::from(i32::MAX / 2)).then_some(if text[0] == b'-' { -value } else { value })
+    let value: Option<i64> = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+    Some(match value.filter(|value| *value <= i64::from(i32::MAX / 2)) {
+        Some(value) => Ok(if text[0] == b'-' { -value } else { value }),
+        None => Err(ValueError::new("22003", "value overflows numeric format")),
+    })
 }
 
 /// Canonical text of a JSON number inside jsonb: what numeric prints, of any size up to PostgreSQL's limits.
@@ -196,7 +200,7 @@ pub(super) fn canonical_number(text: &[u8], out: &mut Vec<u8>) -> Result<(), Val
     let overflow = || ValueError::new("22003", "value overflows numeric format");
     let number = Decimal::parse(text)?;
     let (mantissa, exponent) = match text.iter().position(|c| matches!(c, b'e' | b'E')) {
-        Some(at) => (&text[..at], parse_exponent(&text[at + 1..]).ok_or_else(overflow)?),
+        Some(at) => (&text[..at], parse_exponent(&text[at + 1..]).ok_or_else(overflow)??),
         None => (text, 0),
     };
     let written = mantissa.iter().position(|c| *c == b'.').map_or(0, |at| mantissa.len() - at - 1);

@@ -262,7 +262,8 @@ fn invalid_utf8(bytes: &[u8]) -> ValueError {
 fn push_checked(builder: &mut StringViewBuilder, sql_type: &SqlType, text: &str) -> Result<(), ValueError> {
     match sql_type {
         SqlType::Varchar(Some(n)) => builder.append_value(fitted(text, *n, sql_type)?),
-        SqlType::Char(0) => builder.append_value(text.trim_end_matches(' ')),
+        // Without a length nothing is filled up, so blanks at the end must be kept to be printed.
+        SqlType::Char(0) => builder.append_value(text),
         SqlType::Char(n) => builder.append_value(fitted(text, *n, sql_type)?.trim_end_matches(' ')),
         SqlType::CharByte => builder.append_value(text.chars().next().map_or("", |first| &text[..first.len_utf8()])),
         // NAMEDATALEN - 1

@@ -142,6 +142,33 @@ type Key = (Oid, bool, i64);
 /// Advisory locks now held, in the whole process: a holder's end frees its locks, because its handle is gone.
 static LOCKS: LazyLock<Mutex<HashMap<Key, Held>>> = LazyLock::new(Mutex::default);
 
+/// An advisory lock as pg_locks shows it.
+pub(crate) struct AdvisoryLock {
+    pub(crate) pid: i32,
+    pub(crate) database: Oid,
+    /// The key's upper half, or the first of two keys.
+    pub(crate) class: u32,
+    /// The key's lower half, or the second of two keys.
+    pub(crate) object: u32,
+    /// 1: one key; 2: two.
+    pub(crate) keys: i32,
+}
+
+/// The advisory locks now held.
+pub(crate) fn advisory_locks() -> Vec<AdvisoryLock> {
+    let half = |bits: i64| u32::try_from(bits & 0xFFFF_FFFF).unwrap_or_default();
+    let locks = LOCKS.lock();
+    let held = locks.iter().filter_map(|(key, held)| held.holder().map(|holder| (key, holder.pid)));
+    held.map(|(&(database, two, key), pid)| AdvisoryLock {
+        pid,
+        database,
+        class: half(key >> 32),
+        object: half(key),
+        keys: if two { 2 } else { 1 },
+    })
+    .collect()
+}
+
 fn key(call: &Call<'_>) -> Key {
     let first = call.int(0).unwrap_or_default();
     match call.int(1) {

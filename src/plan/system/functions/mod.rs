@@ -24,7 +24,7 @@ use super::names;
 use crate::error::{Error, Result, SqlState};
 use crate::plan::Scope;
 
-mod admin;
+pub(crate) mod admin;
 mod describe;
 mod privilege;
 mod session;

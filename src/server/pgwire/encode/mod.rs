@@ -115,9 +115,11 @@ fn write_row(encoders: &[(ColumnEncoder, bool)], row: usize, out: &mut Vec<u8>) 
         } else {
             encoder.write_text(row, out);
         }
-        set_length(out, at, out.len() - at - 4)?;
+        let length = out.len() - at - 4;
+        set_length(out, at, length)?;
     }
-    set_length(out, start + 1, out.len() - start - 1)
+    let length = out.len() - start - 1;
+    set_length(out, start + 1, length)
 }
 
 #[inline]

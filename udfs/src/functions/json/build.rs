@@ -17,8 +17,9 @@ pub(crate) struct Writer {
 }
 
 enum Form {
-    /// Printed as it is: true, 12, {"a":1}
+    /// Printed as it is: 12
     Bare(Printer),
+    Bool,
     /// A float: bare unless NaN or infinite.
     Float(Printer),
     /// In quotes.
@@ -38,7 +39,8 @@ impl Writer {
         let sql_type = SqlType::of_field(field);
         let printer = || Printer::new(array, &sql_type, settings);
         let form = match &sql_type {
-            SqlType::Bool | SqlType::Int2 | SqlType::Int4 | SqlType::Int8 | SqlType::Numeric(_) => Form::Bare(printer()?),
+            SqlType::Bool => Form::Bool,
+            SqlType::Int2 | SqlType::Int4 | SqlType::Int8 | SqlType::Numeric(_) => Form::Bare(printer()?),
             SqlType::Float4 | SqlType::Float8 => Form::Float(printer()?),
             SqlType::Json | SqlType::Jsonb => Form::Json,
             SqlType::Timestamp | SqlType::TimestampTz => Form::Timestamp(printer()?),
@@ -66,6 +68,7 @@ impl Writer {
             return Ok(());
         }
         match &self.form {
+            Form::Bool => out.push_str(self.bool(index)),
             Form::Bare(printer) => printer.print(out, index)?,
             Form::Float(printer) => {
                 let from = out.len();
@@ -115,6 +118,10 @@ impl Writer {
         Ok(())
     }
 
+    fn bool(&self, index: usize) -> &'static str {
+        if self.array.as_boolean().value(index) { "true" } else { "false" }
+    }
+
     /// True if a value may take several members, so that json_agg puts it on a line of its own.
     pub(crate) fn is_composite(&self) -> bool {
         matches!(self.form, Form::Array(_) | Form::Object(_))
@@ -123,6 +130,7 @@ impl Writer {
     /// Writes a value as an object's key.
     pub(crate) fn write_key(&self, out: &mut String, index: usize) -> Value<()> {
         let text = match &self.form {
+            Form::Bool => self.bool(index).to_owned(),
             Form::Text => self.array.as_string_view().value(index).to_owned(),
             Form::Bare(printer) | Form::Float(printer) | Form::Quoted(printer) | Form::Timestamp(printer) => {
                 let mut text = String::new();

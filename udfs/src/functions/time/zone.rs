@@ -38,7 +38,8 @@ fn posix(name: &str) -> Option<i64> {
         let plain = !part.is_empty() && part.len() <= 2 && part.bytes().all(|b| b.is_ascii_digit());
         if plain { part.parse::<i64>().ok() } else { None }
     });
-    let (hours, minutes, seconds) = (parts.next()??, parts.next().unwrap_or(Some(0))?, parts.next().unwrap_or(Some(0))?);
+    let (hours, minutes, seconds) =
+        (parts.next()??, parts.next().unwrap_or(Some(0))?, parts.next().unwrap_or(Some(0))?);
     (hours <= 15 && minutes < 60 && seconds < 60 && parts.next().is_none())
         .then_some(sign * (hours * 3600 + minutes * 60 + seconds))
 }
@@ -95,7 +96,9 @@ impl Zone {
                         first.fix().local_minus_utc().min(second.fix().local_minus_utc()).into()
                     }
                     // A reading that is skipped is taken by the offset before the gap.
-                    LocalResult::None => self.offset(local.saturating_sub(self.offset(local) * MICROS + 3 * 3600 * MICROS)),
+                    LocalResult::None => {
+                        self.offset(local.saturating_sub(self.offset(local) * MICROS + 3 * 3600 * MICROS))
+                    }
                 };
                 local.saturating_sub(seconds * MICROS)
             }
