@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::StoreOptions;
 use super::catalog_file::{self, CatalogFile};
 use super::garbage::Garbage;
+use super::room::HotRoom;
 use super::shared::{Checkpointed, Shared, TableLocks};
 use super::writer::Queue;
 use crate::fault::{self, FileLayer, TEMPORARY_EXTENSION};
@@ -81,7 +82,6 @@ pub(super) fn open(options: StoreOptions, files: Arc<dyn FileLayer>, now_us: i64
         epoch,
         durable_lsn: AtomicU64::new(log.durable()),
         segments: Arc::clone(log.segments()),
-        snapshot: RwLock::new(Arc::new(snapshot)),
         queue: Queue::new(),
         next_oid: AtomicU32::new(next_oid),
         next_chunk_id: AtomicU64::new(next_chunk_id),
@@ -90,6 +90,9 @@ pub(super) fn open(options: StoreOptions, files: Arc<dyn FileLayer>, now_us: i64
         commits: AtomicU64::new(0),
         publishing: TableLocks::default(),
         compacting: TableLocks::default(),
+        moving: TableLocks::default(),
+        hot_room: HotRoom::new(&snapshot, options.wal_bytes_max),
+        snapshot: RwLock::new(Arc::new(snapshot)),
         checkpointed: Mutex::new(Checkpointed { lsn: catalog.lsn, next_oid: catalog.next_oid, at_us: now_us, delta }),
         garbage: Mutex::new(garbage),
         options,

@@ -96,10 +96,14 @@ impl Queue {
 
     pub(super) async fn poisoned(&self) -> String {
         let mut poison = self.poison.subscribe();
-        match poison.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            // The sender lives in self: unreachable, and waiting is right if it were not.
-            Err(_) => std::future::pending().await,
+        loop {
+            if let Some(reason) = &*poison.borrow_and_update() {
+                return reason.clone();
+            }
+            if poison.changed().await.is_err() {
+                // The sender lives in self: unreachable, and waiting is right if it were not.
+                std::future::pending::<()>().await;
+            }
         }
     }
 
