@@ -5,7 +5,6 @@ use arrow::datatypes::{DataType, TimeUnit};
 use rand::Rng;
 
 use super::*;
-use crate::fault::FileLayer;
 use crate::table::file::ColumnStats;
 use crate::table::testing::{Folder, def_of, every_type, random_batch, rng, sorted_rows, text_rows};
 
