@@ -16,8 +16,36 @@
 //! text, jsonb in PostgreSQL's jsonb text form (keys sorted and unique), char(n) without its trailing blanks.
 //! Infinite dates and timestamps are the extreme integers, as in PostgreSQL.
 
-use arrow::datatypes::{DataType, Field};
 use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, StringViewArray, StringViewBuilder};
+use arrow::datatypes::{DataType, Field};
+use datafusion_common::ScalarValue;
+
+mod array_in;
+mod binary_in;
+mod binary_out;
+mod bytes;
+pub(crate) mod calendar;
+mod datetime_in;
+mod datetime_out;
+pub(crate) mod datetime_words;
+mod interval;
+/// json and jsonb: validation, and jsonb's canonical text.
+pub mod json;
+mod number;
+mod numeric;
+mod sql_type;
+mod text_in;
+mod text_out;
+
+#[cfg(test)]
+mod tests;
+
+pub use calendar::zone_by_name;
+pub use sql_type::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX};
+pub use text_in::ColumnParser;
+pub use text_out::ColumnEncoder;
 
 /// Field metadata key that holds the SQL type, spelled as [`SqlType::name`].
 pub const SQL_TYPE_KEY: &str = "tidemill.type";
@@ -182,67 +210,6 @@ impl Default for TextSettings {
     }
 }
 
-impl SqlType {
-    /// The type of that name, as PostgreSQL's grammar and `format_type` spell it: `int4`, `character varying(10)[]`, `_text`.
-    ///
-    /// # Errors
-    /// 42704 for an unknown name.
-    pub fn parse(name: &str) -> Result<Self, ValueError> {
-        let _ = name;
-        todo!()
-    }
-
-    /// Its name with modifier, as `format_type` prints it.
-    pub fn name(&self) -> String {
-        todo!()
-    }
-
-    /// pg_type.oid
-    pub fn oid(&self) -> u32 {
-        todo!()
-    }
-
-    /// The type with that oid and modifier.
-    pub fn from_oid(oid: u32, typmod: i32) -> Option<Self> {
-        let _ = (oid, typmod);
-        todo!()
-    }
-
-    /// atttypmod; -1: none.
-    pub fn typmod(&self) -> i32 {
-        todo!()
-    }
-
-    /// pg_type.typlen; negative: variable.
-    pub fn length(&self) -> i16 {
-        todo!()
-    }
-
-    /// The Arrow type of its values in the engine.
-    pub fn data_type(&self) -> DataType {
-        todo!()
-    }
-
-    /// A field of this type; metadata tells the type where Arrow alone does not.
-    pub fn field(&self, name: &str, nullable: bool) -> Field {
-        let _ = (name, nullable);
-        todo!()
-    }
-
-    /// The SQL type of a field: its metadata if it fits the Arrow type, else what the Arrow type stands for (UInt64 and
-    /// other types only DataFusion makes map to the nearest one that holds them).
-    pub fn of_field(field: &Field) -> Self {
-        let _ = field;
-        todo!()
-    }
-
-    /// As [`Self::of_field`], from the Arrow type alone.
-    pub fn of_data_type(data_type: &DataType) -> Self {
-        let _ = data_type;
-        todo!()
-    }
-}
-
 impl ValueError {
     /// An error without detail or hint.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
@@ -253,5 +220,103 @@ impl ValueError {
 impl From<ValueError> for datafusion_common::DataFusionError {
     fn from(error: ValueError) -> Self {
         Self::External(Box::new(error))
+    }
+}
+
+/// 22P02, as PostgreSQL words it for most types.
+fn input_error(type_name: &str, text: &[u8]) -> ValueError {
+    let text = String::from_utf8_lossy(text);
+    ValueError::new("22P02", format!("invalid input syntax for type {type_name}: \"{text}\""))
+}
+
+/// A value from its text.
+///
+/// # Errors
+/// As [`ColumnParser::push`].
+pub fn parse_scalar(sql_type: &SqlType, text: &str, settings: &TextSettings) -> Result<ScalarValue, ValueError> {
+    let mut parser = ColumnParser::with_capacity(sql_type, settings, 1)?;
+    parser.push(text.as_bytes())?;
+    scalar(&parser.finish())
+}
+
+/// A value from PostgreSQL's binary form.
+///
+/// # Errors
+/// As [`ColumnParser::push_binary`].
+pub fn decode_scalar(sql_type: &SqlType, bytes: &[u8], settings: &TextSettings) -> Result<ScalarValue, ValueError> {
+    let mut parser = ColumnParser::with_capacity(sql_type, settings, 1)?;
+    parser.push_binary(bytes)?;
+    scalar(&parser.finish())
+}
+
+fn scalar(array: &ArrayRef) -> Result<ScalarValue, ValueError> {
+    ScalarValue::try_from_array(array, 0).map_err(|error| ValueError::new("XX000", error.to_string()))
+}
+
+/// An array of texts (of any Arrow string type) as values of a type, as assignment does it: varchar(n) refuses what is too
+/// long. An explicit cast cuts it off: see [`truncate_text`].
+///
+/// # Errors
+/// As [`ColumnParser::push`]; XX000 if the array has no texts.
+pub fn array_from_text(texts: &dyn Array, sql_type: &SqlType, settings: &TextSettings) -> Result<ArrayRef, ValueError> {
+    let mut parser = ColumnParser::with_capacity(sql_type, settings, texts.len())?;
+    let mut push = |text: Option<&str>| match text {
+        Some(text) => parser.push(text.as_bytes()),
+        None => {
+            parser.push_null();
+            Ok(())
+        }
+    };
+    match texts.data_type() {
+        DataType::Utf8View => texts.as_string_view().iter().try_for_each(&mut push)?,
+        DataType::Utf8 => texts.as_string::<i32>().iter().try_for_each(&mut push)?,
+        DataType::LargeUtf8 => texts.as_string::<i64>().iter().try_for_each(&mut push)?,
+        DataType::Null => (0..texts.len()).try_for_each(|_| push(None))?,
+        other => return Err(ValueError::new("XX000", format!("Arrow type {other} is no text"))),
+    }
+    Ok(parser.finish())
+}
+
+/// The texts of an array's values, as a cast to text gives them: booleans as `true` and `false`, char(n) without blanks at
+/// its end.
+///
+/// # Errors
+/// As [`ColumnEncoder::new`].
+pub fn array_to_text(array: &dyn Array, field: &Field, settings: &TextSettings) -> Result<StringViewArray, ValueError> {
+    let sql_type = match SqlType::of_field(field) {
+        SqlType::Char(_) => SqlType::Text,
+        other => other,
+    };
+    let encoder = ColumnEncoder::new(&array.slice(0, array.len()), &sql_type, settings)?;
+    let mut builder = StringViewBuilder::with_capacity(array.len());
+    let mut text = vec![];
+    for row in 0..array.len() {
+        if encoder.is_null(row) {
+            builder.append_null();
+            continue;
+        }
+        text.clear();
+        encoder.write_text(row, &mut text);
+        if sql_type == SqlType::Bool {
+            builder.append_value(if text == b"t" { "true" } else { "false" });
+        } else {
+            builder.append_value(std::str::from_utf8(&text).expect("the text of values is UTF-8"));
+        }
+    }
+    Ok(builder.finish())
+}
+
+/// What an explicit cast of a text to varchar(n), char(n), name or "char" keeps of it.
+pub fn truncate_text<'a>(text: &'a str, sql_type: &SqlType) -> &'a str {
+    let first = |n: u32| {
+        let end = text.char_indices().nth(usize::try_from(n).unwrap_or(usize::MAX));
+        end.map_or(text, |(end, _)| &text[..end])
+    };
+    match sql_type {
+        SqlType::Varchar(Some(n)) => first(*n),
+        SqlType::Char(n) if *n > 0 => first(*n).trim_end_matches(' '),
+        SqlType::CharByte => first(1),
+        SqlType::Name => &text[..text.floor_char_boundary(63)],
+        _ => text,
     }
 }

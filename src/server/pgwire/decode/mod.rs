@@ -1,0 +1,54 @@
+//! Bind's parameters to values.
+
+use datafusion::common::ScalarValue;
+use tidemill_udfs::types::{SqlType, TextSettings, decode_scalar, parse_scalar};
+
+use crate::error::SqlState;
+use crate::session::Parameter;
+use crate::{Error, Result};
+
+/// A parameter as a value of its type; of unknown type it is text.
+///
+/// # Errors
+/// 22P02, 22003, … as the type's input function; 22P03 for bad binary data, 22021 for text that is not UTF-8.
+pub fn decode_parameter(sql_type: &SqlType, parameter: &Parameter, settings: &TextSettings) -> Result<ScalarValue> {
+    match parameter {
+        Parameter::Null => ScalarValue::try_from(&sql_type.data_type()).map_err(Error::from),
+        Parameter::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(parse_scalar(sql_type, text, settings)?),
+            Err(error) => {
+                let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
+                let message = format!("invalid byte sequence for encoding \"UTF8\": 0x{byte:02x}");
+                Err(Error::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, message))
+            }
+        },
+        Parameter::Binary(bytes) => Ok(decode_scalar(sql_type, bytes, settings)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn decodes() {
+        let settings = TextSettings::default();
+        let decode = |sql_type: SqlType, parameter: Parameter| decode_parameter(&sql_type, &parameter, &settings);
+        let text = |text: &'static str| Parameter::Text(Bytes::from_static(text.as_bytes()));
+        let binary = |bytes: &'static [u8]| Parameter::Binary(Bytes::from_static(bytes));
+        assert_eq!(decode(SqlType::Int4, text("42")).unwrap(), ScalarValue::Int32(Some(42)));
+        assert_eq!(decode(SqlType::Int4, binary(b"\0\0\0\x2a")).unwrap(), ScalarValue::Int32(Some(42)));
+        assert_eq!(decode(SqlType::Int4, Parameter::Null).unwrap(), ScalarValue::Int32(None));
+        assert_eq!(decode(SqlType::Unknown, text("a")).unwrap(), ScalarValue::Utf8View(Some("a".into())));
+        let codes = [
+            (decode(SqlType::Int4, text("x")), "22P02"),
+            (decode(SqlType::Int4, binary(b"\0")), "22P03"),
+            (decode(SqlType::Text, binary(b"\xff")), "22021"),
+            (decode(SqlType::Text, Parameter::Text(Bytes::from_static(b"\xff"))), "22021"),
+        ];
+        for (result, code) in codes {
+            assert_eq!(result.unwrap_err().code().code(), code);
+        }
+    }
+}

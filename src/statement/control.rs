@@ -1,0 +1,563 @@
+//! The syntax trees of statements that are ours: everything but queries, INSERT, UPDATE, DELETE and MERGE.
+
+use datafusion::sql::sqlparser::ast;
+use tidemill_udfs::types::SqlType;
+
+use super::parse::Parsed;
+
+/// A possibly qualified name, parts folded as PostgreSQL folds them, and where it stands in the text (bytes).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// `[database.][schema.]name`
+    pub parts: Vec<String>,
+    /// Byte offset of its first part.
+    pub offset: usize,
+}
+
+impl Name {
+    /// The last part.
+    pub fn last(&self) -> &str {
+        self.parts.last().map_or("", String::as_str)
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.parts.join("."))
+    }
+}
+
+/// An expression with its text, which is what gets stored.
+#[derive(Debug, Clone)]
+pub struct Expression {
+    /// The syntax tree.
+    pub ast: ast::Expr,
+    /// The text it came from.
+    pub text: String,
+    /// Byte offset of the text.
+    pub offset: usize,
+}
+
+/// Statements that are not sqlparser's.
+#[derive(Debug, Clone)]
+pub enum Control {
+    /// BEGIN, START TRANSACTION
+    Begin(TransactionModes),
+    /// COMMIT, END
+    Commit {
+        /// AND CHAIN
+        chain: bool,
+    },
+    /// ROLLBACK, ABORT
+    Rollback {
+        /// AND CHAIN
+        chain: bool,
+    },
+    /// SAVEPOINT
+    Savepoint(String),
+    /// RELEASE
+    Release(String),
+    /// ROLLBACK TO
+    RollbackTo(String),
+    /// SET TRANSACTION; SET SESSION CHARACTERISTICS AS TRANSACTION
+    SetTransaction {
+        /// The modes.
+        modes: TransactionModes,
+        /// For the session's later transactions.
+        session: bool,
+    },
+    /// SET
+    Set {
+        /// Setting, lower case.
+        name: String,
+        /// `None`: DEFAULT.
+        value: Option<String>,
+        /// SET LOCAL
+        local: bool,
+    },
+    /// SHOW
+    Show(String),
+    /// SHOW ALL
+    ShowAll,
+    /// RESET
+    Reset(String),
+    /// RESET ALL
+    ResetAll,
+    /// DISCARD
+    Discard(Discard),
+    /// PREPARE
+    Prepare {
+        /// Its name.
+        name: String,
+        /// Declared parameter types.
+        types: Vec<SqlType>,
+        /// The statement.
+        statement: Box<Parsed>,
+    },
+    /// EXECUTE
+    Execute {
+        /// Its name.
+        name: String,
+        /// The arguments.
+        arguments: Vec<ast::Expr>,
+    },
+    /// DEALLOCATE; `None`: ALL
+    Deallocate(Option<String>),
+    /// DECLARE CURSOR
+    Declare {
+        /// Its name.
+        name: String,
+        /// BINARY
+        binary: bool,
+        /// WITH HOLD
+        hold: bool,
+        /// `Some(false)`: NO SCROLL
+        scroll: Option<bool>,
+        /// The query.
+        query: Box<Parsed>,
+    },
+    /// FETCH and MOVE
+    Fetch {
+        /// The cursor.
+        name: String,
+        /// Which rows.
+        direction: Direction,
+        /// MOVE: no rows are returned.
+        only_move: bool,
+    },
+    /// CLOSE; `None`: ALL
+    Close(Option<String>),
+    /// EXPLAIN
+    Explain(Explain),
+    /// COPY
+    Copy(Box<Copy>),
+    /// CREATE TABLE
+    CreateTable(Box<CreateTable>),
+    /// CREATE VIEW
+    CreateView(Box<CreateView>),
+    /// ALTER TABLE, ALTER VIEW
+    AlterTable {
+        /// The relation.
+        name: Name,
+        /// IF EXISTS
+        if_exists: bool,
+        /// ALTER VIEW
+        view: bool,
+        /// What to do.
+        actions: Vec<AlterTable>,
+    },
+    /// DROP TABLE, VIEW
+    DropRelation {
+        /// DROP VIEW
+        view: bool,
+        /// The relations.
+        names: Vec<Name>,
+        /// IF EXISTS
+        if_exists: bool,
+        /// CASCADE
+        cascade: bool,
+    },
+    /// TRUNCATE
+    Truncate(Vec<Name>),
+    /// CREATE SCHEMA
+    CreateSchema {
+        /// Its name.
+        name: Name,
+        /// IF NOT EXISTS
+        if_not_exists: bool,
+        /// AUTHORIZATION
+        owner: Option<String>,
+    },
+    /// DROP SCHEMA
+    DropSchema {
+        /// The schemas.
+        names: Vec<Name>,
+        /// IF EXISTS
+        if_exists: bool,
+        /// CASCADE
+        cascade: bool,
+    },
+    /// ALTER SCHEMA … RENAME TO / OWNER TO
+    AlterSchema {
+        /// Its name.
+        name: Name,
+        /// What to do.
+        action: AlterObject,
+    },
+    /// CREATE DATABASE
+    CreateDatabase {
+        /// Its name.
+        name: Name,
+        /// OWNER
+        owner: Option<String>,
+    },
+    /// DROP DATABASE
+    DropDatabase {
+        /// Its name.
+        name: Name,
+        /// IF EXISTS
+        if_exists: bool,
+    },
+    /// ALTER DATABASE … RENAME TO / OWNER TO
+    AlterDatabase {
+        /// Its name.
+        name: Name,
+        /// What to do.
+        action: AlterObject,
+    },
+    /// COMMENT ON
+    Comment {
+        /// On what.
+        target: CommentTarget,
+        /// `None`: IS NULL
+        comment: Option<String>,
+    },
+    /// CREATE ROLE, USER, GROUP
+    CreateRole {
+        /// Its name.
+        name: String,
+        /// Its options.
+        options: Vec<RoleOption>,
+        /// IF NOT EXISTS
+        if_not_exists: bool,
+    },
+    /// ALTER ROLE, USER
+    AlterRole {
+        /// Its name.
+        name: String,
+        /// What to do.
+        action: AlterRole,
+    },
+    /// DROP ROLE
+    DropRole {
+        /// Their names.
+        names: Vec<String>,
+        /// IF EXISTS
+        if_exists: bool,
+    },
+    /// LOCK TABLE: checked and accepted, writers of the same rows conflict at commit instead.
+    Lock(Vec<Name>),
+    /// VACUUM, ANALYZE, CHECKPOINT, REINDEX, CLUSTER: the command and its tables.
+    Maintain {
+        /// Upper case.
+        command: &'static str,
+        /// Named tables; empty: all.
+        tables: Vec<Name>,
+    },
+    /// CALL
+    Call {
+        /// The procedure.
+        name: Name,
+        /// Its arguments.
+        arguments: Vec<ast::Expr>,
+    },
+    /// LISTEN, NOTIFY, UNLISTEN, GRANT … : known, refused by name.
+    Refused {
+        /// What to call it in the message.
+        what: String,
+    },
+}
+
+/// Modes of a transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TransactionModes {
+    /// `serializable`, `repeatable read`, `read committed`, `read uncommitted`
+    pub isolation: Option<&'static str>,
+    /// READ ONLY, READ WRITE
+    pub read_only: Option<bool>,
+    /// [NOT] DEFERRABLE
+    pub deferrable: Option<bool>,
+}
+
+/// What DISCARD discards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discard {
+    /// Everything.
+    All,
+    /// Plans.
+    Plans,
+    /// Sequences' cached values.
+    Sequences,
+    /// Temporary tables.
+    Temp,
+}
+
+/// Which rows FETCH and MOVE mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// n rows forward (0: the current row again); negative: backward.
+    Forward(i64),
+    /// The rest.
+    All,
+    /// All before, backward.
+    BackwardAll,
+    /// FIRST
+    First,
+    /// LAST
+    Last,
+    /// ABSOLUTE n
+    Absolute(i64),
+    /// RELATIVE n
+    Relative(i64),
+}
+
+/// EXPLAIN.
+#[derive(Debug, Clone)]
+pub struct Explain {
+    /// Run it.
+    pub analyze: bool,
+    /// VERBOSE
+    pub verbose: bool,
+    /// FORMAT JSON
+    pub json: bool,
+    /// The statement.
+    pub statement: Box<Parsed>,
+}
+
+/// COPY.
+#[derive(Debug, Clone)]
+pub struct Copy {
+    /// What is copied.
+    pub source: CopySource,
+    /// FROM: into the table.
+    pub from: bool,
+    /// STDIN/STDOUT or a server file.
+    pub target: CopyTarget,
+    /// Options as key and value.
+    pub options: Vec<(String, CopyValue)>,
+    /// WHERE
+    pub filter: Option<Expression>,
+}
+
+/// What COPY copies.
+#[derive(Debug, Clone)]
+pub enum CopySource {
+    /// A table's columns; empty: all.
+    Table {
+        /// The table.
+        name: Name,
+        /// Its columns.
+        columns: Vec<String>,
+    },
+    /// A query's rows.
+    Query(Box<Parsed>),
+}
+
+/// Where COPY's data is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyTarget {
+    /// STDIN, STDOUT
+    Client,
+    /// A file of the server.
+    File(String),
+    /// PROGRAM
+    Program,
+}
+
+/// A COPY option's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyValue {
+    /// No value: true.
+    Absent,
+    /// A word, number or string.
+    Text(String),
+    /// `*`
+    Star,
+    /// A list of columns.
+    Columns(Vec<String>),
+}
+
+/// CREATE TABLE.
+#[derive(Debug, Clone)]
+pub struct CreateTable {
+    /// Its name.
+    pub name: Name,
+    /// TEMPORARY
+    pub temporary: bool,
+    /// IF NOT EXISTS
+    pub if_not_exists: bool,
+    /// Its columns; for CREATE TABLE AS only names.
+    pub columns: Vec<ColumnSyntax>,
+    /// Table constraints.
+    pub checks: Vec<CheckSyntax>,
+    /// PRIMARY KEY (…)
+    pub primary_key: Vec<String>,
+    /// LIKE
+    pub like: Vec<Name>,
+    /// WITH (…), keys lower case.
+    pub options: Vec<(String, String)>,
+    /// ON COMMIT DROP (`Some(true)`), DELETE ROWS (`Some(false)`).
+    pub on_commit_drop: Option<bool>,
+    /// AS query
+    pub query: Option<Box<Parsed>>,
+    /// WITH NO DATA
+    pub no_data: bool,
+}
+
+/// A column as CREATE TABLE and ADD COLUMN spell it.
+#[derive(Debug, Clone)]
+pub struct ColumnSyntax {
+    /// Its name.
+    pub name: String,
+    /// Its type; `None` in CREATE TABLE AS.
+    pub sql_type: Option<SqlType>,
+    /// NOT NULL
+    pub not_null: bool,
+    /// DEFAULT
+    pub default: Option<Expression>,
+    /// CHECKs
+    pub checks: Vec<CheckSyntax>,
+    /// PRIMARY KEY
+    pub primary_key: bool,
+    /// Byte offset of its name.
+    pub offset: usize,
+}
+
+/// CHECK.
+#[derive(Debug, Clone)]
+pub struct CheckSyntax {
+    /// CONSTRAINT name
+    pub name: Option<String>,
+    /// The condition.
+    pub condition: Expression,
+}
+
+/// CREATE VIEW.
+#[derive(Debug, Clone)]
+pub struct CreateView {
+    /// Its name.
+    pub name: Name,
+    /// OR REPLACE
+    pub or_replace: bool,
+    /// TEMPORARY
+    pub temporary: bool,
+    /// IF NOT EXISTS
+    pub if_not_exists: bool,
+    /// Column names.
+    pub columns: Vec<String>,
+    /// The query.
+    pub query: Box<Parsed>,
+    /// Its text.
+    pub query_text: String,
+}
+
+/// One action of ALTER TABLE.
+#[derive(Debug, Clone)]
+pub enum AlterTable {
+    /// ADD COLUMN
+    AddColumn {
+        /// The column.
+        column: Box<ColumnSyntax>,
+        /// IF NOT EXISTS
+        if_not_exists: bool,
+    },
+    /// DROP COLUMN
+    DropColumn {
+        /// The column.
+        name: String,
+        /// IF EXISTS
+        if_exists: bool,
+    },
+    /// RENAME COLUMN
+    RenameColumn {
+        /// Its name.
+        from: String,
+        /// Its new name.
+        to: String,
+    },
+    /// RENAME TO
+    Rename(String),
+    /// SET SCHEMA
+    SetSchema(String),
+    /// OWNER TO
+    Owner(String),
+    /// SET (…)
+    SetOptions(Vec<(String, String)>),
+    /// RESET (…)
+    ResetOptions(Vec<String>),
+    /// ALTER COLUMN … SET DEFAULT / DROP DEFAULT
+    Default {
+        /// The column.
+        column: String,
+        /// `None`: DROP
+        default: Option<Expression>,
+    },
+    /// ALTER COLUMN … SET NOT NULL / DROP NOT NULL
+    NotNull {
+        /// The column.
+        column: String,
+        /// SET
+        not_null: bool,
+    },
+    /// ADD [CONSTRAINT …] CHECK
+    AddCheck(CheckSyntax),
+    /// DROP CONSTRAINT
+    DropConstraint {
+        /// Its name.
+        name: String,
+        /// IF EXISTS
+        if_exists: bool,
+    },
+}
+
+/// ALTER SCHEMA, ALTER DATABASE.
+#[derive(Debug, Clone)]
+pub enum AlterObject {
+    /// RENAME TO
+    Rename(String),
+    /// OWNER TO
+    Owner(String),
+}
+
+/// ALTER ROLE.
+#[derive(Debug, Clone)]
+pub enum AlterRole {
+    /// Options.
+    Options(Vec<RoleOption>),
+    /// RENAME TO
+    Rename(String),
+    /// SET name = value; `None`: DEFAULT
+    Set(String, Option<String>),
+    /// RESET name
+    Reset(String),
+    /// RESET ALL
+    ResetAll,
+}
+
+/// An option of CREATE ROLE and ALTER ROLE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoleOption {
+    /// [NO]SUPERUSER
+    Superuser(bool),
+    /// [NO]CREATEDB
+    CreateDb(bool),
+    /// [NO]CREATEROLE
+    CreateRole(bool),
+    /// [NO]INHERIT
+    Inherit(bool),
+    /// [NO]LOGIN
+    Login(bool),
+    /// PASSWORD; `None`: NULL
+    Password(Option<String>),
+    /// CONNECTION LIMIT
+    ConnectionLimit(i32),
+    /// IN ROLE
+    InRole(Vec<String>),
+    /// Accepted without effect: VALID UNTIL, [NO]REPLICATION, [NO]BYPASSRLS, SYSID.
+    Ignored,
+}
+
+/// What COMMENT ON describes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommentTarget {
+    /// TABLE, VIEW
+    Relation(Name),
+    /// COLUMN relation.column
+    Column(Name, String),
+    /// SCHEMA
+    Schema(Name),
+    /// DATABASE
+    Database(Name),
+    /// ROLE
+    Role(String),
+}

@@ -1,0 +1,1 @@
+//! COPY formats, against literal results of PostgreSQL 15.

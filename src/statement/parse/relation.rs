@@ -1,0 +1,459 @@
+//! The grammar of CREATE, ALTER and DROP.
+
+use datafusion::sql::sqlparser::tokenizer::Token;
+use tidemill_udfs::types::SqlType;
+
+use super::tokens::Tokens;
+use super::utility::{alter_object, alter_role, nested, parse_type, refused, role_options, value};
+use crate::error::SqlState;
+use crate::statement::control::{AlterTable, CheckSyntax, ColumnSyntax, Control, CreateTable, CreateView, RoleOption};
+use crate::{Error, Result};
+
+/// Words that begin a column constraint and so end a DEFAULT expression.
+const CONSTRAINT_WORDS: &[&str] = &[
+    "NOT",
+    "NULL",
+    "DEFAULT",
+    "CHECK",
+    "PRIMARY",
+    "UNIQUE",
+    "REFERENCES",
+    "CONSTRAINT",
+    "GENERATED",
+    "COLLATE",
+    "DEFERRABLE",
+];
+
+pub(super) fn create(t: &mut Tokens<'_>) -> Result<Control> {
+    t.expect(&["CREATE"])?;
+    let or_replace = t.eat(&["OR", "REPLACE"]);
+    t.eat_any(&["GLOBAL", "LOCAL"]);
+    let temporary = t.eat_any(&["TEMPORARY", "TEMP"]).is_some();
+    t.eat(&["UNLOGGED"]);
+    if t.eat(&["TABLE"]) {
+        return create_table(t, temporary);
+    }
+    if t.eat(&["VIEW"]) {
+        return create_view(t, or_replace, temporary);
+    }
+    if t.eat(&["SCHEMA"]) {
+        let if_not_exists = t.eat(&["IF", "NOT", "EXISTS"]);
+        if t.eat(&["AUTHORIZATION"]) {
+            let offset = t.offset();
+            let owner = t.identifier()?;
+            let name = crate::statement::control::Name { parts: vec![owner.clone()], offset };
+            return Ok(Control::CreateSchema { name, if_not_exists, owner: Some(owner) });
+        }
+        let name = t.name()?;
+        let owner = if t.eat(&["AUTHORIZATION"]) { Some(t.identifier()?) } else { None };
+        return Ok(Control::CreateSchema { name, if_not_exists, owner });
+    }
+    if t.eat(&["DATABASE"]) {
+        return create_database(t);
+    }
+    if let Some(word) = t.eat_any(&["ROLE", "USER", "GROUP"]) {
+        let if_not_exists = t.eat(&["IF", "NOT", "EXISTS"]);
+        let name = t.identifier()?;
+        let mut options = vec![];
+        if word == "USER" {
+            options.push(RoleOption::Login(true));
+        }
+        options.extend(role_options(t)?);
+        return Ok(Control::CreateRole { name, options, if_not_exists });
+    }
+    let what = t.identifier()?.to_ascii_uppercase();
+    Ok(refused(t, &format!("CREATE {what}")))
+}
+
+fn create_database(t: &mut Tokens<'_>) -> Result<Control> {
+    let name = t.name()?;
+    t.eat(&["WITH"]);
+    let mut owner = None;
+    while !t.at_end() {
+        let option = t.identifier()?;
+        if option == "connection" {
+            t.expect(&["LIMIT"])?;
+        }
+        t.eat_token(&Token::Eq);
+        let value = value(t)?;
+        if option == "owner" {
+            owner = Some(value);
+        }
+    }
+    Ok(Control::CreateDatabase { name, owner })
+}
+
+fn create_table(t: &mut Tokens<'_>, temporary: bool) -> Result<Control> {
+    let if_not_exists = t.eat(&["IF", "NOT", "EXISTS"]);
+    let mut table = CreateTable {
+        name: t.name()?,
+        temporary,
+        if_not_exists,
+        columns: vec![],
+        checks: vec![],
+        primary_key: vec![],
+        like: vec![],
+        options: vec![],
+        on_commit_drop: None,
+        query: None,
+        no_data: false,
+    };
+    if t.is("OF") || t.is("PARTITION") {
+        return Ok(refused(t, "CREATE TABLE … OF and PARTITION OF"));
+    }
+    if t.eat_token(&Token::LParen) && !t.eat_token(&Token::RParen) {
+        t.list(|t| table_element(t, &mut table))?;
+        t.expect_token(&Token::RParen)?;
+    }
+    loop {
+        if t.eat(&["WITH"]) {
+            table.options = options(t)?;
+        } else if t.eat(&["WITHOUT", "OIDS"]) {
+        } else if t.eat(&["USING"]) || t.eat(&["TABLESPACE"]) {
+            t.identifier()?;
+        } else if t.eat(&["ON", "COMMIT"]) {
+            table.on_commit_drop = if t.eat(&["DROP"]) {
+                Some(true)
+            } else if t.eat(&["DELETE", "ROWS"]) {
+                Some(false)
+            } else {
+                t.expect(&["PRESERVE", "ROWS"])?;
+                None
+            };
+        } else if t.is("INHERITS") || t.is("PARTITION") {
+            let what = format!("CREATE TABLE … {}", t.identifier()?.to_ascii_uppercase());
+            return Ok(refused(t, &what));
+        } else {
+            break;
+        }
+    }
+    if t.eat(&["AS"]) {
+        create_table_as(t, &mut table)?;
+    } else if let Some(column) = table.columns.iter().find(|column| column.sql_type.is_none()) {
+        return Err(
+            Error::new(SqlState::SYNTAX_ERROR, format!("column \"{}\" needs a type", column.name)).at(column.offset)
+        );
+    }
+    Ok(Control::CreateTable(Box::new(table)))
+}
+
+/// `AS query [WITH [NO] DATA]`
+fn create_table_as(t: &mut Tokens<'_>, table: &mut CreateTable) -> Result<()> {
+    let rest = t.rest();
+    let word = |from_end: usize, word: &str| {
+        rest.len()
+            .checked_sub(from_end)
+            .and_then(|at| rest.get(at))
+            .is_some_and(|token| matches!(&token.token, Token::Word(found) if found.value.eq_ignore_ascii_case(word)))
+    };
+    let tail = if word(3, "WITH") && word(2, "NO") && word(1, "DATA") {
+        table.no_data = true;
+        3
+    } else if word(2, "WITH") && word(1, "DATA") {
+        2
+    } else {
+        0
+    };
+    let query = &rest[..rest.len() - tail];
+    if query.is_empty() {
+        return Err(t.error());
+    }
+    table.query = Some(Box::new(super::parse_tokens(t.text, 0, query)?));
+    while !t.at_end() {
+        t.advance();
+    }
+    Ok(())
+}
+
+fn table_element(t: &mut Tokens<'_>, table: &mut CreateTable) -> Result<()> {
+    if t.eat(&["LIKE"]) {
+        table.like.push(t.name()?);
+        while t.eat_any(&["INCLUDING", "EXCLUDING"]).is_some() {
+            t.identifier()?;
+        }
+        return Ok(());
+    }
+    let position = t.position();
+    let name = if t.eat(&["CONSTRAINT"]) { Some(t.identifier()?) } else { None };
+    if t.eat(&["CHECK"]) {
+        table.checks.push(check(t, name)?);
+        return Ok(());
+    }
+    if t.eat(&["PRIMARY", "KEY"]) {
+        table.primary_key = t.parenthesized(Tokens::identifier)?;
+        return Ok(());
+    }
+    if t.is("UNIQUE") || t.is("FOREIGN") || t.is("EXCLUDE") {
+        return Err(unsupported_constraint(t));
+    }
+    t.rewind(position);
+    let column = column(t)?;
+    if column.primary_key {
+        table.primary_key = vec![column.name.clone()];
+    }
+    table.columns.push(column);
+    Ok(())
+}
+
+fn unsupported_constraint(t: &Tokens<'_>) -> Error {
+    Error::unsupported("UNIQUE, FOREIGN KEY and EXCLUDE constraints are not supported")
+        .hint("Declare PRIMARY KEY and CHECK constraints only.")
+        .at(t.offset())
+}
+
+fn check(t: &mut Tokens<'_>, name: Option<String>) -> Result<CheckSyntax> {
+    t.expect_token(&Token::LParen)?;
+    let condition = t.expression(&|_| false)?;
+    t.expect_token(&Token::RParen)?;
+    t.eat(&["NO", "INHERIT"]);
+    t.eat(&["NOT", "VALID"]);
+    Ok(CheckSyntax { name, condition })
+}
+
+fn column(t: &mut Tokens<'_>) -> Result<ColumnSyntax> {
+    let offset = t.offset();
+    let name = t.identifier()?;
+    let mut column = ColumnSyntax {
+        name,
+        sql_type: None,
+        not_null: false,
+        default: None,
+        checks: vec![],
+        primary_key: false,
+        offset,
+    };
+    if matches!(t.peek(), Token::Comma | Token::RParen | Token::EOF) {
+        return Ok(column); // CREATE TABLE t (a, b) AS …
+    }
+    column.sql_type = Some(sql_type(t)?);
+    loop {
+        let name = if t.eat(&["CONSTRAINT"]) { Some(t.identifier()?) } else { None };
+        if t.eat(&["NOT", "NULL"]) {
+            column.not_null = true;
+        } else if t.eat(&["NULL"]) {
+        } else if t.eat(&["DEFAULT"]) {
+            column.default = Some(t.expression(&|word| CONSTRAINT_WORDS.contains(&word))?);
+        } else if t.eat(&["CHECK"]) {
+            column.checks.push(check(t, name)?);
+        } else if t.eat(&["PRIMARY", "KEY"]) {
+            column.primary_key = true;
+            column.not_null = true;
+        } else if t.eat(&["COLLATE"]) {
+            t.name()?;
+        } else if t.is("UNIQUE") || t.is("REFERENCES") {
+            return Err(unsupported_constraint(t));
+        } else if t.is("GENERATED") {
+            return Err(Error::unsupported("generated and identity columns are not supported").at(t.offset()));
+        } else if name.is_some() {
+            return Err(t.error());
+        } else {
+            break;
+        }
+    }
+    Ok(column)
+}
+
+/// A type, to where its words, modifiers and brackets end.
+pub(super) fn sql_type(t: &mut Tokens<'_>) -> Result<SqlType> {
+    let offset = t.offset();
+    let begin = t.position();
+    t.name()?;
+    // Types of several words, and modifiers that stand inside: `timestamp (3) with time zone`.
+    loop {
+        if t.peek() == &Token::LParen {
+            t.parenthesized(Tokens::integer)?;
+        } else if t.eat(&["WITH", "TIME", "ZONE"])
+            || t.eat(&["WITHOUT", "TIME", "ZONE"])
+            || t.eat(&["PRECISION"])
+            || t.eat(&["VARYING"])
+        {
+        } else if t.eat(&["ARRAY"]) {
+        } else if t.eat_token(&Token::LBracket) {
+            if matches!(t.peek(), Token::Number(..)) {
+                t.advance();
+            }
+            t.expect_token(&Token::RBracket)?;
+        } else if t.eat_any(&["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"]).is_some() {
+            if t.eat(&["TO"]) {
+                t.identifier()?;
+            }
+        } else {
+            break;
+        }
+    }
+    let end = t.end_offset(begin);
+    let text = t.offsets.text()[offset..end].to_owned();
+    parse_type(t, &text, offset)
+}
+
+/// `( key = value, … )`; keys may be dotted; a value may be a word, number, string, list or nothing (true).
+fn options(t: &mut Tokens<'_>) -> Result<Vec<(String, String)>> {
+    t.parenthesized(|t| {
+        let name = t.name()?.parts.join(".").to_ascii_lowercase();
+        let value = if t.eat_token(&Token::Eq) {
+            if t.peek() == &Token::LParen { t.parenthesized(value)?.join(", ") } else { value(t)? }
+        } else {
+            "true".to_owned()
+        };
+        Ok((name, value))
+    })
+}
+
+fn create_view(t: &mut Tokens<'_>, or_replace: bool, temporary: bool) -> Result<Control> {
+    let if_not_exists = t.eat(&["IF", "NOT", "EXISTS"]);
+    let name = t.name()?;
+    let columns = if t.peek() == &Token::LParen { t.parenthesized(Tokens::identifier)? } else { vec![] };
+    if t.eat(&["WITH"]) {
+        options(t)?;
+    }
+    t.expect(&["AS"])?;
+    let start = t.offset();
+    let rest = t.rest();
+    let check_option = rest.len() >= 3
+        && rest[rest.len() - 2..]
+            .iter()
+            .zip(["CHECK", "OPTION"])
+            .all(|(token, word)| matches!(&token.token, Token::Word(found) if found.value.eq_ignore_ascii_case(word)));
+    if check_option {
+        return Ok(refused(t, "WITH CHECK OPTION"));
+    }
+    let end = rest.last().map_or(start, |token| t.offsets.end(token));
+    let query_text = t.offsets.text()[start..end].to_owned();
+    let query = nested(t)?;
+    Ok(Control::CreateView(Box::new(CreateView {
+        name,
+        or_replace,
+        temporary,
+        if_not_exists,
+        columns,
+        query,
+        query_text,
+    })))
+}
+
+pub(super) fn alter(t: &mut Tokens<'_>) -> Result<Control> {
+    t.expect(&["ALTER"])?;
+    if let Some(word) = t.eat_any(&["TABLE", "VIEW"]) {
+        let if_exists = t.eat(&["IF", "EXISTS"]);
+        t.eat(&["ONLY"]);
+        let name = t.name()?;
+        let actions = t.list(alter_action)?;
+        return Ok(Control::AlterTable { name, if_exists, view: word == "VIEW", actions });
+    }
+    if t.eat(&["SCHEMA"]) {
+        return Ok(Control::AlterSchema { name: t.name()?, action: alter_object(t)? });
+    }
+    if t.eat(&["DATABASE"]) {
+        return Ok(Control::AlterDatabase { name: t.name()?, action: alter_object(t)? });
+    }
+    if t.eat_any(&["ROLE", "USER"]).is_some() {
+        return Ok(Control::AlterRole { name: t.identifier()?, action: alter_role(t)? });
+    }
+    let what = t.identifier()?.to_ascii_uppercase();
+    Ok(refused(t, &format!("ALTER {what}")))
+}
+
+fn alter_action(t: &mut Tokens<'_>) -> Result<AlterTable> {
+    if t.eat(&["ADD"]) {
+        let position = t.position();
+        let name = if t.eat(&["CONSTRAINT"]) { Some(t.identifier()?) } else { None };
+        if t.eat(&["CHECK"]) {
+            return Ok(AlterTable::AddCheck(check(t, name)?));
+        }
+        if t.is("UNIQUE") || t.is("FOREIGN") || t.is("EXCLUDE") || t.is("PRIMARY") {
+            return Err(unsupported_constraint(t));
+        }
+        t.rewind(position);
+        t.eat(&["COLUMN"]);
+        let if_not_exists = t.eat(&["IF", "NOT", "EXISTS"]);
+        return Ok(AlterTable::AddColumn { column: Box::new(column(t)?), if_not_exists });
+    }
+    if t.eat(&["DROP", "CONSTRAINT"]) {
+        let if_exists = t.eat(&["IF", "EXISTS"]);
+        let name = t.identifier()?;
+        t.eat_any(&["CASCADE", "RESTRICT"]);
+        return Ok(AlterTable::DropConstraint { name, if_exists });
+    }
+    if t.eat(&["DROP"]) {
+        t.eat(&["COLUMN"]);
+        let if_exists = t.eat(&["IF", "EXISTS"]);
+        let name = t.identifier()?;
+        t.eat_any(&["CASCADE", "RESTRICT"]);
+        return Ok(AlterTable::DropColumn { name, if_exists });
+    }
+    if t.eat(&["RENAME", "TO"]) {
+        return Ok(AlterTable::Rename(t.identifier()?));
+    }
+    if t.eat(&["RENAME", "CONSTRAINT"]) {
+        return Err(Error::unsupported("RENAME CONSTRAINT is not supported").at(t.offset()));
+    }
+    if t.eat(&["RENAME"]) {
+        t.eat(&["COLUMN"]);
+        let from = t.identifier()?;
+        t.expect(&["TO"])?;
+        return Ok(AlterTable::RenameColumn { from, to: t.identifier()? });
+    }
+    if t.eat(&["OWNER", "TO"]) {
+        return Ok(AlterTable::Owner(t.identifier()?));
+    }
+    if t.eat(&["SET", "SCHEMA"]) {
+        return Ok(AlterTable::SetSchema(t.identifier()?));
+    }
+    if t.eat(&["SET"]) {
+        return Ok(AlterTable::SetOptions(options(t)?));
+    }
+    if t.eat(&["RESET"]) {
+        return Ok(AlterTable::ResetOptions(t.parenthesized(|t| Ok(t.name()?.parts.join(".").to_ascii_lowercase()))?));
+    }
+    if t.eat(&["ALTER"]) {
+        t.eat(&["COLUMN"]);
+        let column = t.identifier()?;
+        if t.eat(&["SET", "DEFAULT"]) {
+            return Ok(AlterTable::Default { column, default: Some(t.expression(&|_| false)?) });
+        }
+        if t.eat(&["DROP", "DEFAULT"]) {
+            return Ok(AlterTable::Default { column, default: None });
+        }
+        if t.eat(&["SET", "NOT", "NULL"]) {
+            return Ok(AlterTable::NotNull { column, not_null: true });
+        }
+        if t.eat(&["DROP", "NOT", "NULL"]) {
+            return Ok(AlterTable::NotNull { column, not_null: false });
+        }
+        if t.is("TYPE") || t.are(&["SET", "DATA"]) {
+            return Err(Error::unsupported("ALTER COLUMN … TYPE is not supported")
+                .hint("Add a new column, fill it with UPDATE, then rename it.")
+                .at(t.offset()));
+        }
+    }
+    Err(t.error())
+}
+
+pub(super) fn drop(t: &mut Tokens<'_>) -> Result<Control> {
+    t.expect(&["DROP"])?;
+    let cascade = |t: &mut Tokens<'_>| t.eat_any(&["CASCADE", "RESTRICT"]) == Some("CASCADE");
+    if let Some(word) = t.eat_any(&["TABLE", "VIEW"]) {
+        let if_exists = t.eat(&["IF", "EXISTS"]);
+        let names = t.list(Tokens::name)?;
+        return Ok(Control::DropRelation { view: word == "VIEW", names, if_exists, cascade: cascade(t) });
+    }
+    if t.eat(&["SCHEMA"]) {
+        let if_exists = t.eat(&["IF", "EXISTS"]);
+        let names = t.list(Tokens::name)?;
+        return Ok(Control::DropSchema { names, if_exists, cascade: cascade(t) });
+    }
+    if t.eat(&["DATABASE"]) {
+        let if_exists = t.eat(&["IF", "EXISTS"]);
+        let name = t.name()?;
+        if t.eat(&["WITH"]) || t.peek() == &Token::LParen {
+            t.parenthesized(Tokens::identifier)?;
+        }
+        return Ok(Control::DropDatabase { name, if_exists });
+    }
+    if t.eat_any(&["ROLE", "USER", "GROUP"]).is_some() {
+        let if_exists = t.eat(&["IF", "EXISTS"]);
+        return Ok(Control::DropRole { names: t.list(Tokens::identifier)?, if_exists });
+    }
+    let what = t.identifier()?.to_ascii_uppercase();
+    Ok(refused(t, &format!("DROP {what}")))
+}
