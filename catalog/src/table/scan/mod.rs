@@ -186,3 +186,6 @@ fn is_applicable(filter: &Expr) -> Result<bool> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod bench;
