@@ -188,3 +188,6 @@ fn is_applicable(filter: &Expr) -> Result<bool> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod bench;

@@ -28,6 +28,7 @@ struct Table {
     def: Arc<TableDef>,
     cache: Arc<ColumnCache>,
     state: Arc<TableState>,
+    units: std::sync::OnceLock<Vec<RecordBatch>>,
 }
 
 impl Table {
@@ -44,7 +45,7 @@ impl Table {
             Arc::new(HotChunk::new(id, batch, 1000 + id, 0))
         };
         state.chunks = (1..).zip(&chunks).map(hot).collect();
-        Self { folder, def, cache: Arc::new(ColumnCache::new(64 << 20)), state: Arc::new(state) }
+        Self { folder, def, cache: Arc::new(ColumnCache::new(64 << 20)), state: Arc::new(state), units: Default::default() }
     }
 
     fn scan(&self) -> Arc<Scan> {
@@ -61,7 +62,11 @@ impl Table {
     }
 
     /// All rows, in unit order, one batch per unit.
-    fn units(&self) -> Vec<RecordBatch> {
+    fn units(&self) -> &[RecordBatch] {
+        self.units.get_or_init(|| self.read_units())
+    }
+
+    fn read_units(&self) -> Vec<RecordBatch> {
         let read = |unit: &Unit| {
             let batches =
                 crate::table::rewrite::read_unit(&self.folder.files, &self.folder.dir, &self.def, unit).unwrap();
@@ -73,7 +78,8 @@ impl Table {
 
     fn naive(&self, projection: &[usize], filters: &[Arc<dyn PhysicalExpr>]) -> Vec<RecordBatch> {
         let mut batches = vec![];
-        for mut batch in self.units() {
+        for batch in self.units() {
+            let mut batch = batch.clone();
             for filter in filters {
                 let mask = filter.evaluate(&batch).unwrap().into_array(batch.num_rows()).unwrap();
                 let mask = mask.as_boolean();
@@ -199,7 +205,7 @@ fn statistics_are_exact_or_say_that_they_are_not() {
         let rows: usize = units.iter().map(RecordBatch::num_rows).sum();
         assert_eq!(statistics.num_rows, Precision::Exact(rows));
         for (index, column) in statistics.column_statistics.iter().enumerate() {
-            check_column(column, &units, index);
+            check_column(column, units, index);
         }
         let filtered = table.plan(&all, &[random_filter(&mut rng, &table)]);
         let statistics = StatisticsContext::new().compute(filtered.as_ref(), &StatisticsArgs::new()).unwrap();
@@ -339,7 +345,7 @@ fn younger_columns_have_their_missing_value_in_older_rows() {
     let mut state = TableState::new(7, Arc::clone(&def), 0);
     state.files = Arc::clone(&table.state.files);
     state.chunks = table.state.chunks.clone();
-    let table = Table { def, state: Arc::new(state), ..table };
+    let table = Table { def, state: Arc::new(state), units: Default::default(), ..table };
     let schema = &table.state.schema;
     let rows = text_rows(&run(table.plan(&[1, 2, 3], &[])));
     assert_eq!(rows.len(), 10);
