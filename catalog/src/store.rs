@@ -1,13 +1,41 @@
 //! The open data directory: commits, recovery, and the pieces of background work.
+//!
+//! ```text
+//! <dir>/LOCK           held by the server that has the directory open
+//! <dir>/catalog.json   the objects at some LSN (checkpoint); what came later is in the log
+//! <dir>/wal/           the log, see `wal`
+//! <dir>/tables/<oid>/  a Delta Lake table: Parquet files and `_delta_log`
+//! ```
+//! One thread writes: it takes what is queued, applies it to the newest state (which finds conflicts), logs it with one
+//! fsync, publishes the new state with one pointer, and answers. Everything else reads states, which never change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::fault::FileLayer;
-use crate::record::Change;
+use crate::record::{Body, Change, TableDef};
 use crate::snapshot::Snapshot;
-use crate::{Lsn, Oid, Result};
+use crate::table::cache::ColumnCache;
+use crate::wal;
+use crate::{Lsn, Oid, Result, hot};
+
+mod catalog_file;
+mod due;
+mod flush;
+mod garbage;
+mod maintain;
+mod open;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use shared::Shared;
 
 /// When a commit is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,7 +69,9 @@ pub struct StoreOptions {
 /// An open data directory.
 #[derive(Debug)]
 pub struct Store {
-    _todo: (),
+    shared: Arc<Shared>,
+    cache: Arc<ColumnCache>,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// One table's part of background work, chosen by a pure function.
@@ -51,7 +81,7 @@ pub enum Work {
     Flush(Oid),
     /// Small files to large ones.
     Compact(Oid),
-    /// A Delta checkpoint.
+    /// [`Store::checkpoint`], which is about all tables; the oid is 0.
     Checkpoint(Oid),
 }
 
@@ -79,13 +109,16 @@ impl Store {
     /// # Errors
     /// `Locked`, `Corrupt` (with the path and the repair flag to use), `Io`.
     pub fn open(options: StoreOptions, files: Arc<dyn FileLayer>, now_us: i64) -> Result<Arc<Self>> {
-        let _ = (options, files, now_us);
-        todo!()
+        let cache = Arc::new(ColumnCache::new(options.cache_bytes));
+        let (shared, log) = open::open(options, files, now_us)?;
+        let shared = Arc::new(shared);
+        let writer = writer::spawn(Arc::clone(&shared), log)?;
+        Ok(Arc::new(Self { shared, cache, writer: Mutex::new(Some(writer)) }))
     }
 
-    /// The newest committed state: one atomic load.
+    /// The newest committed state: one pointer.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        todo!()
+        self.shared.snapshot()
     }
 
     /// Makes changes durable and visible, atomically. Returns the LSN when they are both; a reader sees them at once.
@@ -94,45 +127,61 @@ impl Store {
     /// # Errors
     /// As [`Snapshot::apply`] on the newest state, `DiskFull`, `Poisoned`.
     pub async fn commit(&self, changes: Vec<Change>) -> Result<Lsn> {
-        let _ = changes;
-        todo!()
+        if changes.is_empty() {
+            return Ok(self.snapshot().lsn);
+        }
+        // Here, not in the writer thread: clients encode in parallel.
+        let changes = with_physical_rows(&self.snapshot(), changes)?;
+        let payload = wal::record::encode(&changes)?;
+        self.shared.queue.commit(changes, payload).await
     }
 
     /// A fresh object identifier, ≥ 16384.
     pub fn next_oid(&self) -> Oid {
-        todo!()
+        self.shared.next_oid.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A fresh chunk identifier.
     pub fn next_chunk_id(&self) -> u64 {
-        todo!()
+        self.shared.next_chunk_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The folder of a table's Delta log and files: `<data dir>/tables/<oid>`.
     pub fn table_dir(&self, table: Oid) -> PathBuf {
-        let _ = table;
-        todo!()
+        self.shared.table_dir(table)
     }
 
     /// The file layer beneath.
     pub fn files(&self) -> &Arc<dyn FileLayer> {
-        todo!()
+        &self.shared.files
     }
 
     /// The data directory.
     pub fn dir(&self) -> &Path {
-        todo!()
+        &self.shared.options.dir
     }
 
     /// The shared cache of decoded columns.
-    pub fn cache(&self) -> &Arc<crate::table::cache::ColumnCache> {
-        todo!()
+    pub fn cache(&self) -> &Arc<ColumnCache> {
+        &self.cache
     }
 
     /// The pieces of background work that are due, most urgent first.
     pub fn due(&self, now_us: i64) -> Vec<Work> {
-        let _ = now_us;
-        todo!()
+        let now_us = self.shared.tell_time(now_us);
+        due::due(&self.shared.due_input(now_us))
+    }
+
+    /// Does one piece of background work. Blocking.
+    ///
+    /// # Errors
+    /// As the method that does it.
+    pub fn work(&self, work: &Work, now_us: i64) -> Result<()> {
+        match work {
+            Work::Flush(table) => self.flush(*table, now_us),
+            Work::Compact(table) => self.compact(*table, false, now_us),
+            Work::Checkpoint(_) => self.checkpoint(now_us),
+        }
     }
 
     /// Writes the table's hot rows and unpublished changes to Delta. Blocking: call it off the async threads.
@@ -140,8 +189,8 @@ impl Store {
     /// # Errors
     /// `DiskFull`, `Io`; the rows stay in the log and hot, the next flush tries again.
     pub fn flush(&self, table: Oid, now_us: i64) -> Result<()> {
-        let _ = (table, now_us);
-        todo!()
+        let now_us = self.shared.tell_time(now_us);
+        flush::flush(&self.shared, table, now_us)
     }
 
     /// Merges small files into large sorted ones; `full` rewrites all of them. Blocking.
@@ -149,8 +198,8 @@ impl Store {
     /// # Errors
     /// `Conflict` if a DELETE or UPDATE took the files first: nothing was changed.
     pub fn compact(&self, table: Oid, full: bool, now_us: i64) -> Result<()> {
-        let _ = (table, full, now_us);
-        todo!()
+        let now_us = self.shared.tell_time(now_us);
+        maintain::compact(&self.shared, table, full, now_us)
     }
 
     /// Writes the catalog file, checkpoints Delta logs, deletes log segments no table needs, files past retention, and
@@ -159,17 +208,60 @@ impl Store {
     /// # Errors
     /// `Io`, `DiskFull`.
     pub fn checkpoint(&self, now_us: i64) -> Result<()> {
-        let _ = now_us;
-        todo!()
+        let now_us = self.shared.tell_time(now_us);
+        maintain::checkpoint(&self.shared, now_us)
     }
 
     /// Numbers about the log.
     pub fn wal_status(&self) -> WalStatus {
-        todo!()
+        self.shared.wal_status()
     }
 
     /// Waits until the log failed (fsync error): the server must stop.
     pub async fn poisoned(&self) -> String {
-        todo!()
+        self.shared.queue.poisoned().await
     }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        if let Some(writer) = self.writer.lock().take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the log's writer thread panicked");
+        }
+    }
+}
+
+/// The changes with their rows under physical names, as the log and the chunks have them. Rows are matched with the
+/// definition their table has at that point of the list, so that a rename by someone else cannot mix up columns later.
+pub(crate) fn with_physical_rows(state: &Snapshot, mut changes: Vec<Change>) -> Result<Vec<Change>> {
+    let mut defs: Vec<(Oid, Arc<TableDef>)> = Vec::new();
+    for change in &mut changes {
+        match change {
+            Change::Put(object) => {
+                if let Body::Table(def) = &object.body {
+                    defs.push((object.oid, Arc::clone(def)));
+                }
+            }
+            Change::Remove(_) => {}
+            Change::Write(write) => {
+                if write.add_chunks.iter().all(|chunk| hot::is_physical(&chunk.batch)) {
+                    continue;
+                }
+                let put = defs.iter().rev().find(|(oid, _)| *oid == write.table);
+                let (def, schema) = match (put, state.table(write.table)) {
+                    (Some((_, def)), _) => (Arc::clone(def), hot::physical_schema(def)),
+                    (None, Some(table)) => (Arc::clone(&table.def), Arc::clone(&table.physical_schema)),
+                    // The table is gone: applying the changes says so.
+                    (None, None) => continue,
+                };
+                for chunk in &mut write.add_chunks {
+                    *chunk = hot::to_physical(chunk, &def, &schema)?;
+                }
+            }
+        }
+    }
+    Ok(changes)
 }

@@ -1,19 +1,81 @@
 //! SQL functions that DataFusion does not have, or has with other than PostgreSQL's meaning.
+//!
+//! One folder per family; each lists its functions in `all()` with the words that document them. A function's body reads
+//! Arrow arrays through [`call::Call`]; what a function is called and takes is written with [`define::def`].
 
-use datafusion_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion_expr::{AggregateUDF, ScalarUDF, WindowUDF};
+
+mod aggregate;
+mod array;
+mod call;
+mod define;
+mod json;
+mod math;
+mod number;
+mod system;
+mod text;
+mod time;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+/// A function, for people: what `tidemill.functions` and the documentation show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionInfo {
+    /// The name.
+    pub name: &'static str,
+    /// Other names for it.
+    pub aliases: Vec<String>,
+    /// scalar, aggregate or window
+    pub kind: &'static str,
+    /// `left(text, int4) → text`, one for each signature.
+    pub signatures: Vec<String>,
+    /// A sentence.
+    pub description: &'static str,
+    /// An expression that shows it.
+    pub example: &'static str,
+}
+
+fn scalars() -> Vec<define::Function> {
+    let families = [json::all(), text::all(), time::all(), math::all(), array::all(), system::all()];
+    families.into_iter().flatten().collect()
+}
 
 /// Every scalar function.
 pub fn all_scalar() -> Vec<Arc<ScalarUDF>> {
-    vec![]
+    scalars().into_iter().map(|function| Arc::new(ScalarUDF::new_from_impl(function))).collect()
 }
 
 /// Every aggregate function.
 pub fn all_aggregate() -> Vec<Arc<AggregateUDF>> {
+    aggregate::all()
+}
+
+/// Every window function: DataFusion's own have PostgreSQL's meaning.
+pub fn all_window() -> Vec<Arc<WindowUDF>> {
     vec![]
 }
 
-/// Every window function.
-pub fn all_window() -> Vec<Arc<WindowUDF>> {
-    vec![]
+/// What there is to say about every function of these lists.
+pub fn all_info() -> Vec<FunctionInfo> {
+    let mut all: Vec<FunctionInfo> = scalars().iter().map(define::Function::info).collect();
+    all.extend(aggregate::all_info());
+    all.sort_by_key(|info| info.name);
+    all
+}
+
+/// The type that values of both types can be cast to without losing meaning, as for `anyelement` and GREATEST.
+fn common_type(a: &DataType, b: &DataType) -> Option<DataType> {
+    if a == b {
+        return Some(a.clone());
+    }
+    match (a, b) {
+        (DataType::Null, other) | (other, DataType::Null) => Some(other.clone()),
+        (DataType::Utf8View, other) | (other, DataType::Utf8View) => Some(other.clone()),
+        _ => datafusion_expr::type_coercion::binary::comparison_coercion(a, b),
+    }
 }

@@ -98,7 +98,7 @@ pub(super) fn offset_at(zone: Tz, utc_us: i64) -> i32 {
 }
 
 /// What the zone calls its time at an instant: `CET`, `CEST`, `-03`.
-pub(super) fn abbreviation_at(zone: Tz, utc_us: i64) -> String {
+pub(crate) fn abbreviation_at(zone: Tz, utc_us: i64) -> String {
     let offset = zone.offset_from_utc_datetime(&covered(utc_us));
     if let Some(name) = offset.abbreviation() {
         return name.to_owned();
