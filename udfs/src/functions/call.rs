@@ -261,6 +261,22 @@ impl<'a> FromArgument<'a> for Texts {
     }
 }
 
+/// An array of integers; its elements may be null.
+pub(crate) struct Ints(pub(crate) Vec<Option<i32>>);
+
+impl<'a> FromArgument<'a> for Ints {
+    type Values = &'a ListArray;
+    fn open(array: &'a ArrayRef) -> Result<Self::Values> {
+        match array.as_list_opt::<i32>() {
+            Some(list) if list.value_type() == DataType::Int32 => Ok(list),
+            _ => not_a("integer[]", array),
+        }
+    }
+    fn get(values: &Self::Values, index: usize) -> Option<Self> {
+        get_from(*values, index).map(|list| Self(list.as_primitive::<Int32Type>().iter().collect()))
+    }
+}
+
 macro_rules! primitive {
     ($rust:ty, $arrow:ty, $name:literal, $from:expr, $into:expr) => {
         impl<'a> FromArgument<'a> for $rust {

@@ -182,6 +182,16 @@ fn math() {
 }
 
 #[test]
+fn array() {
+    check(include_str!("oracle/array.txt"));
+}
+
+#[test]
+fn system() {
+    check(include_str!("oracle/system.txt"));
+}
+
+#[test]
 fn every_function_is_documented_once() {
     let all = super::all_info();
     let mut names = std::collections::HashSet::new();

@@ -72,7 +72,8 @@ impl Moment {
     }
 }
 
-fn cased(text: &str, case: Case) -> String {
+/// A name in the case the template has.
+pub(crate) fn cased(text: &str, case: Case) -> String {
     match case {
         Case::Upper => text.to_ascii_uppercase(),
         Case::Title => text.to_owned(),

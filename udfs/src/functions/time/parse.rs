@@ -6,9 +6,9 @@ use datafusion_common::Result;
 use super::super::call::{Call, Date, Timestamp, Value, fail};
 use super::super::define::{Function, def};
 use super::arithmetic::checked;
-use super::format::Templates;
+use super::format::{Templates, cased};
 use super::make::from_epoch;
-use super::pattern::{Key, MONTHS, Part, Pattern, ROMAN_MONTHS, WEEKDAYS};
+use super::pattern::{Case, Key, MONTHS, Part, Pattern, ROMAN_MONTHS, WEEKDAYS};
 use super::trunc::in_range;
 use super::zone::Zone;
 use crate::types::ValueError;
@@ -165,12 +165,12 @@ fn read(text: &str, pattern: &Pattern) -> Value<Fields> {
                     }
                 }
             }
-            Part::Field { key, fill, ordinal, .. } => {
+            Part::Field { key, fill, ordinal, case } => {
                 if !pattern.exact {
                     reader.skip_blanks();
                 }
                 let open = *fill || ordinal.is_some() || is_open(&pattern.parts, index);
-                read_field(&mut reader, &mut fields, *key, open)?;
+                read_field(&mut reader, &mut fields, *key, *case, open)?;
                 if ordinal.is_some() {
                     reader.skip(2);
                 }
@@ -180,7 +180,9 @@ fn read(text: &str, pattern: &Pattern) -> Value<Fields> {
     Ok(fields)
 }
 
-fn read_field(reader: &mut Reader<'_>, fields: &mut Fields, key: Key, open: bool) -> Value<()> {
+fn read_field(reader: &mut Reader<'_>, fields: &mut Fields, key: Key, case: Case, open: bool) -> Value<()> {
+    // Errors name the field as the template does.
+    let named = |title: &'static str| cased(title, case);
     let width = |n: usize| if open { None } else { Some(n) };
     match key {
         Key::Era(dots) => {
@@ -193,8 +195,8 @@ fn read_field(reader: &mut Reader<'_>, fields: &mut Fields, key: Key, open: bool
             fields.twelve = true;
         }
         Key::Century => fields.century = Some(reader.int(width(2), "CC")?.0),
-        Key::WeekdayName => fields.weekday = Some(index(reader.name(WEEKDAYS.into_iter(), "DAY")?)),
-        Key::WeekdayShort => fields.weekday = Some(index(reader.name(WEEKDAYS.iter().map(|n| &n[..3]), "DY")?)),
+        Key::WeekdayName => fields.weekday = Some(index(reader.name(WEEKDAYS.into_iter(), &named("Day"))?)),
+        Key::WeekdayShort => fields.weekday = Some(index(reader.name(WEEKDAYS.iter().map(|n| &n[..3]), &named("Dy"))?)),
         Key::DayOfYear => fields.day_of_year = Some(reader.int(width(3), "DDD")?.0),
         Key::IsoDayOfYear => fields.iso_day = Some(reader.int(width(3), "IDDD")?.0),
         Key::DayOfMonth => fields.day = Some(reader.int(width(2), "DD")?.0),
@@ -214,8 +216,8 @@ fn read_field(reader: &mut Reader<'_>, fields: &mut Fields, key: Key, open: bool
         }
         Key::IsoWeek => fields.iso_week = Some(reader.int(width(2), "IW")?.0),
         Key::Julian => fields.julian = Some(reader.int(None, "J")?.0),
-        Key::MonthName => fields.month = Some(index(reader.name(MONTHS.into_iter(), "MONTH")?) + 1),
-        Key::MonthShort => fields.month = Some(index(reader.name(MONTHS.iter().map(|n| &n[..3]), "MON")?) + 1),
+        Key::MonthName => fields.month = Some(index(reader.name(MONTHS.into_iter(), &named("Month"))?) + 1),
+        Key::MonthShort => fields.month = Some(index(reader.name(MONTHS.iter().map(|n| &n[..3]), &named("Mon"))?) + 1),
         Key::Month => fields.month = Some(reader.int(width(2), "MM")?.0),
         Key::RomanMonth => {
             // The longest first: VIII before VII.
