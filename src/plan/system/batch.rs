@@ -123,6 +123,16 @@ impl<'r> Batch<'r> {
         self.column(name, std::iter::repeat_n(value, rows))
     }
 
+    /// Fills the numeric columns that nothing is counted for with 0.
+    pub(crate) fn zeros(&mut self) {
+        let relation = self.relation;
+        for (index, field) in relation.schema.fields().iter().enumerate() {
+            if self.columns[index].is_none() && matches!(field.data_type(), DataType::Int64 | DataType::Float64) {
+                self.constant(relation.columns[index].name, 0);
+            }
+        }
+    }
+
     /// The projected columns as one Arrow batch.
     ///
     /// # Errors

@@ -183,7 +183,14 @@ fn functions(scope: &Scope, batch: &mut Batch<'_>) {
             let (call, result) = signature.split_once(" → ").unwrap_or((signature, ""));
             let arguments = call.split_once('(').map_or("", |(_, rest)| rest.trim_end_matches(')'));
             let (description, example) = (info.description.to_owned(), info.example.to_owned());
-            all.push((info.name.to_owned(), info.kind, arguments.to_owned(), Some(result.to_owned()), description, example));
+            all.push((
+                info.name.to_owned(),
+                info.kind,
+                arguments.to_owned(),
+                Some(result.to_owned()),
+                description,
+                example,
+            ));
         }
     }
     for (name, oid) in routines::callable_oids().filter(|(name, _)| !known.contains(*name)) {

@@ -271,7 +271,8 @@ impl Connection {
                 result => Ok(result?),
             },
             () = terminate.cancelled() => Err(terminated().into()),
-            () = self.watch() => Err(End::Gone.into()),
+            // Unconstrained: a busy statement uses up the task's budget, and then the socket would never be looked at.
+            () = tokio::task::unconstrained(self.watch()) => Err(End::Gone.into()),
         }
     }
 

@@ -65,10 +65,10 @@ async fn talk(shared: &Shared, transport: Box<dyn Transport>, peer: SocketAddr, 
         let begin = Box::pin(tokio::time::timeout(STARTUP_TIMEOUT, begin(&mut connection, shared, peer)));
         tokio::select! {
             biased;
-            began = begin => began.unwrap_or(Err(End::Gone)),
             () = instance.shutdown.cancelled() => Err(End::Fatal(
                 Error::new(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down").fatal(),
             )),
+            began = begin => began.unwrap_or(Err(End::Gone)),
         }
     };
     match began {

@@ -98,8 +98,28 @@ pub(super) fn offset_at(zone: Tz, utc_us: i64) -> i32 {
 }
 
 /// What the zone calls its time at an instant: `CET`, `CEST`, `-03`.
-pub(super) fn abbreviation_at(zone: Tz, utc_us: i64) -> String {
-    zone.offset_from_utc_datetime(&covered(utc_us)).abbreviation().unwrap_or("").to_owned()
+pub(crate) fn abbreviation_at(zone: Tz, utc_us: i64) -> String {
+    let offset = zone.offset_from_utc_datetime(&covered(utc_us));
+    if let Some(name) = offset.abbreviation() {
+        return name.to_owned();
+    }
+    let seconds = offset.fix().local_minus_utc();
+    let (sign, minutes) = (if seconds < 0 { '-' } else { '+' }, seconds.unsigned_abs() / 60);
+    match minutes % 60 {
+        0 => format!("{sign}{:02}", minutes / 60),
+        rest => format!("{sign}{:02}{rest:02}", minutes / 60),
+    }
+}
+
+/// Seconds east of UTC of a wall clock reading whose abbreviation is given: what it means in the zone then, half a year
+/// before or after, or else the zone's time.
+pub(super) fn offset_of_abbreviation(zone: Tz, abbreviation: &str, local_us: i64) -> i32 {
+    let half_a_year = 183 * DAY;
+    [0, -half_a_year, half_a_year]
+        .into_iter()
+        .map(|shift| local_us.saturating_add(shift) - i64::from(offset_of_local(zone, local_us)) * SECOND)
+        .find(|instant| abbreviation_at(zone, *instant).eq_ignore_ascii_case(abbreviation))
+        .map_or_else(|| offset_of_local(zone, local_us), |instant| offset_at(zone, instant))
 }
 
 /// Seconds east of UTC of a wall clock reading. One that occurs twice means the second; one that is skipped is read as if

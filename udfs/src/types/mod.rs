@@ -26,10 +26,10 @@ mod array_in;
 mod binary_in;
 mod binary_out;
 mod bytes;
-mod calendar;
+pub(crate) mod calendar;
 mod datetime_in;
 mod datetime_out;
-mod datetime_words;
+pub(crate) mod datetime_words;
 mod interval;
 /// json and jsonb: validation, and jsonb's canonical text.
 pub mod json;

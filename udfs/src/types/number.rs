@@ -169,6 +169,11 @@ pub(super) fn write_float<T: Float>(value: T, extra_digits: i32, out: &mut Vec<u
     if extra_digits > 0 && wide.abs() >= 1e-4 && wide.abs() < plain_max {
         let mut buffer = [0u8; lexical_core::BUFFER_SIZE];
         let text = lexical_core::write(value, &mut buffer);
+        // Only the longest forms can be halfway between two others (see `shortest`).
+        let tie_length = if T::DIGITS == 6 { 8 } else { 16 };
+        if text.len() > tie_length {
+            return write_float_slow(value, extra_digits, out);
+        }
         out.extend_from_slice(text.strip_suffix(b".0").unwrap_or(text));
     } else {
         write_float_slow(value, extra_digits, out);
@@ -235,7 +240,7 @@ fn shortest<T: Float>(value: T) -> (String, i32) {
     let mut buffer = [0u8; lexical_core::BUFFER_SIZE];
     let text = lexical_core::write(value, &mut buffer);
     let text = std::str::from_utf8(text).expect("digits are ASCII").trim_start_matches('-');
-    let (digits, exponent) = normalized(text);
+    let (digits, exponent) = even_of_tie(normalized(text), value);
     if !on_boundary(&digits, exponent, value.parts()) {
         return (digits, exponent);
     }
@@ -252,6 +257,35 @@ fn shortest<T: Float>(value: T) -> (String, i32) {
         }
     }
     (digits, exponent)
+}
+
+/// Where two shortest forms are equally near, the one that ends in an even digit.
+fn even_of_tie<T: Float>((digits, exponent): (String, i32), value: T) -> (String, i32) {
+    let (mantissa, exponent_of_2) = value.parts();
+    let places = i32::try_from(digits.len()).unwrap_or(i32::MAX) - 1 - exponent;
+    let Ok(number) = digits.parse::<u128>() else { return (digits, exponent) };
+    // value = mantissa × 2^exponent_of_2 = (number ± 1/2) × 10^-places: compare twice of it, by its odd part.
+    let zeros = mantissa.trailing_zeros();
+    let odd = u128::from(mantissa >> zeros);
+    let twos = exponent_of_2 + 1 + i32::try_from(zeros).unwrap_or(0);
+    let is_half = |half: u128| {
+        let five = 5u128.checked_pow(places.unsigned_abs());
+        twos == -places
+            && five.is_some_and(|five| {
+                if places >= 0 { odd.checked_mul(five) == Some(half) } else { half.checked_mul(five) == Some(odd) }
+            })
+    };
+    let other = if number.is_multiple_of(2) {
+        return (digits, exponent);
+    } else if is_half(2 * number + 1) {
+        number + 1
+    } else if is_half(2 * number - 1) {
+        number - 1
+    } else {
+        return (digits, exponent);
+    };
+    let (other, length) = (other.to_string(), digits.len());
+    if other.len() == length { (other.trim_end_matches('0').to_owned(), exponent) } else { (digits, exponent) }
 }
 
 /// Whether the decimal `digits` lies exactly between the float of these parts and a neighbour.
