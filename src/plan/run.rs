@@ -200,16 +200,10 @@ fn end(
 
 /// True for plans that compute one row from nothing: not worth a task.
 fn is_short(plan: &dyn ExecutionPlan) -> bool {
-    let mut plan = plan;
-    loop {
-        match plan.name() {
-            "PlaceholderRowExec" | "EmptyExec" => return true,
-            "ProjectionExec" => match plan.children().first() {
-                Some(child) => plan = child.as_ref(),
-                None => return false,
-            },
-            _ => return false,
-        }
+    match plan.name() {
+        "PlaceholderRowExec" | "EmptyExec" => true,
+        "ProjectionExec" => plan.children().iter().all(|child| is_short(child.as_ref())),
+        _ => false,
     }
 }
 
