@@ -20,9 +20,10 @@ VALUES = [
 
 def types(connection):
     for binary in (False, True):
-        for name, value in VALUES:
+        for number, (name, value) in enumerate(VALUES):
             with connection.cursor(binary=binary) as cursor:
-                table = "psycopg_types"
+                # A name of its own: cached plans must not change their result type.
+                table = f"psycopg_types_{number}_{binary}"
                 cursor.execute(f"CREATE TEMP TABLE {table} (v {name})")
                 cursor.execute(f"INSERT INTO {table} VALUES (%s)", (value,))
                 cursor.execute(f"INSERT INTO {table} VALUES (NULL)")
