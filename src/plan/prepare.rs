@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Array, BinaryOperator, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    AccessExpr, Array, BinaryOperator, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
     FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, Offset,
     OffsetRows, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TypedString, Value,
     ValueWithSpan, VisitMut, VisitorMut, CastKind,
@@ -126,6 +126,14 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             if let Some(replacement) = rewrite_function(function)? {
                 *expr = replacement;
                 return rewrite(expr);
+            }
+        }
+        // A field of a row: `(keys).x`.
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            if let [AccessExpr::Dot(Expr::Identifier(field))] = access_chain.as_slice() {
+                let field = string(folded(field));
+                let root = std::mem::replace(root.as_mut(), null());
+                *expr = call("get_field", vec![root, field]);
             }
         }
         Expr::Identifier(ident) if ident.quote_style.is_none() => {
@@ -397,6 +405,10 @@ pub(super) fn array_function(name: &str) -> Option<&'static str> {
 
 /// Functions that give several rows: in the select list they unnest an array.
 fn set_returning(expr: &mut Expr) {
+    // `(f(x)).n`: a field of each row.
+    if let Expr::Nested(inner) | Expr::CompoundFieldAccess { root: inner, .. } = expr {
+        return set_returning(inner);
+    }
     let Expr::Function(function) = expr else { return };
     strip_schema(&mut function.name);
     let Some(name) = function.name.0.last().and_then(ObjectNamePart::as_ident).map(folded) else { return };
@@ -485,7 +497,7 @@ fn name_of(expr: &Expr) -> Option<String> {
             .iter()
             .rev()
             .find_map(|access| match access {
-                datafusion::sql::sqlparser::ast::AccessExpr::Dot(Expr::Identifier(ident)) => Some(folded(ident)),
+                AccessExpr::Dot(Expr::Identifier(ident)) => Some(folded(ident)),
                 _ => None,
             })
             .or_else(|| name_of(root)),
