@@ -1,6 +1,8 @@
 //! Errors as the client sees them: SQLSTATE, message, detail, hint, position. The only file that knows SQLSTATEs of
 //! errors from below.
 
+use datafusion::arrow;
+use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 pub use tokio_postgres::error::SqlState;
 
@@ -37,6 +39,8 @@ pub struct Report {
     pub constraint: Option<String>,
     /// Byte offset in the statement's text while it is not yet turned into `position`.
     pub offset: Option<usize>,
+    /// Line and column (characters, from 1) in the statement's text while it is not yet turned into `offset`.
+    pub location: Option<(u64, u64)>,
     /// FATAL: the session ends after it.
     pub fatal: bool,
 }
@@ -56,6 +60,7 @@ impl Error {
             column: None,
             constraint: None,
             offset: None,
+            location: None,
             fatal: false,
         }))
     }
@@ -91,6 +96,30 @@ impl Error {
         self
     }
 
+    /// At a line and column (characters, from 1) of the statement's text: [`Self::resolve`] makes them an offset.
+    #[must_use]
+    pub fn located(mut self, line: u64, column: u64) -> Self {
+        self.0.location.get_or_insert((line, column));
+        self
+    }
+
+    /// Without a place in the text: it is about another text than the client's.
+    #[must_use]
+    pub fn without_location(mut self) -> Self {
+        self.0.location = None;
+        self.0.offset = None;
+        self
+    }
+
+    /// With the byte offset that its line and column mean in the statement's text.
+    #[must_use]
+    pub fn resolve(mut self, text: &str) -> Self {
+        if let (Some((line, column)), None) = (self.0.location, self.0.offset) {
+            self.0.offset = offset_of(text, line, column);
+        }
+        self
+    }
+
     /// Ends the session.
     #[must_use]
     pub fn fatal(mut self) -> Self {
@@ -114,15 +143,326 @@ impl Error {
     }
 }
 
+/// The byte offset of a line and column (characters, from 1) in a text.
+pub fn offset_of(text: &str, line: u64, column: u64) -> Option<usize> {
+    let line = usize::try_from(line.checked_sub(1)?).ok()?;
+    let column = usize::try_from(column.checked_sub(1)?).ok()?;
+    let start = match line {
+        0 => 0,
+        line => text.match_indices('\n').nth(line - 1).map(|(at, _)| at + 1)?,
+    };
+    let rest = &text[start..];
+    let within = rest.char_indices().map(|(at, _)| at).chain([rest.len()]).nth(column)?;
+    Some(start + within)
+}
+
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
-        Self::internal(error.to_string())
+        // Several at once: the first is the one to tell.
+        if let DataFusionError::Collection(mut errors) = error {
+            return if errors.is_empty() { Self::internal("no error") } else { errors.swap_remove(0).into() };
+        }
+        let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
+        let result = root(&error);
+        match span {
+            Some(span) if span.start.line > 0 => result.located(span.start.line, span.start.column),
+            _ => result,
+        }
+    }
+}
+
+/// The error at the root of what DataFusion wrapped it in.
+fn root(error: &DataFusionError) -> Error {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => root(inner),
+        DataFusionError::Shared(inner) => root(inner),
+        DataFusionError::Collection(errors) => match errors.first() {
+            Some(first) => root(first),
+            None => Error::internal("no error"),
+        },
+        DataFusionError::ArrowError(inner, _) => arrow(inner),
+        DataFusionError::ParquetError(inner) => match inner.as_ref() {
+            parquet_error if std::error::Error::source(parquet_error).is_some() => source_of(parquet_error),
+            parquet_error => Error::new(SqlState::DATA_CORRUPTED, format!("could not read file: {parquet_error}")),
+        },
+        DataFusionError::ObjectStore(inner) => {
+            Error::new(SqlState::IO_ERROR, format!("could not access file: {inner}"))
+        }
+        DataFusionError::IoError(inner) => io(inner),
+        DataFusionError::SQL(inner, _) => parser(&inner.to_string()),
+        DataFusionError::NotImplemented(message) => Error::unsupported(first_line(message)),
+        DataFusionError::Internal(message) => Error::internal(first_line(message)),
+        DataFusionError::Plan(message) => plan(message),
+        DataFusionError::Configuration(message) => {
+            Error::new(SqlState::INVALID_PARAMETER_VALUE, first_line(message))
+        }
+        DataFusionError::SchemaError(inner, _) => schema(inner),
+        DataFusionError::Execution(message) => execution(message),
+        DataFusionError::ExecutionJoin(inner) => Error::internal(format!("a task of the query failed: {inner}")),
+        DataFusionError::ResourcesExhausted(message) => {
+            Error::new(SqlState::OUT_OF_MEMORY, "out of memory").detail(first_line(message))
+        }
+        DataFusionError::External(inner) => external(inner.as_ref()),
+        DataFusionError::Substrait(message) | DataFusionError::Ffi(message) => Error::internal(first_line(message)),
+    }
+}
+
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
+}
+
+fn source_of(error: &(dyn std::error::Error + 'static)) -> Error {
+    match error.source() {
+        Some(source) => external(source),
+        None => Error::internal(error.to_string()),
+    }
+}
+
+/// An error of ours, or of a crate of ours, that went through DataFusion.
+fn external(error: &(dyn std::error::Error + 'static)) -> Error {
+    if let Some(error) = error.downcast_ref::<Error>() {
+        return error.clone();
+    }
+    if let Some(error) = error.downcast_ref::<tidemill_udfs::types::ValueError>() {
+        return error.clone().into();
+    }
+    if let Some(error) = error.downcast_ref::<tidemill_catalog::Error>() {
+        return catalog(error);
+    }
+    if let Some(error) = error.downcast_ref::<DataFusionError>() {
+        return root(error);
+    }
+    if let Some(error) = error.downcast_ref::<arrow::error::ArrowError>() {
+        return self::arrow(error);
+    }
+    if let Some(error) = error.downcast_ref::<std::io::Error>() {
+        return io(error);
+    }
+    source_of(error)
+}
+
+fn arrow(error: &arrow::error::ArrowError) -> Error {
+    use arrow::error::ArrowError as A;
+    match error {
+        A::DivideByZero => Error::new(SqlState::DIVISION_BY_ZERO, "division by zero"),
+        A::ArithmeticOverflow(_) => Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range"),
+        A::ExternalError(inner) => external(inner.as_ref()),
+        A::CastError(message) | A::ParseError(message) => {
+            Error::new(SqlState::INVALID_TEXT_REPRESENTATION, first_line(message))
+        }
+        A::ComputeError(message) | A::InvalidArgumentError(message) => execution(message),
+        A::NotYetImplemented(message) => Error::unsupported(first_line(message)),
+        A::MemoryError(message) => Error::new(SqlState::OUT_OF_MEMORY, "out of memory").detail(message),
+        A::IoError(_, inner) => io(inner),
+        A::SchemaError(message)
+        | A::CsvError(message)
+        | A::JsonError(message)
+        | A::AvroError(message)
+        | A::IpcError(message)
+        | A::ParquetError(message)
+        | A::CDataInterface(message) => Error::internal(first_line(message)),
+        A::DictionaryKeyOverflowError | A::RunEndIndexOverflowError | A::OffsetOverflowError(_) => {
+            Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "a batch of values is too large")
+        }
+    }
+}
+
+fn io(error: &std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        return Error::new(SqlState::DISK_FULL, "no space left on device");
+    }
+    match error.get_ref() {
+        Some(inner) => external(inner),
+        None => Error::new(SqlState::IO_ERROR, error.to_string()),
+    }
+}
+
+/// `Expected: …, found: x at Line: 1, Column: 8`
+fn parser(message: &str) -> Error {
+    let message = message.trim_start_matches("sql parser error: ");
+    let (what, place) = message.split_once(" at Line: ").unwrap_or((message, ""));
+    let result = match what.split_once("found: ") {
+        Some((_, found)) if found != "EOF" => {
+            Error::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{found}\""))
+        }
+        Some(_) => Error::new(SqlState::SYNTAX_ERROR, "syntax error at end of input"),
+        None => Error::new(SqlState::SYNTAX_ERROR, format!("syntax error: {what}")),
+    };
+    let mut numbers = place.split(", Column: ").map(str::trim).map(str::parse::<u64>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(line)), Some(Ok(column))) => result.located(line, column),
+        _ => result,
+    }
+}
+
+fn schema(error: &SchemaError) -> Error {
+    let name = |column: &datafusion::common::Column| {
+        let shown = column.name.split('\u{1}').next().unwrap_or_default();
+        match &column.relation {
+            Some(relation) => format!("{}.{shown}", relation.table()),
+            None => format!("\"{shown}\""),
+        }
+    };
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            if let Some(relation) = &field.relation
+                && !valid_fields.iter().any(|valid| {
+                    valid.relation.as_ref().is_some_and(|valid| valid.table() == relation.table())
+                })
+            {
+                return Error::new(
+                    SqlState::UNDEFINED_TABLE,
+                    format!("missing FROM-clause entry for table \"{}\"", relation.table()),
+                );
+            }
+            Error::new(SqlState::UNDEFINED_COLUMN, format!("column {} does not exist", name(field)))
+        }
+        SchemaError::AmbiguousReference { field } => Error::new(
+            SqlState::AMBIGUOUS_COLUMN,
+            format!("column reference \"{}\" is ambiguous", field.name),
+        ),
+        SchemaError::DuplicateQualifiedField { qualifier, name } => {
+            let table = qualifier.table();
+            Error::new(SqlState::DUPLICATE_ALIAS, format!("table name \"{table}\" specified more than once"))
+                .detail(format!("Both have a column \"{name}\"."))
+        }
+        SchemaError::DuplicateUnqualifiedField { name } => {
+            Error::new(SqlState::DUPLICATE_COLUMN, format!("column \"{name}\" specified more than once"))
+        }
+    }
+}
+
+/// What DataFusion's SQL planner says of a user's mistake, in PostgreSQL's words.
+fn plan(message: &str) -> Error {
+    let message = first_line(message);
+    let grouping = |column: &str| {
+        Error::new(
+            SqlState::GROUPING_ERROR,
+            format!("column \"{column}\" must appear in the GROUP BY clause or be used in an aggregate function"),
+        )
+    };
+    if let Some((_, rest)) = message.split_once("While expanding wildcard, column \"") {
+        return grouping(rest.split("\" must appear").next().unwrap_or(rest));
+    }
+    if let Some(rest) = message.strip_prefix("HAVING clause references: ") {
+        return grouping(rest.split(" must appear").next().unwrap_or(rest));
+    }
+    let (code, text) = if message.contains("queries have different number of columns")
+        || message.contains("queries must have the same number of columns")
+    {
+        let op = message.split(' ').next().unwrap_or("UNION").to_uppercase();
+        (SqlState::SYNTAX_ERROR, format!("each {op} query must have the same number of columns"))
+    } else if message.starts_with("Aggregate functions are not allowed in the WHERE clause") {
+        (SqlState::GROUPING_ERROR, "aggregate functions are not allowed in WHERE".to_owned())
+    } else if message.starts_with("Too many columns! The subquery should only return one column") {
+        (SqlState::SYNTAX_ERROR, "subquery must return only one column".to_owned())
+    } else if message.starts_with("SELECT * with no tables specified") {
+        (SqlState::SYNTAX_ERROR, "SELECT * with no tables specified is not valid".to_owned())
+    } else if let Some(position) = between(&message, "Order by column out of bounds, specified: ", ",") {
+        (SqlState::INVALID_COLUMN_REFERENCE, format!("ORDER BY position {position} is not in select list"))
+    } else if message.starts_with("Order by index starts at 1") {
+        (SqlState::INVALID_COLUMN_REFERENCE, "ORDER BY position 0 is not in select list".to_owned())
+    } else if let Some(position) = between(&message, "Cannot find column with position ", " in SELECT") {
+        (SqlState::INVALID_COLUMN_REFERENCE, format!("GROUP BY position {position} is not in select list"))
+    } else if let Some(name) = between(&message, "WITH query name \"", "\"") {
+        (SqlState::DUPLICATE_ALIAS, format!("WITH query name \"{name}\" specified more than once"))
+    } else if let Some(name) = between(&message, "The window ", " is not defined!") {
+        (SqlState::UNDEFINED_OBJECT, format!("window \"{name}\" does not exist"))
+    } else if let Some(name) = between(&message, "The window ", " is defined multiple times!") {
+        (SqlState::WINDOWING_ERROR, format!("window \"{name}\" is already defined"))
+    } else if let Some(name) = between(&message, "Invalid function '", "'") {
+        (SqlState::UNDEFINED_FUNCTION, format!("function {name}() does not exist"))
+    } else if let Some(name) = between(&message, "Invalid qualifier ", " ") {
+        (SqlState::UNDEFINED_TABLE, format!("missing FROM-clause entry for table \"{name}\""))
+    } else if let Some(rest) = message.strip_prefix("Source table contains ") {
+        let have = rest.split(' ').next().unwrap_or("0");
+        let given = between(rest, "but only ", " ").unwrap_or("0");
+        (
+            SqlState::INVALID_COLUMN_REFERENCE,
+            format!("table has {have} columns available but {given} columns specified"),
+        )
+    } else if message.starts_with("Projections require unique expression names") {
+        (SqlState::DUPLICATE_COLUMN, "a column is selected more than once".to_owned())
+    } else if message.contains("Correlated scalar subquery must be aggregated")
+        || message.contains("correlated")
+        || message.contains("Physical plan does not support logical expression")
+    {
+        (SqlState::FEATURE_NOT_SUPPORTED, format!("this subquery is not supported: {message}"))
+    } else if message.starts_with("Cannot coerce") || message.starts_with("Cannot infer common") {
+        (SqlState::DATATYPE_MISMATCH, message.clone())
+    } else {
+        (SqlState::SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION, message.clone())
+    };
+    Error::new(code, text)
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(before)?;
+    rest.split_once(after).map(|(found, _)| found)
+}
+
+/// What goes wrong in the middle of a query.
+fn execution(message: &str) -> Error {
+    let message = first_line(message);
+    let lower = message.to_lowercase();
+    if lower.contains("divide by zero") || lower.contains("division by zero") {
+        return Error::new(SqlState::DIVISION_BY_ZERO, "division by zero");
+    }
+    if lower.contains("more than one row") {
+        return Error::new(
+            SqlState::CARDINALITY_VIOLATION,
+            "more than one row returned by a subquery used as an expression",
+        );
+    }
+    if lower.contains("overflow") || lower.contains("too large to store") || lower.contains("out of range") {
+        return Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range").detail(message);
+    }
+    if lower.contains("regex") || lower.contains("regular expression") {
+        return Error::new(SqlState::INVALID_REGULAR_EXPRESSION, format!("invalid regular expression: {message}"));
+    }
+    Error::new(SqlState::DATA_EXCEPTION, message)
+}
+
+fn catalog(error: &tidemill_catalog::Error) -> Error {
+    use tidemill_catalog::Error as C;
+    let message = error.to_string();
+    match error {
+        C::NotFound { kind, .. } => {
+            let code = match *kind {
+                "relation" => SqlState::UNDEFINED_TABLE,
+                "schema" => SqlState::INVALID_SCHEMA_NAME,
+                "database" => SqlState::INVALID_CATALOG_NAME,
+                _ => SqlState::UNDEFINED_OBJECT,
+            };
+            Error::new(code, message)
+        }
+        C::AlreadyExists { kind, .. } => {
+            let code = match *kind {
+                "relation" => SqlState::DUPLICATE_TABLE,
+                "schema" => SqlState::DUPLICATE_SCHEMA,
+                "database" => SqlState::DUPLICATE_DATABASE,
+                _ => SqlState::DUPLICATE_OBJECT,
+            };
+            Error::new(code, message)
+        }
+        C::Conflict { detail, .. } => {
+            Error::new(SqlState::T_R_SERIALIZATION_FAILURE, message).detail(detail.clone())
+        }
+        C::Invalid(_) => Error::new(SqlState::INVALID_PARAMETER_VALUE, message),
+        C::OutOfResources(_) => Error::new(SqlState::INSUFFICIENT_RESOURCES, message),
+        C::DiskFull { .. } => Error::new(SqlState::DISK_FULL, message)
+            .hint("Nothing was changed. Make room on the disk, then try again."),
+        C::Poisoned(_) => Error::new(SqlState::IO_ERROR, message).fatal(),
+        C::Corrupt { .. } => Error::new(SqlState::DATA_CORRUPTED, message),
+        C::Locked(_) => Error::new(SqlState::LOCK_FILE_EXISTS, message),
+        C::Io { .. } => Error::new(SqlState::IO_ERROR, message),
+        C::DataFusion(inner) => root(inner),
     }
 }
 
 impl From<tidemill_catalog::Error> for Error {
     fn from(error: tidemill_catalog::Error) -> Self {
-        Self::internal(error.to_string())
+        catalog(&error)
     }
 }
 
@@ -132,5 +472,46 @@ impl From<tidemill_udfs::types::ValueError> for Error {
         result.0.detail = error.detail;
         result.0.hint = error.hint;
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_become_offsets() {
+        let text = "select 1\nfrom é.x";
+        assert_eq!(offset_of(text, 1, 1), Some(0));
+        assert_eq!(offset_of(text, 2, 6), Some(14));
+        assert_eq!(offset_of(text, 2, 7), Some(16));
+        assert_eq!(offset_of(text, 9, 1), None);
+        assert_eq!(Error::internal("x").located(2, 1).resolve(text).report().offset, Some(9));
+    }
+
+    #[test]
+    fn errors_have_postgresqls_codes_and_words() {
+        let check = |error: DataFusionError, code: &str, message: &str| {
+            let error = Error::from(error);
+            assert_eq!((error.code().code(), error.report().message.as_str()), (code, message));
+        };
+        let external = |error: tidemill_catalog::Error| DataFusionError::External(Box::new(error)).context("scan");
+        check(DataFusionError::from(arrow::error::ArrowError::DivideByZero), "22012", "division by zero");
+        check(
+            external(tidemill_catalog::Error::NotFound { kind: "relation", name: "t".into() }),
+            "42P01",
+            "relation \"t\" does not exist",
+        );
+        check(
+            external(tidemill_catalog::Error::Conflict { oid: 1, detail: String::new() }),
+            "40001",
+            "could not serialize access due to concurrent update",
+        );
+        check(DataFusionError::ResourcesExhausted("x".into()), "53200", "out of memory");
+        check(
+            DataFusionError::from(tidemill_udfs::types::ValueError::new("22P02", "bad")).context("a").context("b"),
+            "22P02",
+            "bad",
+        );
     }
 }

@@ -1,16 +1,27 @@
 //! What all sessions share: the open store, memory, sessions now connected, metrics.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use parking_lot::Mutex;
-use tidemill_catalog::store::Store;
+use rand::Rng;
+use tidemill_catalog::fault::OsFiles;
+use tidemill_catalog::store::{Durability, Store, StoreOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
+use crate::config::{Config, WAL_SEGMENT_BYTES};
+use crate::error::SqlState;
 use crate::telemetry::Metrics;
+use crate::{Error, Result};
+
+/// Connections kept free for superusers, so that an administrator can always look.
+const SUPERUSER_CONNECTIONS: usize = 3;
 
 /// The running server.
 #[derive(Debug)]
@@ -31,6 +42,91 @@ pub struct Instance {
     pub shutdown: CancellationToken,
     /// When it started.
     pub started_at: Timestamp,
+}
+
+/// How many memory consumers an out-of-memory error names.
+const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
+
+impl Instance {
+    /// Opens the data directory and makes what sessions share. Blocking: recovery reads the log.
+    ///
+    /// # Errors
+    /// With a hint that can be acted on: the directory cannot be written, another server has it, its log is damaged.
+    pub fn open(config: Config) -> Result<Arc<Self>> {
+        let clock = Clock::default();
+        let started_at = clock.now();
+        let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+        let options = StoreOptions {
+            dir: dir.clone(),
+            durability: if config.fsync { Durability::Fsync } else { Durability::Os },
+            wal_segment_bytes: WAL_SEGMENT_BYTES,
+            wal_bytes_max: config.wal_bytes_max,
+            cache_bytes: config.cache_bytes,
+            file_retention: config.file_retention,
+            repair_wal: config.repair_wal,
+        };
+        let store = Store::open(options, Arc::new(OsFiles), started_at).map_err(|error| open_error(error, &dir))?;
+        // Only now: the store's lock says that no other server spills there.
+        let runtime = runtime(&config, &dir.join("tmp"))?;
+        Ok(Arc::new(Self {
+            config,
+            store,
+            runtime,
+            clock,
+            sessions: Mutex::default(),
+            metrics: Metrics::default(),
+            shutdown: CancellationToken::new(),
+            started_at,
+        }))
+    }
+}
+
+/// DataFusion's memory pool and spill directory. What an earlier run left in the directory is deleted.
+fn runtime(config: &Config, tmp: &Path) -> Result<Arc<RuntimeEnv>> {
+    let inaccessible = |error: std::io::Error| {
+        Error::new(SqlState::IO_ERROR, format!("could not prepare the directory \"{}\": {error}", tmp.display()))
+    };
+    if tmp.exists() {
+        std::fs::remove_dir_all(tmp).map_err(inaccessible)?;
+    }
+    std::fs::create_dir_all(tmp).map_err(inaccessible)?;
+    // Fair: a query that can spill does so when its share is used up, so one sort does not starve the rest.
+    let pool = FairSpillPool::new(usize::try_from(config.memory_bytes).unwrap_or(usize::MAX));
+    let disk = DiskManagerBuilder::default()
+        .with_mode(DiskManagerMode::Directories(vec![PathBuf::from(tmp)]))
+        .with_max_temp_directory_size(config.spill_bytes);
+    Ok(RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, CONSUMERS_NAMED)))
+        .with_disk_manager_builder(disk)
+        .build_arc()?)
+}
+
+/// What to do about a data directory that does not open.
+fn open_error(error: tidemill_catalog::Error, dir: &Path) -> Error {
+    use tidemill_catalog::Error as Catalog;
+    let hint = match &error {
+        Catalog::Locked(_) => "Stop the other server, or choose another directory with --data-dir.".to_owned(),
+        Catalog::Io { source, .. } => match source.kind() {
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                format!(
+                    "Make \"{}\" writable for the user that runs the server, or choose another with --data-dir.",
+                    dir.display()
+                )
+            }
+            _ => "Choose another directory with --data-dir.".to_owned(),
+        },
+        Catalog::Corrupt { path, .. }
+            if Path::new(path).strip_prefix(dir).is_ok_and(|path| path.starts_with("wal")) =>
+        {
+            "Restore the directory from a copy; or start once with --repair-wal, which cuts the log at the damage: \
+             what was committed after it is lost."
+                .to_owned()
+        }
+        Catalog::Corrupt { .. } => "Restore the directory from a copy.".to_owned(),
+        Catalog::DiskFull { .. } => "Free some space on that disk: the server needs it to start.".to_owned(),
+        _ => return error.into(),
+    };
+    Error::from(error).hint(hint)
 }
 
 /// A connected client as others see it: pg_stat_activity, cancel requests, pg_terminate_backend.
@@ -71,4 +167,110 @@ pub struct Activity {
     pub state_changed_at: Timestamp,
     /// Cancels the running statement (57014). Replaced for each statement.
     pub cancel: Option<CancellationToken>,
+}
+
+/// A client's place among the connected ones; dropping it gives the place back.
+#[derive(Debug)]
+pub struct Registration {
+    instance: Arc<Instance>,
+    handle: Arc<SessionHandle>,
+}
+
+/// Who asks for a place among the connected clients.
+#[derive(Debug, Clone)]
+pub struct Applicant {
+    /// Role name.
+    pub user: String,
+    /// May use the reserved places, and has no limit of its own.
+    pub superuser: bool,
+    /// Connections this role may have at once; negative: no limit.
+    pub connection_limit: i32,
+    /// Where it connects from.
+    pub client_address: Option<std::net::SocketAddr>,
+}
+
+impl Registration {
+    /// Takes a place among the connected clients.
+    ///
+    /// # Errors
+    /// 53300 if there is none.
+    pub fn new(instance: &Arc<Instance>, applicant: Applicant) -> Result<Self> {
+        let refuse = |message: String| Err(Error::new(SqlState::TOO_MANY_CONNECTIONS, message).fatal());
+        let now = instance.clock.now();
+        let mut sessions = instance.sessions.lock();
+        let places = instance.config.connections_max;
+        if sessions.len() >= places {
+            return refuse("sorry, too many clients already".into());
+        }
+        if !applicant.superuser {
+            if sessions.len() + SUPERUSER_CONNECTIONS.min(places - 1) >= places {
+                return refuse(
+                    "remaining connection slots are reserved for non-replication superuser connections".into(),
+                );
+            }
+            let own = || sessions.values().filter(|session| session.activity.lock().user == applicant.user).count();
+            if let Ok(limit) = usize::try_from(applicant.connection_limit)
+                && own() >= limit
+            {
+                return refuse(format!("too many connections for role \"{}\"", applicant.user));
+            }
+        }
+        let mut random = rand::rng();
+        // Not reused at once, as a counter would be after a restart: a late pg_terminate_backend must not hit another client.
+        let pid = std::iter::repeat_with(|| random.random_range(1..=i32::MAX >> 9))
+            .find(|pid| !sessions.contains_key(pid))
+            .expect("there are far fewer connections than numbers");
+        let handle = Arc::new(SessionHandle {
+            pid,
+            secret: random.random(),
+            started_at: now,
+            client_address: applicant.client_address,
+            terminate: CancellationToken::new(),
+            activity: Mutex::new(Activity {
+                user: applicant.user,
+                state: "idle",
+                state_changed_at: now,
+                query_started_at: now,
+                ..Activity::default()
+            }),
+        });
+        sessions.insert(pid, Arc::clone(&handle));
+        drop(sessions);
+        Ok(Self { instance: Arc::clone(instance), handle })
+    }
+
+    /// The client as others see it.
+    pub fn handle(&self) -> &Arc<SessionHandle> {
+        &self.handle
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.instance.sessions.lock().remove(&self.handle.pid);
+    }
+}
+
+impl SessionHandle {
+    /// Cancels the running statement (57014); false: there is none.
+    pub fn cancel(&self) -> bool {
+        match &self.activity.lock().cancel {
+            Some(token) => {
+                token.cancel();
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Instance {
+    /// A cancel request: stops the statement of the client with that process id, if the secret is its own. Says nothing, so
+    /// that secrets cannot be tried out.
+    pub fn cancel(&self, pid: i32, secret: i32) {
+        let session = self.sessions.lock().get(&pid).map(Arc::clone);
+        if let Some(session) = session.filter(|session| session.secret == secret) {
+            session.cancel();
+        }
+    }
 }

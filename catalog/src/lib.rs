@@ -34,6 +34,9 @@ pub mod table;
 /// The files beneath it all, and a layer that fails, tears and forgets on demand.
 pub mod fault;
 
+#[cfg(test)]
+mod testing;
+
 /// Object identifier, PostgreSQL's `oid`: stable across restarts, never reused.
 pub type Oid = u32;
 

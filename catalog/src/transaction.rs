@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::Result;
 use crate::record::Change;
 use crate::snapshot::Snapshot;
+use crate::store::with_physical_rows;
 
 /// A transaction: the snapshot it began on, and its own changes on top. Dropping it forgets the changes (files it wrote
 /// are orphans that vacuum removes).
@@ -48,6 +49,7 @@ impl Transaction {
     /// # Errors
     /// As [`Snapshot::apply`].
     pub fn apply(&mut self, changes: Vec<Change>) -> Result<()> {
+        let changes = with_physical_rows(&self.view, changes)?;
         self.view = Arc::new(self.view.apply(&changes, self.base.lsn)?);
         self.changes.extend(changes);
         Ok(())

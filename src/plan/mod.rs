@@ -3,24 +3,54 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::{Column as PlanColumn, DFSchema, DFSchemaRef, ScalarValue};
+use datafusion::datasource::source_as_provider;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::planner::RelationPlanner;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 use parking_lot::Mutex;
 use tidemill_catalog::Oid;
-use tidemill_catalog::snapshot::Snapshot;
+use tidemill_catalog::record::ViewDef;
+use tidemill_catalog::snapshot::{Snapshot, TableState};
 use tidemill_udfs::types::{SqlType, TextSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
+use crate::error::{Error, SqlState};
 use crate::instance::{Instance, SessionHandle};
 use crate::session::Column;
 use crate::session::settings::Settings;
 
+mod arithmetic;
+mod cast;
+mod context;
+mod dml;
+mod engine;
+mod explain;
+mod locate;
+mod pending;
+mod prepare;
+mod registry;
+mod run;
+mod series;
 /// pg_catalog, information_schema, tidemill.*
 pub mod system;
+mod table_functions;
+mod types;
+mod typing;
+
+pub use context::Resolved;
+pub use types::sql_type_of;
+
+use context::{Names, Relation};
+use engine::Engine;
+use typing::{Sight, Typing};
 
 /// What names and functions of one statement mean: whose they are, and on which snapshot.
 pub struct Scope {
@@ -64,7 +94,7 @@ pub const PG_CATALOG: Oid = 11;
 pub const INFORMATION_SCHEMA: Oid = 13000;
 
 /// A planned statement: good for many executions while the catalog's version stays.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Plan {
     /// Not yet optimized; `$n` are placeholders.
     pub logical: Arc<LogicalPlan>,
@@ -72,6 +102,20 @@ pub struct Plan {
     pub parameters: Vec<SqlType>,
     /// The result's columns.
     pub columns: Vec<Column>,
+    /// Tables and views the plan names, by oid: what a view made of it depends on. Views count, not what is in them.
+    pub relations: Vec<Oid>,
+    /// The scope it was planned in.
+    scope: Arc<Scope>,
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plan")
+            .field("logical", &self.logical)
+            .field("parameters", &self.parameters)
+            .field("columns", &self.columns)
+            .finish_non_exhaustive()
+    }
 }
 
 /// INSERT, planned.
@@ -109,50 +153,76 @@ pub struct Returning {
 }
 
 /// Turns syntax trees into plans, and plans into streams. One per session; what it shares is behind `Arc`s.
-pub struct Planner {}
+pub struct Planner {
+    relation_planners: Vec<Arc<dyn RelationPlanner>>,
+}
 
 impl Planner {
     /// A planner for one session.
-    pub fn new(instance: &Arc<Instance>) -> Self {
-        let _ = instance;
-        Self {}
+    pub fn new(_instance: &Arc<Instance>) -> Self {
+        Self { relation_planners: vec![Arc::new(table_functions::TableFunctions)] }
     }
 
     /// Plans a query (SELECT, VALUES, TABLE, WITH, set operations). `types`: declared parameter types; `Unknown` or
     /// missing ones are inferred as PostgreSQL does, text where nothing says otherwise.
     ///
     /// # Errors
-    /// User errors with SQLSTATE and offset in the statement's text (42P01, 42703, 42883, 42803, …).
+    /// User errors with SQLSTATE and location in the statement's text (42P01, 42703, 42883, 42803, …).
     pub fn query(&self, scope: &Arc<Scope>, query: &ast::Query, types: &[SqlType]) -> Result<Plan> {
-        let _ = (scope, query, types);
-        todo!()
+        let (plan, relations) =
+            self.named(scope, query.clone(), 0).map_err(|error| locate::in_query(error, query))?;
+        let mut typing = Typing::new(scope, types);
+        let plan = typing.plan(plan, &[], false).map_err(|error| locate::in_query(error, query))?;
+        let columns = columns(&plan);
+        Ok(self.finished(scope, plan, columns, typing.parameters, relations))
     }
 
     /// Plans INSERT.
+    ///
+    /// # Errors
+    /// As [`Self::query`]; 42601 for a wrong number of values, 42804 for values that do not fit, 0A000 for ON CONFLICT.
     pub fn insert(&self, scope: &Arc<Scope>, insert: &ast::Insert, types: &[SqlType]) -> Result<InsertPlan> {
-        let _ = (scope, insert, types);
-        todo!()
+        dml::insert(self, scope, insert, types)
     }
 
     /// Plans UPDATE.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
     pub fn update(&self, scope: &Arc<Scope>, update: &ast::Update, types: &[SqlType]) -> Result<ModifyPlan> {
-        let _ = (scope, update, types);
-        todo!()
+        dml::update(self, scope, update, types)
     }
 
     /// Plans DELETE.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
     pub fn delete(&self, scope: &Arc<Scope>, delete: &ast::Delete, types: &[SqlType]) -> Result<ModifyPlan> {
-        let _ = (scope, delete, types);
-        todo!()
+        dml::delete(self, scope, delete, types)
     }
 
-    /// Plans one expression over rows of a schema: DEFAULT, CHECK, EXECUTE's arguments.
+    /// Plans one expression over rows of a schema: DEFAULT, CHECK, EXECUTE's arguments. A bare string literal, NULL or
+    /// parameter keeps its unknown type, for [`Self::assignment_cast`].
+    ///
+    /// # Errors
+    /// As [`Self::query`].
     pub fn expression(&self, scope: &Arc<Scope>, schema: &DFSchema, expression: &ast::Expr) -> Result<Expr> {
-        let _ = (scope, schema, expression);
-        todo!()
+        let mut typing = Typing::new(scope, &[]);
+        Ok(self.typed_expression(scope, schema, expression, &mut typing)?.expr)
+    }
+
+    /// The type of an expression that [`Self::expression`] made.
+    ///
+    /// # Errors
+    /// XX000 for an expression from elsewhere.
+    pub fn type_of(&self, expression: &Expr, schema: &DFSchema) -> Result<SqlType> {
+        typing::type_of(expression, schema)
     }
 
     /// A cast as by assignment (INSERT, UPDATE, DEFAULT): varchar(n) checks its length, numeric rounds, unknown becomes typed.
+    ///
+    /// # Errors
+    /// 42804 if the types do not assign, 22P02 and its kin for a bad literal.
     pub fn assignment_cast(
         &self,
         scope: &Arc<Scope>,
@@ -161,31 +231,228 @@ impl Planner {
         to: &SqlType,
         column: &str,
     ) -> Result<Expr> {
-        let _ = (scope, value, from, to, column);
-        todo!()
+        let mut typing = Typing::new(scope, &[]);
+        let data_type = typing::data_type_of(&value).unwrap_or_else(|| from.data_type());
+        let value = typing::Typed::new(value, from.clone(), data_type);
+        Ok(typing.assign(value, to, to.data_type(), column)?.expr)
     }
 
     /// Optimizes, substitutes parameters, and makes the physical plan on the scope's snapshot.
+    ///
+    /// # Errors
+    /// 0A000 for what the engine cannot do; errors of constant expressions.
     pub async fn physical(
         &self,
         scope: &Arc<Scope>,
         plan: &Plan,
         parameters: &[ScalarValue],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let _ = (scope, plan, parameters);
-        todo!()
+        let engine = Engine::new(scope, Arc::clone(&scope.instance.runtime));
+        let logical = run::bound(scope, plan, parameters)?;
+        if run::is_constant(&logical) {
+            return run::constant(&engine, &logical);
+        }
+        let logical = engine.optimized(logical)?;
+        Ok(engine.physical(&logical).await?)
     }
 
     /// Runs a physical plan as one stream that stops when the scope's token is cancelled (57014) and keeps to the query's
     /// memory limit (53200).
+    ///
+    /// # Errors
+    /// Of the plan's start; later ones come from the stream.
     pub fn run(&self, scope: &Arc<Scope>, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream> {
-        let _ = (scope, plan);
-        todo!()
+        run::stream(scope, plan)
+    }
+
+    /// An expression over rows of a schema as the engine evaluates it.
+    ///
+    /// # Errors
+    /// Of constant parts of the expression.
+    pub fn physical_expression(
+        &self,
+        scope: &Arc<Scope>,
+        schema: &DFSchema,
+        expression: Expr,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        let engine = Engine::new(scope, Arc::clone(&scope.instance.runtime));
+        Ok(engine.expression(expression, schema)?)
     }
 
     /// Evaluates a constant expression (no columns) to one value.
+    ///
+    /// # Errors
+    /// Of the evaluation.
     pub fn evaluate(&self, scope: &Arc<Scope>, expression: &Expr) -> Result<ScalarValue> {
-        let _ = (scope, expression);
-        todo!()
+        if let Expr::Literal(value, _) = expression {
+            return Ok(value.clone());
+        }
+        let expr = self.physical_expression(scope, &DFSchema::empty(), expression.clone())?;
+        let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
+        let row = datafusion::arrow::array::RecordBatch::try_new_with_options(
+            Arc::new(datafusion::arrow::datatypes::Schema::empty()),
+            vec![],
+            &options,
+        )
+        .map_err(datafusion::common::DataFusionError::from)?;
+        let value = expr.evaluate(&row)?.into_array(1)?;
+        Ok(ScalarValue::try_from_array(&value, 0)?)
     }
+
+    /// True if a condition is false for some row of a table.
+    ///
+    /// # Errors
+    /// Of planning and evaluating the condition.
+    pub async fn any_row_violates(
+        &self,
+        scope: &Arc<Scope>,
+        state: &Arc<TableState>,
+        condition: &ast::Expr,
+    ) -> Result<bool> {
+        dml::any_row_violates(self, scope, state, condition).await
+    }
+
+    /// EXPLAIN: the lines of its one column, `QUERY PLAN`. With `analyze` the plan runs, its rows are dropped.
+    ///
+    /// # Errors
+    /// As [`Self::physical`], and of the run.
+    pub async fn explain(
+        &self,
+        scope: &Arc<Scope>,
+        plan: &Plan,
+        parameters: &[ScalarValue],
+        analyze: bool,
+        verbose: bool,
+        json: bool,
+    ) -> Result<Vec<String>> {
+        explain::explain(self, scope, plan, parameters, explain::Options { analyze, verbose, json }).await
+    }
+
+    fn finished(
+        &self,
+        scope: &Arc<Scope>,
+        plan: LogicalPlan,
+        columns: Vec<Column>,
+        parameters: Vec<SqlType>,
+        relations: Vec<Oid>,
+    ) -> Plan {
+        let parameters = parameters
+            .into_iter()
+            .map(|parameter| if parameter == SqlType::Unknown { SqlType::Text } else { parameter })
+            .collect();
+        Plan { logical: Arc::new(plan), parameters, columns, relations, scope: Arc::clone(scope) }
+    }
+
+    /// The query with names resolved, not yet typed.
+    fn named(&self, scope: &Arc<Scope>, mut query: ast::Query, view_depth: usize) -> Result<(LogicalPlan, Vec<Oid>)> {
+        prepare::query(&mut query)?;
+        let names = Names::new(self, scope, view_depth);
+        let planner = SqlToRel::new(&names);
+        let plan = planner.sql_statement_to_plan(ast::Statement::Query(Box::new(query)))?;
+        Ok((plan, names.used.take()))
+    }
+
+    fn typed_expression(
+        &self,
+        scope: &Arc<Scope>,
+        schema: &DFSchema,
+        expression: &ast::Expr,
+        typing: &mut Typing,
+    ) -> Result<typing::Typed> {
+        let mut prepared = expression.clone();
+        prepare::expression(&mut prepared)?;
+        let names = Names::new(self, scope, 0);
+        let planner = SqlToRel::new(&names);
+        let locate = |error: Error| locate::in_expression(error, expression);
+        let expr = planner
+            .sql_to_expr(prepared, schema, &mut PlannerContext::new())
+            .map_err(|error| locate(error.into()))?;
+        typing.expression(expr, &Sight { schema, outer: &[] }).map_err(locate)
+    }
+
+    /// A view's query with the view's column names, names resolved as at its creation.
+    fn view(&self, scope: &Arc<Scope>, view: &ViewDef, depth: usize) -> Result<LogicalPlan> {
+        let query = Parser::new(&PostgreSqlDialect {})
+            .try_with_sql(&view.query)
+            .and_then(|mut parser| parser.parse_query())
+            .map_err(|error| Error::internal(format!("a view's stored query does not parse: {error}")))?;
+        let (plan, _) = self.named(scope, *query, depth).map_err(Error::without_location)?;
+        let schema = Arc::clone(plan.schema());
+        if schema.fields().len() != view.columns.len() {
+            return Err(Error::internal("a view's query has another number of columns than the view"));
+        }
+        let exprs = schema.iter().zip(&view.columns).map(|((relation, field), column)| {
+            Expr::Column(PlanColumn::from((relation, field))).alias(&column.name)
+        });
+        Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
+    }
+}
+
+/// The columns of a typed plan's result.
+fn columns(plan: &LogicalPlan) -> Vec<Column> {
+    let schema: &DFSchemaRef = plan.schema();
+    schema
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(index, field)| {
+            let (table_oid, attribute) = origin(plan, index).unwrap_or((0, 0));
+            Column {
+                name: prepare::shown(field.name()).to_owned(),
+                sql_type: SqlType::of_field(field),
+                table_oid,
+                attribute,
+            }
+        })
+        .collect()
+}
+
+/// The table and column number an output column comes from unchanged.
+fn origin(plan: &LogicalPlan, index: usize) -> Option<(Oid, i16)> {
+    let below = |input: &LogicalPlan, column: &PlanColumn| {
+        let index = input.schema().maybe_index_of_column(column)?;
+        origin(input, index)
+    };
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            let mut expr = projection.expr.get(index)?;
+            while let Expr::Alias(alias) = expr {
+                expr = &alias.expr;
+            }
+            match expr {
+                Expr::Column(column) => below(&projection.input, column),
+                _ => None,
+            }
+        }
+        LogicalPlan::SubqueryAlias(alias) => origin(&alias.input, index),
+        LogicalPlan::Filter(filter) => origin(&filter.input, index),
+        LogicalPlan::Sort(sort) => origin(&sort.input, index),
+        LogicalPlan::Limit(limit) => origin(&limit.input, index),
+        LogicalPlan::Distinct(datafusion::logical_expr::Distinct::All(input)) => origin(input, index),
+        LogicalPlan::Aggregate(aggregate) => match aggregate.group_expr.get(index)? {
+            Expr::Column(column) => below(&aggregate.input, column),
+            _ => None,
+        },
+        LogicalPlan::Join(join) => {
+            let (relation, field) = join.schema.qualified_field(index);
+            let column = PlanColumn::from((relation, field));
+            below(&join.left, &column).or_else(|| below(&join.right, &column))
+        }
+        LogicalPlan::TableScan(scan) => {
+            let provider = source_as_provider(&scan.source).ok()?;
+            let Relation { place: context::Place::Table(oid), .. } = Relation::of(provider.as_ref())? else {
+                return None;
+            };
+            let name = scan.projected_schema.field(index).name();
+            let state = Relation::of(provider.as_ref())?.state()?;
+            let column = state.def.column(name)?;
+            Some((*oid, i16::try_from(column.id).ok()?))
+        }
+        _ => None,
+    }
+}
+
+/// 42P18: a parameter that nothing gives a type.
+pub(crate) fn indeterminate(number: usize) -> Error {
+    Error::new(SqlState::INDETERMINATE_DATATYPE, format!("could not determine data type of parameter ${number}"))
 }

@@ -1,21 +1,47 @@
 //! WHO: one client, its settings, transaction, prepared statements, portals and cursors.
 //!
 //! The server speaks protocol and calls: [`Session::parse`] → [`Session::bind`] → [`Session::execute`], then
-//! [`Session::sync`] (extended), or [`Session::begin_simple`] … [`Session::end_simple`] around them (simple query).
+//! [`Session::sync`], at Sync or at the end of a simple query string (which [`Session::begin_simple`] begins).
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::sql::sqlparser::ast;
+use parking_lot::Mutex;
+use tidemill_catalog::Oid;
+use tidemill_catalog::record::{Body, Change, Object};
+use tidemill_catalog::snapshot::{NameClass, Snapshot};
 use tidemill_udfs::types::{SqlType, TextSettings};
+use tokio_util::sync::CancellationToken;
 
-use crate::Result;
-use crate::error::Report;
+use crate::clock::Timestamp;
+use crate::error::{Report, SqlState};
 use crate::instance::{Instance, SessionHandle};
-use crate::statement::parse::Parsed;
+use crate::plan::{InsertPlan, ModifyPlan, Plan, Planner, Scope, TEMP_SCHEMA};
+use crate::server::pgwire::decode::decode_parameter;
+use crate::statement::control::Control;
+use crate::statement::parse::{Parsed, Statement};
+use crate::{Error, Result, statement};
+
+/// SQL cursors.
+pub(crate) mod cursor;
 
 /// The settings of a session: GUCs, their defaults, units and transaction-local values.
 pub mod settings;
+
+/// Stops a running statement: cancel request, timeout.
+mod stop;
+
+/// Transactions and savepoints.
+pub(crate) mod transaction;
+
+use cursor::Cursor;
+use settings::Settings;
+use transaction::OpenTransaction;
 
 /// Who logs in, as the startup packet and authentication said.
 #[derive(Debug, Clone)]
@@ -34,6 +60,29 @@ pub struct Session {
     pub instance: Arc<Instance>,
     /// This client as others see it.
     pub handle: Arc<SessionHandle>,
+    /// The database's oid.
+    pub(crate) database: Oid,
+    /// The role that logged in.
+    pub(crate) login_role: Oid,
+    pub(crate) settings: Arc<Mutex<Settings>>,
+    pub(crate) planner: Arc<Planner>,
+    /// Temporary tables, as committed.
+    pub(crate) temp: Arc<Snapshot>,
+    /// The next oid of a temporary object.
+    temp_oid: AtomicU32,
+    pub(crate) transaction: Option<OpenTransaction>,
+    pub(crate) statements: HashMap<String, Arc<Prepared>>,
+    pub(crate) cursors: HashMap<String, Cursor>,
+    /// Temporary tables to drop (true) or empty (false) at commit.
+    pub(crate) on_commit: HashMap<Oid, bool>,
+    notices: Vec<(&'static str, Report)>,
+    reported: HashMap<String, String>,
+    reported_generation: Option<u64>,
+    text: Option<(u64, Arc<TextSettings>)>,
+    /// Statements of the simple query string that are still to run, the present one included.
+    simple_left: usize,
+    /// The next protocol message is Sync: a statement that changes data may commit before it is answered.
+    sync_follows: bool,
 }
 
 /// ReadyForQuery's status byte.
@@ -56,6 +105,52 @@ pub struct Prepared {
     pub parameters: Vec<SqlType>,
     /// Columns of the result; `None`: it returns no rows (NoData).
     pub columns: Option<Vec<Column>>,
+    /// When it was prepared, microseconds since the epoch; and whether by SQL's PREPARE: pg_prepared_statements.
+    pub prepared_at: Timestamp,
+    /// Made by PREPARE.
+    pub from_sql: bool,
+    /// The types the client declared.
+    declared: Vec<SqlType>,
+    planned: Mutex<Planned>,
+}
+
+/// A plan and what it is valid for.
+#[derive(Debug, Clone)]
+struct Planned {
+    kind: PlanKind,
+    /// (catalog version, temporary catalog version, settings generation)
+    validity: (u64, u64, u64),
+}
+
+#[derive(Debug, Clone)]
+enum PlanKind {
+    Query(Plan),
+    Insert(Arc<InsertPlan>),
+    Modify(Arc<ModifyPlan>, &'static str),
+    /// Nothing is planned ahead.
+    Other,
+}
+
+impl Prepared {
+    /// The plan of its query part, and the table whose row places it reads.
+    pub(crate) fn plan(&self) -> Option<(Plan, Option<Oid>)> {
+        match &self.planned.lock().kind {
+            PlanKind::Query(plan) => Some((plan.clone(), None)),
+            PlanKind::Insert(plan) => Some((plan.source.clone(), None)),
+            PlanKind::Modify(plan, _) => Some((plan.locate.clone(), Some(plan.table))),
+            PlanKind::Other => None,
+        }
+    }
+
+    /// True for INSERT, UPDATE and DELETE.
+    pub(crate) fn writes(&self) -> bool {
+        matches!(self.planned.lock().kind, PlanKind::Insert(_) | PlanKind::Modify(..))
+    }
+
+    /// The relations its query reads, by oid; views by their own.
+    pub(crate) fn relations(&self) -> Vec<Oid> {
+        self.plan().map_or_else(Vec::new, |(plan, _)| plan.relations)
+    }
 }
 
 /// A result column, as RowDescription tells it.
@@ -69,6 +164,13 @@ pub struct Column {
     pub table_oid: u32,
     /// Its number there; 0: none.
     pub attribute: i16,
+}
+
+impl Column {
+    /// A column that comes from no table.
+    pub fn new(name: impl Into<String>, sql_type: SqlType) -> Self {
+        Self { name: name.into(), sql_type, table_oid: 0, attribute: 0 }
+    }
 }
 
 /// A parameter's value as Bind sent it.
@@ -90,6 +192,7 @@ pub struct Portal {
     pub result_formats: Vec<i16>,
     /// Columns of its result: as the prepared ones, or as the plan at Bind has them.
     pub columns: Option<Vec<Column>>,
+    pub(crate) values: Vec<ScalarValue>,
 }
 
 /// What executing gives. Streams hold no borrow of the session and end with an error when the statement is cancelled.
@@ -131,8 +234,8 @@ pub trait CopyIn: Send {
     fn columns(&self) -> usize;
     /// Takes bytes as they come, cut anywhere. Waits while the engine is behind (back-pressure).
     async fn write(&mut self, bytes: bytes::Bytes) -> Result<()>;
-    /// CopyDone: makes the rows durable (or part of the open transaction); the command tag.
-    async fn finish(self: Box<Self>) -> Result<String>;
+    /// CopyDone: puts the rows into the session's transaction (durable when that commits); the command tag.
+    async fn finish(self: Box<Self>, session: &mut Session) -> Result<String>;
     // CopyFail or a vanished client: drop it.
 }
 
@@ -142,7 +245,7 @@ pub struct CopyOut {
     pub binary: bool,
     /// Number of columns.
     pub columns: usize,
-    /// Chunks of bytes with the number of rows in each; each becomes CopyData messages, one per row where `row_ends` tells.
+    /// Chunks of rows.
     pub stream: futures::stream::BoxStream<'static, Result<CopyChunk>>,
 }
 
@@ -158,93 +261,617 @@ pub struct CopyChunk {
 }
 
 impl Session {
-    /// Begins a session for an authenticated client: 3D000 for an unknown database, 42501/53300 where refused.
+    /// Begins a session for an authenticated client: 3D000 for an unknown database, 28000 for an unknown role.
     pub fn start(instance: Arc<Instance>, handle: Arc<SessionHandle>, login: Login) -> Result<Self> {
-        let _ = login;
-        Ok(Self { instance, handle })
+        let snapshot = instance.store.snapshot();
+        let role = snapshot.catalog.find(0, NameClass::Role, &login.user).cloned().ok_or_else(|| {
+            Error::new(
+                SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+                format!("role \"{}\" does not exist", login.user),
+            )
+            .fatal()
+        })?;
+        let database = snapshot.catalog.find(0, NameClass::Database, &login.database).cloned().ok_or_else(|| {
+            Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{}\" does not exist", login.database)).fatal()
+        })?;
+        let settings = initial_settings(&instance, &role, &login).map_err(Error::fatal)?;
+        let planner = Arc::new(Planner::new(&instance));
+        let temp = temporary_schema(handle.pid, role.oid, database.oid)?;
+        {
+            let mut activity = handle.activity.lock();
+            activity.user.clone_from(&login.user);
+            activity.database = (login.database.clone(), database.oid);
+            activity.application = settings.get("application_name").unwrap_or_default();
+        }
+        Ok(Self {
+            instance,
+            handle,
+            database: database.oid,
+            login_role: role.oid,
+            settings: Arc::new(Mutex::new(settings)),
+            planner,
+            temp,
+            temp_oid: AtomicU32::new(TEMP_SCHEMA + 1),
+            transaction: None,
+            statements: HashMap::new(),
+            cursors: HashMap::new(),
+            on_commit: HashMap::new(),
+            notices: vec![],
+            reported: HashMap::new(),
+            reported_generation: None,
+            text: None,
+            simple_left: 0,
+            sync_follows: false,
+        })
     }
 
     /// ReadyForQuery's status.
     pub fn status(&self) -> TransactionStatus {
-        todo!()
+        match &self.transaction {
+            Some(open) if open.explicit && open.failed => TransactionStatus::Failed,
+            Some(open) if open.explicit => TransactionStatus::Active,
+            _ => TransactionStatus::Idle,
+        }
     }
 
     /// Notices raised since the last call, oldest first: the server sends them before the next response.
     pub fn take_notices(&mut self) -> Vec<(&'static str, Report)> {
-        todo!()
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Raises a notice: `NOTICE`, `WARNING` or `INFO`.
+    pub(crate) fn notice(&mut self, severity: &'static str, code: SqlState, message: impl Into<String>) {
+        let wanted = self.settings.lock().get("client_min_messages").unwrap_or_default();
+        let quiet = match wanted.as_str() {
+            "error" | "fatal" | "panic" => true,
+            "warning" => severity == "NOTICE",
+            _ => false,
+        };
+        if !quiet {
+            self.notices.push((severity, Error::new(code, message).report().clone()));
+        }
     }
 
     /// Reported settings that changed since the last call (all of them after [`Self::start`]): ParameterStatus.
     pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
-        todo!()
+        let settings = self.settings.lock();
+        if self.reported_generation == Some(settings.generation) {
+            return vec![];
+        }
+        self.reported_generation = Some(settings.generation);
+        let changed: Vec<_> =
+            settings.reported().filter(|(name, value)| self.reported.get(name) != Some(value)).collect();
+        for (name, value) in &changed {
+            if name == "application_name" {
+                self.handle.activity.lock().application.clone_from(value);
+            }
+            self.reported.insert(name.clone(), value.clone());
+        }
+        changed
+    }
+
+    /// A timeout setting in milliseconds; `None`: off.
+    pub fn timeout_ms(&self, name: &str) -> Option<u64> {
+        self.settings.lock().milliseconds(name)
     }
 
     /// How values print for this session now.
-    pub fn text_settings(&self) -> Arc<TextSettings> {
-        todo!()
+    pub fn text_settings(&mut self) -> Arc<TextSettings> {
+        let now = self.transaction.as_ref().map_or_else(|| self.instance.clock.now(), |open| open.started_at);
+        let settings = self.settings.lock();
+        match &self.text {
+            Some((generation, text)) if *generation == settings.generation && text.now_us == now => Arc::clone(text),
+            _ => {
+                let text = Arc::new(settings.text(now));
+                self.text = Some((settings.generation, Arc::clone(&text)));
+                text
+            }
+        }
+    }
+
+    /// The role whose privileges count: SET ROLE's, else the one that logged in.
+    pub(crate) fn current_role(&self, snapshot: &Snapshot) -> Oid {
+        let role = self.settings.lock().get("role").unwrap_or_default();
+        if role == "none" {
+            return self.login_role;
+        }
+        snapshot.catalog.find(0, NameClass::Role, &role).map_or(self.login_role, |role| role.oid)
+    }
+
+    /// What names mean to the next statement.
+    pub(crate) fn scope(&mut self, cancel: &CancellationToken) -> Arc<Scope> {
+        self.scope_for(cancel, None)
+    }
+
+    pub(crate) fn scope_for(&mut self, cancel: &CancellationToken, locators: Option<Oid>) -> Arc<Scope> {
+        let text = self.text_settings();
+        let (snapshot, temp, transaction_at) = match &self.transaction {
+            Some(open) => (Arc::clone(open.view()), Arc::clone(open.temp_view()), open.started_at),
+            None => (self.instance.store.snapshot(), Arc::clone(&self.temp), text.now_us),
+        };
+        let role = self.current_role(&snapshot);
+        let name = snapshot.catalog.get(role).map_or_else(String::new, |role| role.name.clone());
+        let search_path = self.settings.lock().search_path(&name);
+        Arc::new(Scope {
+            instance: Arc::clone(&self.instance),
+            handle: Arc::clone(&self.handle),
+            snapshot,
+            temp,
+            database: self.database,
+            search_path,
+            role,
+            session_role: self.login_role,
+            settings: Arc::clone(&self.settings),
+            text,
+            transaction_at,
+            statement_at: self.handle.activity.lock().query_started_at,
+            locators,
+            cancel: cancel.clone(),
+        })
     }
 
     /// Prepares one statement. `types`: what the client declared; missing or `Unknown` ones are inferred.
     pub async fn parse(&mut self, statement: Option<Parsed>, types: &[SqlType]) -> Result<Arc<Prepared>> {
-        let _ = (statement, types);
-        todo!()
+        let result = self.parse_inner(statement, types, false);
+        if result.is_err() {
+            self.fail();
+        }
+        result
+    }
+
+    pub(crate) fn parse_inner(
+        &mut self,
+        statement: Option<Parsed>,
+        types: &[SqlType],
+        from_sql: bool,
+    ) -> Result<Arc<Prepared>> {
+        if let Some(parsed) = &statement {
+            self.check_not_failed(&parsed.statement)?;
+        }
+        let (kind, parameters, columns) = match &statement {
+            None => (PlanKind::Other, vec![], None),
+            Some(parsed) => self.plan(parsed, types).map_err(|error| placed(error, parsed))?,
+        };
+        Ok(Arc::new(Prepared {
+            parsed: statement,
+            parameters,
+            columns,
+            prepared_at: self.instance.clock.now(),
+            from_sql,
+            declared: types.to_vec(),
+            planned: Mutex::new(Planned { kind, validity: self.validity() }),
+        }))
+    }
+
+    /// What plans depend on besides rows.
+    fn validity(&self) -> (u64, u64, u64) {
+        let generation = self.settings.lock().generation;
+        match &self.transaction {
+            Some(open) => (open.view().catalog.version, open.temp_view().catalog.version, generation),
+            None => (self.instance.store.snapshot().catalog.version, self.temp.catalog.version, generation),
+        }
+    }
+
+    fn plan(&mut self, parsed: &Parsed, types: &[SqlType]) -> Result<(PlanKind, Vec<SqlType>, Option<Vec<Column>>)> {
+        let scope = self.scope(&CancellationToken::new());
+        let planner = Arc::clone(&self.planner);
+        Ok(match &parsed.statement {
+            Statement::Control(control) => {
+                (PlanKind::Other, statement::parameters(control, self), statement::columns(control, self)?)
+            }
+            Statement::Sql(sql) => match sql.as_ref() {
+                ast::Statement::Query(query) => {
+                    let plan = planner.query(&scope, query, types)?;
+                    let columns = plan.columns.clone();
+                    let parameters = plan.parameters.clone();
+                    (PlanKind::Query(plan), parameters, Some(columns))
+                }
+                ast::Statement::Insert(insert) => {
+                    let plan = planner.insert(&scope, insert, types)?;
+                    let columns = plan.returning.as_ref().map(|returning| returning.columns.clone());
+                    let parameters = plan.source.parameters.clone();
+                    (PlanKind::Insert(Arc::new(plan)), parameters, columns)
+                }
+                ast::Statement::Update(update) => {
+                    let plan = planner.update(&scope, update, types)?;
+                    modify(plan, "UPDATE")
+                }
+                ast::Statement::Delete(delete) => {
+                    let plan = planner.delete(&scope, delete, types)?;
+                    modify(plan, "DELETE")
+                }
+                ast::Statement::Merge(_) => return Err(Error::unsupported("MERGE is not supported")),
+                _ => return Err(Error::unsupported("this statement is not supported")),
+            },
+        })
     }
 
     /// Stores a prepared statement under a name ("" is the unnamed one): 42P05 if a named one exists.
     pub fn store_statement(&mut self, name: &str, prepared: Arc<Prepared>) -> Result<()> {
-        let _ = (name, prepared);
-        todo!()
+        if !name.is_empty() && self.statements.contains_key(name) {
+            self.fail();
+            return Err(Error::new(
+                SqlState::DUPLICATE_PSTATEMENT,
+                format!("prepared statement \"{name}\" already exists"),
+            ));
+        }
+        self.statements.insert(name.to_owned(), prepared);
+        Ok(())
     }
 
     /// The prepared statement of that name: 26000 if there is none.
     pub fn statement(&self, name: &str) -> Result<Arc<Prepared>> {
-        let _ = name;
-        todo!()
+        self.statements.get(name).cloned().ok_or_else(|| {
+            let message = if name.is_empty() {
+                "unnamed prepared statement does not exist".to_owned()
+            } else {
+                format!("prepared statement \"{name}\" does not exist")
+            };
+            Error::new(SqlState::INVALID_SQL_STATEMENT_NAME, message)
+        })
     }
 
     /// Close (statement): no error if there is none.
     pub fn close_statement(&mut self, name: &str) {
-        let _ = name;
-        todo!()
+        self.statements.remove(name);
     }
 
-    /// Binds values: plans with them. 08P01 for a wrong number, 22P02/22P03 for a bad value.
+    /// Binds values: 08P01 for a wrong number, 22P02/22P03 for a bad value.
     pub async fn bind(
         &mut self,
         prepared: &Arc<Prepared>,
         parameters: Vec<Parameter>,
         result_formats: Vec<i16>,
     ) -> Result<Portal> {
-        let _ = (prepared, parameters, result_formats);
-        todo!()
+        let result = self.bind_inner(prepared, &parameters, result_formats);
+        if result.is_err() {
+            self.fail();
+        }
+        result
+    }
+
+    fn bind_inner(
+        &mut self,
+        prepared: &Arc<Prepared>,
+        parameters: &[Parameter],
+        result_formats: Vec<i16>,
+    ) -> Result<Portal> {
+        if let Some(parsed) = &prepared.parsed {
+            self.check_not_failed(&parsed.statement)?;
+        }
+        if parameters.len() != prepared.parameters.len() {
+            return Err(Error::new(
+                SqlState::PROTOCOL_VIOLATION,
+                format!(
+                    "bind message supplies {} parameters, but prepared statement \"\" requires {}",
+                    parameters.len(),
+                    prepared.parameters.len()
+                ),
+            ));
+        }
+        let text = self.text_settings();
+        let values = prepared
+            .parameters
+            .iter()
+            .zip(parameters)
+            .enumerate()
+            .map(|(at, (sql_type, parameter))| {
+                decode_parameter(sql_type, parameter, &text).map_err(|error| {
+                    let mut error = Error::from(error);
+                    error.report_mut().context = Some(format!("unnamed portal parameter ${}", at + 1));
+                    error
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        self.portal(prepared, values, result_formats)
+    }
+
+    /// A portal with values already decoded; plans anew if the catalog changed since the statement was prepared.
+    pub(crate) fn portal(
+        &mut self,
+        prepared: &Arc<Prepared>,
+        values: Vec<ScalarValue>,
+        result_formats: Vec<i16>,
+    ) -> Result<Portal> {
+        if let Some(parsed) = &prepared.parsed
+            && prepared.planned.lock().validity != self.validity()
+        {
+            let (kind, parameters, columns) = self
+                .plan(parsed, if prepared.declared.is_empty() { &prepared.parameters } else { &prepared.declared })
+                .map_err(|error| placed(error, parsed))?;
+            if columns != prepared.columns || parameters != prepared.parameters {
+                return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
+            }
+            *prepared.planned.lock() = Planned { kind, validity: self.validity() };
+        }
+        Ok(Portal { prepared: Arc::clone(prepared), result_formats, columns: prepared.columns.clone(), values })
+    }
+
+    /// Begins a simple query string of `statements` statements: several form one implicit transaction.
+    pub fn begin_simple(&mut self, statements: usize) {
+        self.simple_left = statements;
+    }
+
+    /// Tells before [`Self::execute`] that the client's next message is Sync: then a change commits before its answer.
+    pub fn expect_sync(&mut self) {
+        self.sync_follows = true;
     }
 
     /// Runs a portal from its beginning. The transaction state moves as PostgreSQL's does; an error marks the transaction
     /// failed. The caller keeps the outcome while it suspends the portal (max_rows).
     pub async fn execute(&mut self, portal: &Portal) -> Result<Outcome> {
-        let _ = portal;
-        todo!()
+        let last = std::mem::take(&mut self.sync_follows) || self.simple_left == 1;
+        let alone = last && self.transaction.is_none();
+        self.simple_left = self.simple_left.saturating_sub(1);
+        for attempt in 0.. {
+            let result = self.execute_once(portal, last).await;
+            match result {
+                // Another transaction got there first. Alone, the statement has seen nothing that binds it: try again.
+                Err(error) if alone && attempt < RETRIES_MAX && error.code() == &SqlState::T_R_SERIALIZATION_FAILURE => {
+                    self.transaction = None;
+                    tokio::time::sleep(Duration::from_millis(1 << attempt)).await;
+                }
+                Err(error) => {
+                    self.fail();
+                    return Err(match &portal.prepared.parsed {
+                        Some(parsed) => placed(error, parsed),
+                        None => error,
+                    });
+                }
+                ok => return ok,
+            }
+        }
+        unreachable!("the loop returns")
+    }
+
+    async fn execute_once(&mut self, portal: &Portal, last: bool) -> Result<Outcome> {
+        let Some(parsed) = &portal.prepared.parsed else { return Ok(Outcome::Empty) };
+        self.check_not_failed(&parsed.statement)?;
+        let stop = stop::Stop::new(self);
+        let outcome = stop.guard(self.dispatch(portal, parsed, &stop.token)).await?;
+        let outcome = stop.watch(outcome);
+        // Streams read a snapshot and need no transaction: all but COPY IN is done.
+        if last && !matches!(outcome, Outcome::CopyIn(_)) && self.transaction.as_ref().is_some_and(|open| !open.explicit) {
+            self.commit().await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Runs a portal as part of a statement that already runs (EXECUTE, DECLARE, CREATE TABLE AS).
+    pub(crate) async fn run_inner(&mut self, portal: &Portal, cancel: &CancellationToken) -> Result<Outcome> {
+        match &portal.prepared.parsed {
+            Some(parsed) => self.dispatch(portal, parsed, cancel).await,
+            None => Ok(Outcome::Empty),
+        }
+    }
+
+    async fn dispatch(&mut self, portal: &Portal, parsed: &Parsed, cancel: &CancellationToken) -> Result<Outcome> {
+        if let Statement::Control(control) = &parsed.statement {
+            return statement::execute(self, control, parsed, portal, cancel).await;
+        }
+        let kind = portal.prepared.planned.lock().kind.clone();
+        self.ensure_transaction();
+        match kind {
+            PlanKind::Query(plan) => {
+                let scope = self.scope(cancel);
+                let planner = Arc::clone(&self.planner);
+                let physical = planner.physical(&scope, &plan, &portal.values).await?;
+                Ok(Outcome::Rows {
+                    stream: planner.run(&scope, physical)?,
+                    columns: plan.columns,
+                    tag: RowsTag::Counted("SELECT"),
+                })
+            }
+            PlanKind::Insert(plan) => statement::insert::execute(self, &plan, &portal.values, cancel).await,
+            PlanKind::Modify(plan, command) => {
+                let scope = self.scope_for(cancel, Some(plan.table));
+                statement::modify::execute(self, &scope, &plan, command, &portal.values).await
+            }
+            PlanKind::Other => Err(Error::internal("a statement without a plan")),
+        }
+    }
+
+    /// In a failed transaction only its end is heard: 25P02.
+    fn check_not_failed(&self, statement: &Statement) -> Result<()> {
+        let ends = matches!(
+            statement,
+            Statement::Control(control)
+                if matches!(control.as_ref(), Control::Commit { .. } | Control::Rollback { .. } | Control::RollbackTo(_))
+        );
+        if !ends && self.transaction.as_ref().is_some_and(|open| open.failed) {
+            return Err(Error::new(
+                SqlState::IN_FAILED_SQL_TRANSACTION,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Opens an implicit transaction if none is open.
+    pub(crate) fn ensure_transaction(&mut self) {
+        if self.transaction.is_none() {
+            self.open_transaction(false);
+        }
+    }
+
+    pub(crate) fn open_transaction(&mut self, explicit: bool) {
+        let now = self.instance.clock.now();
+        let settings = self.settings.lock();
+        let mut open = OpenTransaction::new(
+            self.instance.store.snapshot(),
+            Arc::clone(&self.temp),
+            explicit,
+            now,
+            settings.layers().clone(),
+        );
+        open.read_only = settings.is_on("default_transaction_read_only") || settings.is_on("transaction_read_only");
+        self.transaction = Some(open);
+        self.handle.activity.lock().transaction_started_at = Some(now);
+    }
+
+    /// The open transaction; [`Self::ensure_transaction`] came before.
+    pub(crate) fn open(&mut self) -> &mut OpenTransaction {
+        self.ensure_transaction();
+        self.transaction.as_mut().expect("just ensured")
+    }
+
+    /// Applies changes to the open transaction.
+    pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Result<()> {
+        self.open().apply(changes)
+    }
+
+    /// 25006 in a read-only transaction.
+    pub(crate) fn require_writable(&mut self, command: &str) -> Result<()> {
+        if self.open().read_only {
+            return Err(Error::new(
+                SqlState::READ_ONLY_SQL_TRANSACTION,
+                format!("cannot execute {command} in a read-only transaction"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// A fresh oid for a temporary or permanent object.
+    pub(crate) fn fresh_oid(&self, temporary: bool) -> Oid {
+        if temporary { self.temp_oid.fetch_add(1, Ordering::Relaxed) } else { self.instance.store.next_oid() }
     }
 
     /// A statement failed after [`Self::execute`] returned (in its stream, or in the protocol): marks the transaction.
     pub fn fail(&mut self) {
-        todo!()
-    }
-
-    /// Begins a simple query string of `statements` statements: several form one implicit transaction.
-    pub fn begin_simple(&mut self, statements: usize) {
-        let _ = statements;
-        todo!()
+        self.simple_left = 0;
+        self.sync_follows = false;
+        match &mut self.transaction {
+            Some(open) if open.explicit => open.failed = true,
+            Some(_) => self.rollback(),
+            None => {}
+        }
     }
 
     /// Commits the implicit transaction, if no explicit one is open: at the end of a simple query string, and at Sync.
     pub async fn sync(&mut self) -> Result<()> {
-        todo!()
+        self.simple_left = 0;
+        self.sync_follows = false;
+        if self.transaction.as_ref().is_some_and(|open| !open.explicit) { self.commit().await } else { Ok(()) }
+    }
+
+    /// Commits the open transaction. On error it is rolled back.
+    pub(crate) async fn commit(&mut self) -> Result<()> {
+        self.apply_on_commit()?;
+        let Some(open) = self.transaction.take() else { return Ok(()) };
+        let before = open.settings.clone();
+        let (changes, temp) = open.finish();
+        let result = if changes.is_empty() { Ok(0) } else { self.instance.store.commit(changes).await };
+        match result {
+            Ok(_) => {
+                self.temp = temp;
+                self.settings.lock().end_transaction();
+            }
+            Err(error) => {
+                self.settings.lock().restore(before);
+                self.settings.lock().end_transaction();
+                self.end_transaction(false);
+                return Err(error.into());
+            }
+        }
+        self.end_transaction(true);
+        Ok(())
+    }
+
+    /// ON COMMIT DROP and ON COMMIT DELETE ROWS.
+    fn apply_on_commit(&mut self) -> Result<()> {
+        if self.on_commit.is_empty() || self.transaction.is_none() {
+            return Ok(());
+        }
+        let temp = Arc::clone(self.open().temp_view());
+        let mut changes = vec![];
+        self.on_commit.retain(|oid, drop| {
+            if *drop && temp.catalog.get(*oid).is_some() {
+                changes.push(Change::Remove(*oid));
+            } else if let Some(table) = temp.table(*oid) {
+                changes.push(Change::Write(statement::table::removal_of_all(table)));
+            }
+            !*drop && temp.catalog.get(*oid).is_some()
+        });
+        if changes.is_empty() { Ok(()) } else { self.apply(changes) }
+    }
+
+    /// Forgets the open transaction's changes.
+    pub(crate) fn rollback(&mut self) {
+        if let Some(open) = self.transaction.take() {
+            let mut settings = self.settings.lock();
+            settings.restore(open.settings);
+            settings.end_transaction();
+        }
+        self.end_transaction(false);
+    }
+
+    fn end_transaction(&mut self, committed: bool) {
+        // A cursor WITH HOLD reads its own snapshot: it outlives a commit, not the rollback of what declared it.
+        self.cursors.retain(|_, cursor| {
+            let keep = cursor.held || (cursor.hold && committed);
+            cursor.held = keep;
+            keep
+        });
+        self.handle.activity.lock().transaction_started_at = None;
     }
 
     /// Ends the session: rolls back, drops temporary tables.
-    pub fn end(self) {}
+    pub fn end(mut self) {
+        self.rollback();
+    }
 }
 
-/// A map of portals by name, kept by the server; SQL cursors live in the session.
-pub type Portals = HashMap<String, Portal>;
+/// Times a lone statement is tried again after another transaction got there first.
+const RETRIES_MAX: u32 = 8;
+
+fn modify(plan: ModifyPlan, command: &'static str) -> (PlanKind, Vec<SqlType>, Option<Vec<Column>>) {
+    let columns = plan.returning.as_ref().map(|returning| returning.columns.clone());
+    let parameters = plan.locate.parameters.clone();
+    (PlanKind::Modify(Arc::new(plan), command), parameters, columns)
+}
+
+/// Turns a byte offset in the statement into a character position in the client's text.
+fn placed(mut error: Error, parsed: &Parsed) -> Error {
+    let report = error.report_mut();
+    if let (Some(offset), None) = (report.offset.take(), report.position) {
+        let before = parsed.text.get(..offset.min(parsed.text.len())).unwrap_or(&parsed.text);
+        report.position = Some(parsed.offset + before.chars().count() + 1);
+    }
+    error
+}
+
+fn initial_settings(instance: &Instance, role: &Object, login: &Login) -> Result<Settings> {
+    let mut settings = Settings::default();
+    settings.set_fact("max_connections", instance.config.connections_max.to_string());
+    settings.set_fact("session_authorization", login.user.clone());
+    if let Body::Role(def) = &role.body {
+        settings.set_fact("is_superuser", if def.superuser { "on" } else { "off" });
+        for (name, value) in &def.settings {
+            settings.set_default(name, value)?;
+        }
+    }
+    for (name, value) in &login.parameters {
+        settings.set_default(name, value)?;
+    }
+    Ok(settings)
+}
+
+/// A snapshot with nothing but a session's temporary schema.
+fn temporary_schema(pid: i32, owner: Oid, database: Oid) -> Result<Arc<Snapshot>> {
+    let schema = Object {
+        oid: TEMP_SCHEMA,
+        parent: database,
+        name: format!("pg_temp_{pid}"),
+        owner,
+        version: 1,
+        comment: None,
+        acl: vec![],
+        depends_on: vec![],
+        body: Body::Schema {},
+    };
+    let mut snapshot = Snapshot::default();
+    let catalog = Arc::make_mut(&mut snapshot.catalog);
+    catalog.names.insert((database, NameClass::Schema, schema.name.clone()), schema.oid);
+    catalog.objects.insert(schema.oid, Arc::new(schema));
+    Ok(Arc::new(snapshot))
+}

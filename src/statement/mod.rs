@@ -1,10 +1,186 @@
 //! WHAT: parsing, then one file per statement that is not a plain query.
+//!
+//! [`execute`] is the list: it sends each statement that is ours to its file. Each takes the session, applies its changes
+//! to the open transaction, and says what to answer.
+
+/// COMMENT ON.
+mod comment;
 
 /// The syntax trees of statements that are ours.
 pub mod control;
 
-/// Text to statements.
-pub mod parse;
+/// COPY.
+pub(crate) mod copy;
 
 /// The formats of COPY: bytes to rows and back.
 pub mod copy_format;
+
+/// DECLARE, FETCH, MOVE, CLOSE.
+mod cursor;
+
+/// CREATE, ALTER, DROP DATABASE and SCHEMA.
+mod database;
+
+/// DROP, with CASCADE.
+mod drop;
+
+/// EXPLAIN.
+mod explain;
+
+/// INSERT.
+pub(crate) mod insert;
+
+/// VACUUM, ANALYZE, CHECKPOINT, CALL.
+mod maintain;
+
+/// UPDATE and DELETE.
+pub(crate) mod modify;
+
+/// Names to objects, for statements that change them.
+pub(crate) mod names;
+
+/// Table options: `WITH (tidemill.…)`.
+mod options;
+
+/// Text to statements.
+pub mod parse;
+
+/// PREPARE, EXECUTE, DEALLOCATE.
+mod prepare;
+
+/// CREATE, ALTER, DROP ROLE.
+mod role;
+
+/// SET, SHOW, RESET, DISCARD.
+mod set;
+
+/// Rows on their way into a table: constraints, hot chunks or files.
+pub(crate) mod sink;
+
+/// CREATE TABLE, ALTER TABLE, TRUNCATE.
+pub(crate) mod table;
+
+/// BEGIN, COMMIT, ROLLBACK, SAVEPOINT.
+mod transaction;
+
+/// CREATE VIEW.
+mod view;
+
+use tidemill_udfs::types::SqlType;
+use tokio_util::sync::CancellationToken;
+
+use crate::session::{Column, Outcome, Portal, Session};
+use crate::{Error, Result};
+use control::{Control, CopySource};
+use parse::Parsed;
+
+/// The columns a statement of ours returns; `None`: no rows.
+pub(crate) fn columns(control: &Control, session: &mut Session) -> Result<Option<Vec<Column>>> {
+    Ok(match control {
+        Control::Show(name) => Some(vec![Column::new(set::spelled(name), SqlType::Text)]),
+        Control::ShowAll => {
+            Some(["name", "setting", "description"].map(|name| Column::new(name, SqlType::Text)).to_vec())
+        }
+        Control::Explain(explain) => Some(vec![explain::column(explain)]),
+        Control::Fetch { name, only_move: false, .. } => Some(cursor::columns(session, name)?),
+        Control::Execute { name, .. } => session.statement(name)?.columns.clone(),
+        _ => None,
+    })
+}
+
+/// The parameters a statement of ours has: those of the query within it.
+pub(crate) fn parameters(control: &Control, session: &mut Session) -> Vec<SqlType> {
+    let inner = match control {
+        Control::Explain(explain) => &explain.statement,
+        Control::Declare { query, .. } => query,
+        Control::Copy(copy) => match &copy.source {
+            CopySource::Query(query) => query,
+            CopySource::Table { .. } => return vec![],
+        },
+        _ => return vec![],
+    };
+    session.parse_inner(Some((**inner).clone()), &[], false).map_or_else(|_| vec![], |inner| inner.parameters.clone())
+}
+
+/// Runs a statement that is ours.
+pub(crate) async fn execute(
+    session: &mut Session,
+    control: &Control,
+    parsed: &Parsed,
+    portal: &Portal,
+    cancel: &CancellationToken,
+) -> Result<Outcome> {
+    let tag = match control {
+        // These decide themselves about the transaction.
+        Control::Begin(modes) => return transaction::begin(session, modes),
+        Control::Commit { chain } => return transaction::commit(session, *chain).await,
+        Control::Rollback { chain } => return transaction::rollback(session, *chain),
+        Control::Savepoint(name) => return transaction::savepoint(session, name),
+        Control::Release(name) => return transaction::release(session, name),
+        Control::RollbackTo(name) => return transaction::rollback_to(session, name),
+        Control::SetTransaction { modes, session: for_session } => {
+            return transaction::set_modes(session, modes, *for_session);
+        }
+        Control::Refused { what } => return Err(Error::unsupported(format!("{what} is not supported"))),
+        _ => {
+            session.ensure_transaction();
+            match control {
+                Control::Set { name, value, local } => set::set(session, name, value.as_deref(), *local)?,
+                Control::Show(name) => return set::show(session, name),
+                Control::ShowAll => return set::show_all(session),
+                Control::Reset(name) => set::set(session, name, None, false).map(|_| "RESET".to_owned())?,
+                Control::ResetAll => set::reset_all(session),
+                Control::Discard(what) => set::discard(session, *what)?,
+                Control::Prepare { name, types, statement } => prepare::prepare(session, name, types, statement)?,
+                Control::Execute { name, arguments } => return prepare::execute(session, name, arguments, cancel).await,
+                Control::Deallocate(name) => prepare::deallocate(session, name.as_deref())?,
+                Control::Declare { name, binary, hold, scroll, query } => {
+                    cursor::declare(session, name, *binary, *hold, *scroll, query, portal, cancel).await?
+                }
+                Control::Fetch { name, direction, only_move } => {
+                    return cursor::fetch(session, name, *direction, *only_move).await;
+                }
+                Control::Close(name) => cursor::close(session, name.as_deref())?,
+                Control::Explain(explain) => return explain::explain(session, explain, portal, cancel).await,
+                Control::Copy(copy) => return copy::copy(session, copy, portal, cancel).await,
+                Control::CreateTable(create) => table::create(session, create, parsed, cancel).await?,
+                Control::CreateView(create) => view::create(session, create, cancel)?,
+                Control::AlterTable { name, if_exists, view, actions } => {
+                    table::alter(session, name, *if_exists, *view, actions, cancel).await?
+                }
+                Control::DropRelation { view, names, if_exists, cascade } => {
+                    drop::relations(session, *view, names, *if_exists, *cascade)?
+                }
+                Control::Truncate(names) => table::truncate(session, names)?,
+                Control::CreateSchema { name, if_not_exists, owner } => {
+                    database::create_schema(session, name, *if_not_exists, owner.as_deref())?
+                }
+                Control::DropSchema { names, if_exists, cascade } => {
+                    drop::schemas(session, names, *if_exists, *cascade)?
+                }
+                Control::AlterSchema { name, action } => database::alter_schema(session, name, action)?,
+                Control::CreateDatabase { name, owner } => database::create(session, name, owner.as_deref())?,
+                Control::DropDatabase { name, if_exists } => drop::database(session, name, *if_exists)?,
+                Control::AlterDatabase { name, action } => database::alter(session, name, action)?,
+                Control::Comment { target, comment } => comment::comment(session, target, comment.as_deref())?,
+                Control::CreateRole { name, options, if_not_exists } => {
+                    role::create(session, name, options, *if_not_exists)?
+                }
+                Control::AlterRole { name, action } => role::alter(session, name, action)?,
+                Control::DropRole { names, if_exists } => drop::roles(session, names, *if_exists)?,
+                Control::Lock(names) => maintain::lock(session, names)?,
+                Control::Maintain { command, tables } => maintain::maintain(session, command, tables).await?,
+                Control::Call { name, arguments } => maintain::call(session, name, arguments, cancel).await?,
+                Control::Begin(_)
+                | Control::Commit { .. }
+                | Control::Rollback { .. }
+                | Control::Savepoint(_)
+                | Control::Release(_)
+                | Control::RollbackTo(_)
+                | Control::SetTransaction { .. }
+                | Control::Refused { .. } => unreachable!("handled above"),
+            }
+        }
+    };
+    Ok(Outcome::Command(tag))
+}

@@ -1,1 +1,17 @@
-//! x
+//! Tests that need a process: crashes, restarts, many clients, hostile bytes, passwords; and the rules of the source tree.
+
+/// Passwords, and who needs one.
+mod auth;
+/// Many clients, slow ones, vanished ones; cancel and timeouts.
+mod concurrency;
+/// kill -9 at random moments: acknowledged rows are there once, others not in part.
+mod crash;
+/// Malformed and hostile bytes: the server answers or hangs up, and lives on.
+mod protocol;
+/// Stop, start, second server on the same directory, bad directories, damaged logs.
+mod restart;
+/// Rules of the source tree that no lint holds.
+mod tidy;
+
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,6 +1,6 @@
 //! A Parquet file of a table, and the index of all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -52,9 +52,47 @@ pub struct ColumnStats {
     pub nulls: u64,
 }
 
-/// The files of a table. Immutable; the next index is made from this one.
+/// The files of a table, oldest first: by `(lsn_max, lsn_min, path)`. Immutable; the next index is made from this one.
 #[derive(Debug, Default)]
 pub struct FileIndex {
-    /// The files, oldest first.
+    /// The files.
     pub files: Vec<Arc<FileEntry>>,
+}
+
+impl FileIndex {
+    /// An index of these files, in any order.
+    pub fn new(mut files: Vec<Arc<FileEntry>>) -> Self {
+        files.sort_by(|a, b| (a.lsn_max, a.lsn_min, &a.path).cmp(&(b.lsn_max, b.lsn_min, &b.path)));
+        Self { files }
+    }
+
+    /// This index without the files of those paths, and with those added.
+    ///
+    /// # Errors
+    /// The path of a removed file that is not here.
+    pub fn with(&self, adds: &[Arc<FileEntry>], removes: &[String]) -> Result<Self, String> {
+        let mut gone: HashSet<&str> = removes.iter().map(String::as_str).collect();
+        let mut files: Vec<_> =
+            self.files.iter().filter(|file| !gone.remove(file.path.as_str())).map(Arc::clone).collect();
+        if let Some(missing) = gone.into_iter().next() {
+            return Err(missing.to_owned());
+        }
+        files.extend(adds.iter().map(Arc::clone));
+        Ok(Self::new(files))
+    }
+
+    /// The file of that path.
+    pub fn get(&self, path: &str) -> Option<&Arc<FileEntry>> {
+        self.files.iter().find(|file| file.path == path)
+    }
+
+    /// Rows of all files.
+    pub fn rows(&self) -> u64 {
+        self.files.iter().map(|file| file.rows).sum()
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
 }

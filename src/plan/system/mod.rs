@@ -1,1 +1,119 @@
-//! pg_catalog, information_schema and tidemill.*: real rows from the snapshot, made when read.
+//! pg_catalog, information_schema and tidemill.*: real rows from the snapshot, made when read, and the functions that
+//! need the session or the catalog.
+//!
+//! ```text
+//! registry.rs   which relations there are: data/relations.tsv (PostgreSQL 15's) and tidemill.rs
+//! provider.rs   a relation as DataFusion reads it → its fill function → batch.rs, column by column
+//! relations.rs types.rs routines.rs roles.rs stats.rs information_schema/ tidemill.rs   the fill functions
+//! objects.rs names.rs privileges.rs definitions.rs   what they and functions/ are made of
+//! data.rs       PostgreSQL's own rows: data/*.tsv, made by data/generate.sh
+//! ```
+//! To add rows to an empty relation: write a fill function and add it to the `FILLS` of its file.
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use datafusion::logical_expr::{Expr, ScalarUDF};
+use tidemill_catalog::Oid;
+use tidemill_udfs::types::SqlType;
+
+use super::Scope;
+use crate::Result;
+
+mod batch;
+mod data;
+mod definitions;
+mod functions;
+mod information_schema;
+mod names;
+mod objects;
+mod privileges;
+mod provider;
+mod registry;
+mod relations;
+mod roles;
+mod routines;
+mod stats;
+mod table_functions;
+mod tidemill;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+pub use names::{
+    format_type, quote_ident, reg_text, regclass_text, regnamespace_text, regproc_text, regrole_text, regtype_text,
+    resolve_reg, resolve_regclass, resolve_regnamespace, resolve_regproc, resolve_regrole, resolve_regtype,
+    resolve_role, split_name,
+};
+
+/// The system relation `schema.name` as this scope sees it: `pg_catalog.pg_class`, `information_schema.columns`.
+pub fn relation(scope: &Arc<Scope>, schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
+    let relation = registry::find(schema, name)?;
+    Some(Arc::new(provider::SystemTable::new(relation, scope)))
+}
+
+/// A system function in FROM (`pg_show_all_settings()`, `pg_get_keywords()`); arguments are constant expressions.
+///
+/// # Errors
+/// 22023 and the like for bad arguments.
+pub fn table_function(scope: &Arc<Scope>, name: &str, args: &[Expr]) -> Result<Option<Arc<dyn TableProvider>>> {
+    table_functions::find(scope, name, args)
+}
+
+/// A scalar function that needs the scope: `current_user`, `pg_table_is_visible`, `set_config`. Names are lower case and
+/// without schema. Called again for each execution, with the scope of that execution.
+pub fn function(scope: &Arc<Scope>, name: &str) -> Option<Arc<ScalarUDF>> {
+    functions::find(scope, name)
+}
+
+/// True for scalar functions of [`function`] whose result is a list that stands for a set of rows: in a projection they
+/// are unnested (`pg_partition_ancestors`, `_pg_expandarray`).
+pub fn is_set_returning(name: &str) -> bool {
+    functions::SET_RETURNING.contains(&name)
+}
+
+/// The schemas that hold system relations, with their oids.
+pub fn schemas() -> [(&'static str, Oid); 3] {
+    registry::SCHEMAS
+}
+
+/// A system relation as others may want to list it.
+#[derive(Debug, Clone)]
+pub struct SystemRelation {
+    /// Its name.
+    pub name: &'static str,
+    /// pg_class.oid
+    pub oid: Oid,
+    /// Names and types of its columns.
+    pub columns: Vec<(&'static str, SqlType)>,
+}
+
+/// The system relations of a schema.
+pub fn relations_of(schema: &str) -> Vec<SystemRelation> {
+    let of_schema = registry::all().iter().filter(|relation| relation.namespace == schema);
+    of_schema
+        .map(|relation| {
+            let columns = relation.columns.iter().map(|column| (column.name, column.sql_type.clone()));
+            SystemRelation { name: relation.name, oid: relation.oid, columns: columns.collect() }
+        })
+        .collect()
+}
+
+/// True if the role may do that with the relation: `letter` as in an aclitem (`r` SELECT, `a` INSERT, `w` UPDATE,
+/// `d` DELETE, `D` TRUNCATE). False for a relation that does not exist.
+pub fn may_use_relation(scope: &Scope, role: Oid, relation: Oid, letter: char) -> bool {
+    let relation = objects::find_relation(scope, relation);
+    relation.is_some_and(|relation| privileges::Target::relation(&relation).allows(scope, role, letter, false))
+}
+
+/// True if the role may do that with the stored object (schema: `U` USAGE, `C` CREATE; database: `c` CONNECT, `C`, `T`).
+pub fn may_use_object(scope: &Scope, role: Oid, object: Oid, letter: char) -> bool {
+    let target = objects::object(scope, object).and_then(|object| privileges::target_of(object));
+    target.is_some_and(|target| target.allows(scope, role, letter, false))
+}
+
+/// True if the role is a member of the other, directly or not, or is it, or is a superuser.
+pub fn is_member(scope: &Scope, role: Oid, of: Oid) -> bool {
+    privileges::is_superuser(scope, role) || privileges::memberships(scope, role, false).contains(&of)
+}

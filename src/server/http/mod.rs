@@ -1,1 +1,49 @@
-//! HTTP: /metrics for Prometheus, /health.
+//! HTTP: /metrics for Prometheus, /health for load balancers and supervisors.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::instance::Instance;
+use crate::telemetry;
+
+#[derive(Clone)]
+struct Site {
+    instance: Arc<Instance>,
+    failure: Arc<OnceLock<String>>,
+}
+
+/// Serves until `stop`. `failure`: set when the log failed.
+pub(super) async fn serve(
+    listener: TcpListener,
+    instance: Arc<Instance>,
+    failure: Arc<OnceLock<String>>,
+    stop: CancellationToken,
+) {
+    let site = Site { instance, failure };
+    let router = Router::new().route("/health", get(health)).route("/metrics", get(metrics)).with_state(site);
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
+        tracing::error!(%error, "HTTP stopped");
+    }
+}
+
+/// 200 while the server takes statements, else 503 with the reason.
+async fn health(State(site): State<Site>) -> (StatusCode, String) {
+    if let Some(failure) = site.failure.get() {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("write-ahead log failed: {failure}\n"))
+    } else if site.instance.shutdown.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n".to_owned())
+    } else {
+        (StatusCode::OK, "ok\n".to_owned())
+    }
+}
+
+async fn metrics(State(site): State<Site>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry::render(&site.instance))
+}

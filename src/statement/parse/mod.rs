@@ -27,7 +27,7 @@ const DEPTH_MAX: usize = 200;
 pub struct Parsed {
     /// The text its spans and offsets refer to. A nested statement (EXPLAIN, PREPARE, DECLARE) shares its parent's text.
     pub text: std::sync::Arc<str>,
-    /// Where `text` begins in the query string, bytes.
+    /// Where `text` begins in the query string, characters.
     pub offset: usize,
     /// What it is.
     pub statement: Statement,
@@ -61,7 +61,8 @@ pub fn parse(sql: &str) -> Result<Vec<Parsed>> {
             let end = offsets.end(&piece[piece.len() - 1]);
             let text: std::sync::Arc<str> = std::sync::Arc::from(&sql[start..end]);
             let tokens = tokenize(&text)?;
-            parse_tokens(&text, start, &tokens).map_err(|error| shift(error, start))
+            let before = sql[..start].chars().count();
+            parse_tokens(&text, before, &tokens).map_err(|error| shift(error, start))
         })
         .collect()
 }

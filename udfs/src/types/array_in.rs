@@ -157,6 +157,9 @@ impl Reader<'_> {
             return Err(error);
         };
         let length = self.elements(inner, &list.elements.sql_type)?;
+        if length == 0 {
+            return Err(self.malformed("Unexpected \"}\" character."));
+        }
         inner.end_list(length)?;
         Ok(length)
     }

@@ -7,25 +7,25 @@ use chrono::{DateTime, MappedLocalTime, NaiveDateTime, Offset, TimeZone};
 use chrono_tz::{OffsetName, TZ_VARIANTS, Tz};
 
 /// Microseconds of a second.
-pub(crate) const SECOND: i64 = 1_000_000;
+pub(super) const SECOND: i64 = 1_000_000;
 /// Microseconds of a minute.
-pub(crate) const MINUTE: i64 = 60 * SECOND;
+pub(super) const MINUTE: i64 = 60 * SECOND;
 /// Microseconds of an hour.
-pub(crate) const HOUR: i64 = 60 * MINUTE;
+pub(super) const HOUR: i64 = 60 * MINUTE;
 /// Microseconds of a day.
-pub(crate) const DAY: i64 = 24 * HOUR;
+pub(super) const DAY: i64 = 24 * HOUR;
 
 /// 2000-01-01, from which PostgreSQL's binary forms count.
-pub(crate) const POSTGRES_EPOCH_DAYS: i32 = 10_957;
+pub(super) const POSTGRES_EPOCH_DAYS: i32 = 10_957;
 /// See [`POSTGRES_EPOCH_DAYS`].
-pub(crate) const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+pub(super) const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
 /// 4714-11-24 BC, day 0 of the Julian period: the first date there is.
-pub(crate) const FIRST_DAY: i64 = -2_440_588;
+pub(super) const FIRST_DAY: i64 = -2_440_588;
 /// 5874897-12-31
-pub(crate) const LAST_DAY: i64 = 2_145_042_905;
+pub(super) const LAST_DAY: i64 = 2_145_042_905;
 /// Days before a date. Any month from 1 to 12; the day may lie outside of it.
-pub(crate) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
+pub(super) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     // Years begin in March: the leap day is the last of the year, and months have a linear formula.
     let shifted = if month <= 2 { year - 1 } else { year };
     let era = shifted.div_euclid(400);
@@ -37,7 +37,7 @@ pub(crate) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
 }
 
 /// Year (0 is 1 BC), month and day of a day.
-pub(crate) fn civil_from_days(days: i64) -> (i64, u32, u32) {
+pub(super) fn civil_from_days(days: i64) -> (i64, u32, u32) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
@@ -51,12 +51,12 @@ pub(crate) fn civil_from_days(days: i64) -> (i64, u32, u32) {
 }
 
 /// Whether February has 29 days.
-pub(crate) fn is_leap(year: i64) -> bool {
+pub(super) fn is_leap(year: i64) -> bool {
     year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0)
 }
 
 /// Days of a month.
-pub(crate) fn days_in_month(year: i64, month: u32) -> u32 {
+pub(super) fn days_in_month(year: i64, month: u32) -> u32 {
     match month {
         2 => 28 + u32::from(is_leap(year)),
         4 | 6 | 9 | 11 => 30,
@@ -65,7 +65,7 @@ pub(crate) fn days_in_month(year: i64, month: u32) -> u32 {
 }
 
 /// 0: Sunday.
-pub(crate) fn weekday(days: i64) -> usize {
+pub(super) fn weekday(days: i64) -> usize {
     usize::try_from((days + 4).rem_euclid(7)).expect("below 7")
 }
 
@@ -90,7 +90,7 @@ fn covered(us: i64) -> NaiveDateTime {
 
 /// Seconds east of UTC at an instant.
 #[inline]
-pub(crate) fn offset_at(zone: Tz, utc_us: i64) -> i32 {
+pub(super) fn offset_at(zone: Tz, utc_us: i64) -> i32 {
     if zone == Tz::UTC {
         return 0;
     }
@@ -99,12 +99,32 @@ pub(crate) fn offset_at(zone: Tz, utc_us: i64) -> i32 {
 
 /// What the zone calls its time at an instant: `CET`, `CEST`, `-03`.
 pub(crate) fn abbreviation_at(zone: Tz, utc_us: i64) -> String {
-    zone.offset_from_utc_datetime(&covered(utc_us)).abbreviation().unwrap_or("").to_owned()
+    let offset = zone.offset_from_utc_datetime(&covered(utc_us));
+    if let Some(name) = offset.abbreviation() {
+        return name.to_owned();
+    }
+    let seconds = offset.fix().local_minus_utc();
+    let (sign, minutes) = (if seconds < 0 { '-' } else { '+' }, seconds.unsigned_abs() / 60);
+    match minutes % 60 {
+        0 => format!("{sign}{:02}", minutes / 60),
+        rest => format!("{sign}{:02}{rest:02}", minutes / 60),
+    }
+}
+
+/// Seconds east of UTC of a wall clock reading whose abbreviation is given: what it means in the zone then, half a year
+/// before or after, or else the zone's time.
+pub(super) fn offset_of_abbreviation(zone: Tz, abbreviation: &str, local_us: i64) -> i32 {
+    let half_a_year = 183 * DAY;
+    [0, -half_a_year, half_a_year]
+        .into_iter()
+        .map(|shift| local_us.saturating_add(shift) - i64::from(offset_of_local(zone, local_us)) * SECOND)
+        .find(|instant| abbreviation_at(zone, *instant).eq_ignore_ascii_case(abbreviation))
+        .map_or_else(|| offset_of_local(zone, local_us), |instant| offset_at(zone, instant))
 }
 
 /// Seconds east of UTC of a wall clock reading. One that occurs twice means the second; one that is skipped is read as if
 /// the clock had not been moved.
-pub(crate) fn offset_of_local(zone: Tz, local_us: i64) -> i32 {
+pub(super) fn offset_of_local(zone: Tz, local_us: i64) -> i32 {
     if zone == Tz::UTC {
         return 0;
     }

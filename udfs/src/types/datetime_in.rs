@@ -7,8 +7,8 @@
 use chrono_tz::Tz;
 
 use super::calendar::{
-    DAY, FIRST_DAY, HOUR, LAST_DAY, MINUTE, SECOND, days_from_civil, days_in_month, offset_at, offset_of_local,
-    zone_by_name,
+    DAY, FIRST_DAY, HOUR, LAST_DAY, MINUTE, SECOND, days_from_civil, days_in_month, offset_at, offset_of_abbreviation,
+    offset_of_local, zone_by_name,
 };
 use super::datetime_words::{Keyword, keyword, zone_abbreviation};
 use super::{DateOrder, TextSettings, ValueError, input_error};
@@ -110,10 +110,12 @@ pub(super) fn parse_timestamptz(text: &[u8], settings: &TextSettings) -> Result<
         Moment::At { days, time, zone } => {
             let days = days.ok_or_else(|| Fault::Syntax.at(name, text))?;
             let time = time.unwrap_or(0);
+            let local = days.saturating_mul(DAY).saturating_add(time);
             let offset = match zone {
                 Some(Zone::Offset(seconds)) => seconds,
-                Some(Zone::Named(zone)) => offset_of_local(zone, instant(days, time, 0).unwrap_or(0)),
-                None => offset_of_local(settings.time_zone, instant(days, time, 0).unwrap_or(0)),
+                Some(Zone::Named(zone)) => offset_of_local(zone, local),
+                Some(Zone::Abbreviation(zone, word)) => offset_of_abbreviation(zone, word, local),
+                None => offset_of_local(settings.time_zone, local),
             };
             instant(days, time, offset).ok_or_else(|| out_of_range("timestamp", text))
         }
@@ -130,11 +132,8 @@ fn out_of_range(what: &str, text: &[u8]) -> ValueError {
 
 /// The instant of a local date and time; `None` beyond 64 bits and before the Julian period.
 fn instant(days: i64, time: i64, offset: i32) -> Option<i64> {
-    if days < FIRST_DAY {
-        return None;
-    }
     let us = days.checked_mul(DAY)?.checked_add(time)?.checked_sub(i64::from(offset) * SECOND)?;
-    (us != i64::MAX && us != i64::MIN).then_some(us)
+    (us != i64::MAX && us.div_euclid(DAY) >= FIRST_DAY).then_some(us)
 }
 
 // The fast path: `2024-01-02[ T]03:04:05[.678901][Z|±hh[[:]mm]]` and its parts.
@@ -221,6 +220,8 @@ enum Zone {
     /// Seconds east of UTC.
     Offset(i32),
     Named(Tz),
+    /// An abbreviation whose meaning changed over time, and the zone that tells it.
+    Abbreviation(Tz, &'static str),
 }
 
 /// What the text means.
@@ -280,7 +281,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token<'_>>, Fault> {
                     if after.starts_with(digit) || delimiter == '.' {
                         let second = whole + 1 + take(after, &digit);
                         if rest[second..].starts_with(delimiter) {
-                            end = take(rest, &|c| c.is_ascii_alphanumeric() || c == delimiter);
+                            end = take(rest, &|c| digit(c) || c == delimiter);
                             tokens.push(Token::Date(&rest[..end]));
                         } else {
                             end = second;
@@ -344,6 +345,7 @@ pub(super) fn clock(text: &str) -> Result<(i64, i64, i64), Fault> {
     let (hour, minute, seconds) = match parts.next() {
         Some(seconds) => (hour, number(second_part)?, seconds_us(seconds)?),
         None if second_part.contains('.') => (0, hour, seconds_us(second_part)?),
+        None if second_part.is_empty() => (hour, 0, 0),
         None => (hour, number(second_part)?, 0),
     };
     if minute > 59 || seconds > 60 * SECOND {
@@ -454,6 +456,7 @@ impl<'a> Decoder<'a> {
     fn take_date(&mut self, text: &str) -> Result<(), Fault> {
         let starts_with_digit = text.starts_with(|c: char| c.is_ascii_digit());
         match self.announced.take() {
+            None if self.time_only && starts_with_digit && !text.contains(['/', '.']) && text.len() < 10 => {}
             None if !self.has_date() => return self.date_parts(text),
             None if !starts_with_digit => {
                 let zone = zone_by_name(text).ok_or_else(|| Fault::Zone(text.to_owned()))?;
@@ -567,10 +570,8 @@ impl<'a> Decoder<'a> {
         let value: i64 = text.parse().map_err(|_| Fault::Field)?;
         let long = text.len() >= 3;
         let order = self.settings.date_order;
-        if text.len() == 3 && self.year.is_some() && self.month.is_none() && self.day.is_none() {
-            if !(1..=366).contains(&value) {
-                return Err(Fault::Field);
-            }
+        let only_year = self.year.is_some() && self.month.is_none() && self.day.is_none();
+        if text.len() == 3 && only_year && (1..=366).contains(&value) {
             self.day_of_year = Some(value);
             return Ok(());
         }
@@ -621,7 +622,7 @@ impl<'a> Decoder<'a> {
         let Some(found) = keyword(word) else {
             let zone = match zone_abbreviation(word) {
                 Some(Ok(seconds)) => Zone::Offset(seconds),
-                Some(Err(name)) => Zone::Named(zone_by_name(name).ok_or(Fault::Syntax)?),
+                Some(Err((word, name))) => Zone::Abbreviation(zone_by_name(name).ok_or(Fault::Syntax)?, word),
                 None => Zone::Named(zone_by_name(word).ok_or(Fault::Syntax)?),
             };
             return self.set_zone(zone);
@@ -709,6 +710,9 @@ impl<'a> Decoder<'a> {
         }
         if let Some(day) = self.day_of_year {
             return Ok(Some(days_from_civil(year, 1, 1) + day - 1));
+        }
+        if self.month.is_some_and(|month| !(1..=12).contains(&month)) {
+            return Err(Fault::Order);
         }
         let (Some(month), Some(day)) = (self.month, self.day) else {
             return Err(Fault::Syntax);

@@ -61,12 +61,12 @@ pub(super) fn keyword(word: &str) -> Option<Keyword> {
     })
 }
 
-/// The seconds east of UTC of an abbreviation, or the zone that tells them because they changed over time.
-pub(crate) fn zone_abbreviation(word: &str) -> Option<Result<i32, &'static str>> {
+/// The seconds east of UTC of an abbreviation, or itself and the zone that tells them because they changed over time.
+pub(crate) fn zone_abbreviation(word: &str) -> Option<Result<i32, (&'static str, &'static str)>> {
     if let Ok(at) = FIXED.binary_search_by_key(&word, |(name, _)| name) {
         return Some(Ok(FIXED[at].1));
     }
-    DYNAMIC.binary_search_by_key(&word, |(name, _)| name).ok().map(|at| Err(DYNAMIC[at].1))
+    DYNAMIC.binary_search_by_key(&word, |(name, _)| name).ok().map(|at| Err(DYNAMIC[at]))
 }
 
 /// Sorted by name.

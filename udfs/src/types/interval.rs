@@ -34,17 +34,18 @@ enum Unit {
 /// An interval in any of PostgreSQL's notations.
 pub(super) fn parse_interval(text: &[u8], settings: &TextSettings) -> Result<IntervalMonthDayNano, ValueError> {
     let sum = parse(text, settings).map_err(|fault| match fault {
-        Fault::Field | Fault::Order => {
-            let shown = String::from_utf8_lossy(text);
-            ValueError::new("22015", format!("interval field value out of range: \"{shown}\""))
-        }
+        Fault::Field | Fault::Order => field_overflow(text),
         other => other.at("interval", text),
     })?;
     let out_of_range = || ValueError::new("22008", "interval out of range");
     let months = i32::try_from(sum.months).map_err(|_| out_of_range())?;
-    let days = i32::try_from(sum.days).map_err(|_| out_of_range())?;
+    let days = i32::try_from(sum.days).map_err(|_| field_overflow(text))?;
     let nanoseconds = sum.us.checked_mul(1000).ok_or_else(out_of_range)?;
     Ok(IntervalMonthDayNano::new(months, days, nanoseconds))
+}
+
+fn field_overflow(text: &[u8]) -> ValueError {
+    ValueError::new("22015", format!("interval field value out of range: \"{}\"", String::from_utf8_lossy(text)))
 }
 
 fn parse(text: &[u8], settings: &TextSettings) -> Result<Sum, Fault> {
@@ -158,7 +159,8 @@ fn parse_words(text: &str, settings: &TextSettings) -> Result<Sum, Fault> {
     let tokens = split_units(tokens(text)?)?;
     let mut sum = Sum::default();
     let mut at = 0;
-    let mut any = false;
+    let mut seen = 0;
+    let mut ago = false;
     // In the SQL standard's style one leading minus is for all fields.
     let all_negative = settings.interval_style == IntervalStyle::SqlStandard
         && matches!(tokens.first(), Some(Token::Signed(text)) if text.starts_with('-'))
@@ -168,16 +170,19 @@ fn parse_words(text: &str, settings: &TextSettings) -> Result<Sum, Fault> {
         at += 1;
         let text = match token {
             Token::Time(text) | Token::Number(text) | Token::Signed(text) | Token::Date(text) => *text,
-            Token::Word("ago") if any && at == tokens.len() => return sum.negated(),
+            Token::Word("ago") => {
+                ago = true;
+                continue;
+            }
             Token::Word(_) | Token::SignedWord(..) => return Err(Fault::Syntax),
         };
-        any = true;
         let bare = text.strip_prefix(['-', '+']).unwrap_or(text).trim_start();
         if bare.contains(':') {
             let (hours, minutes, seconds) = clock(bare)?;
             let us = hours.checked_mul(HOUR).and_then(|us| us.checked_add(minutes * MINUTE + seconds));
             let us = us.ok_or(Fault::Field)?;
             sum.us = sum.us.checked_add(if sign(text) { -us } else { us }).ok_or(Fault::Field)?;
+            once(&mut seen, fields::HOUR | fields::MINUTE | fields::SECONDS)?;
         } else if let Some((years, months)) = bare.split_once('-') {
             let years: i64 = years.parse().map_err(|_| Fault::Syntax)?;
             let months: i64 = months.parse().map_err(|_| Fault::Syntax)?;
@@ -186,6 +191,7 @@ fn parse_words(text: &str, settings: &TextSettings) -> Result<Sum, Fault> {
             }
             let months = years.checked_mul(12).and_then(|all| all.checked_add(months)).ok_or(Fault::Field)?;
             sum.months += if sign(text) { -months } else { months };
+            once(&mut seen, fields::MONTHS_OF_YEAR | fields::MONTH)?;
         } else {
             let mut number = Number::parse(text)?;
             if all_negative && !text.starts_with('-') {
@@ -201,10 +207,57 @@ fn parse_words(text: &str, settings: &TextSettings) -> Result<Sum, Fault> {
                 None | Some(Token::Word(_)) => Unit::Second,
                 _ => return Err(Fault::Syntax),
             };
+            once(&mut seen, fields::of(unit, number.fraction != 0.0))?;
             sum.add(number, unit)?;
         }
     }
-    if any { Ok(sum) } else { Err(Fault::Syntax) }
+    match seen {
+        0 => Err(Fault::Syntax),
+        _ if ago => sum.negated(),
+        _ => Ok(sum),
+    }
+}
+
+/// Each field may come once.
+fn once(seen: &mut u32, fields: u32) -> Result<(), Fault> {
+    if *seen & fields != 0 {
+        return Err(Fault::Syntax);
+    }
+    *seen |= fields;
+    Ok(())
+}
+
+/// Fields as bits.
+mod fields {
+    use super::Unit;
+
+    pub(super) const MINUTE: u32 = 1;
+    pub(super) const HOUR: u32 = 2;
+    pub(super) const MONTH: u32 = 4;
+    pub(super) const MONTHS_OF_YEAR: u32 = 8;
+    const SECOND: u32 = 16;
+    const MILLISECOND: u32 = 32;
+    const MICROSECOND: u32 = 64;
+    /// A second with a fraction has the smaller ones too.
+    pub(super) const SECONDS: u32 = SECOND | MILLISECOND | MICROSECOND;
+
+    pub(super) fn of(unit: Unit, fractional: bool) -> u32 {
+        match unit {
+            Unit::Microsecond => MICROSECOND,
+            Unit::Millisecond => MILLISECOND,
+            Unit::Second if fractional => SECONDS,
+            Unit::Second => SECOND,
+            Unit::Minute => MINUTE,
+            Unit::Hour => HOUR,
+            Unit::Day => 128,
+            Unit::Week => 256,
+            Unit::Months(1) => MONTH,
+            Unit::Months(12) => MONTHS_OF_YEAR,
+            Unit::Months(120) => 512,
+            Unit::Months(1_200) => 1024,
+            Unit::Months(_) => 2048,
+        }
+    }
 }
 
 /// Undoes what the tokens of dates and intervals differ in: a word with digits behind it (`1h30m`) is several tokens.
@@ -218,6 +271,10 @@ fn split_units(tokens: Vec<Token<'_>>) -> Result<Vec<Token<'_>>, Fault> {
         if text.starts_with(|c: char| c.is_ascii_digit()) {
             result.push(Token::Date(text));
             continue;
+        }
+        let letters = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
+        if text[letters..].starts_with(['-', '/', '.']) {
+            return Err(Fault::Syntax);
         }
         let mut rest = text;
         while let Some(first) = rest.chars().next() {
@@ -265,14 +322,24 @@ fn parse_iso(text: &str) -> Result<Sum, Fault> {
         Some((date, time)) => (date, Some(time)),
         None => (text, None),
     };
-    if date.is_empty() && time.is_none_or(str::is_empty) {
+    if text.is_empty() {
         return Err(Fault::Syntax);
     }
+    let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
+    let whole = |part: &str| Number::parse(part);
     let is_alternative = |part: &str, separator| part.get(1..).is_some_and(|part| part.contains(separator));
     if is_alternative(date, '-') && !date.contains(|c: char| c.is_ascii_alphabetic()) {
         let units = [Unit::Months(12), Unit::Months(1), Unit::Day];
         for (number, unit) in date.splitn(3, '-').zip(units) {
             sum.add(Number::parse(number)?, unit)?;
+        }
+    } else if all_digits(date) {
+        // yyyymmdd, or years.
+        let (years, rest) = if date.len() == 8 { date.split_at(4) } else { (date, "") };
+        sum.add(whole(years)?, Unit::Months(12))?;
+        if let Some((months, days)) = rest.split_at_checked(2) {
+            sum.add(whole(months)?, Unit::Months(1))?;
+            sum.add(whole(days)?, Unit::Day)?;
         }
     } else {
         iso_fields(date, &mut sum, |letter| match letter {
@@ -290,6 +357,15 @@ fn parse_iso(text: &str) -> Result<Sum, Fault> {
             let us = hours.checked_mul(HOUR).and_then(|us| us.checked_add(minutes * MINUTE + seconds));
             let us = us.ok_or(Fault::Field)?;
             sum.us += if negative { -us } else { us };
+        }
+        Some(time) if all_digits(time) => {
+            // hhmmss, or hours.
+            let (hours, rest) = if time.len() == 6 { time.split_at(2) } else { (time, "") };
+            sum.add(whole(hours)?, Unit::Hour)?;
+            if let Some((minutes, seconds)) = rest.split_at_checked(2) {
+                sum.add(whole(minutes)?, Unit::Minute)?;
+                sum.add(whole(seconds)?, Unit::Second)?;
+            }
         }
         Some(time) => iso_fields(time, &mut sum, |letter| match letter {
             'h' => Some(Unit::Hour),

@@ -40,7 +40,7 @@ impl<'a> Parser<'a> {
         if self.peek().is_none() {
             return Err(self.ended());
         }
-        self.value(out, "JSON value")?;
+        self.value(out)?;
         self.skip_space();
         if self.peek().is_some() { Err(self.expected("end of input")) } else { Ok(()) }
     }
@@ -55,7 +55,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn value(&mut self, out: Option<&mut Vec<u8>>, wanted: &str) -> Result<(), ValueError> {
+    fn value(&mut self, out: Option<&mut Vec<u8>>) -> Result<(), ValueError> {
         self.skip_space();
         match self.peek() {
             None => Err(self.ended()),
@@ -81,7 +81,7 @@ impl<'a> Parser<'a> {
                 }
                 Ok(())
             }
-            Some(_) => Err(self.expected(wanted)),
+            Some(_) => Err(self.expected("JSON value")),
         }
     }
 
@@ -103,13 +103,11 @@ impl<'a> Parser<'a> {
         if let Some(out) = out.as_deref_mut() {
             out.push(b'[');
         }
-        let mut wanted = "array element or \"]\"";
         if self.peek() == Some(b']') {
             self.at += 1;
         } else {
             loop {
-                self.value(out.as_deref_mut(), if wanted.is_empty() { "JSON value" } else { wanted })?;
-                wanted = "";
+                self.value(out.as_deref_mut())?;
                 self.skip_space();
                 match self.peek() {
                     Some(b',') => {
@@ -159,7 +157,7 @@ impl<'a> Parser<'a> {
                     Some(_) => return Err(self.expected("\":\"")),
                 }
                 let start = values.as_ref().map_or(0, Vec::len);
-                self.value(values.as_mut(), "JSON value")?;
+                self.value(values.as_mut())?;
                 if let (Some(values), Some(key)) = (&values, key) {
                     members.push(Member { key, value: start..values.len() });
                 }
@@ -319,15 +317,10 @@ impl<'a> Parser<'a> {
         self.error("The input string ended unexpectedly.")
     }
 
+    /// The token from `start` is none: it is shown up to where reading stopped, and the rest of the word there.
     fn invalid_token(&self, start: usize) -> ValueError {
-        let rest = &self.text[start..];
-        let end = if rest.starts_with('"') {
-            rest.len()
-        } else {
-            let other = |c: char| !(c.is_ascii_alphanumeric() || "_-+.".contains(c) || !c.is_ascii());
-            rest.find(other).unwrap_or(rest.len())
-        };
-        self.error(format!("Token \"{}\" is invalid.", &rest[..end]))
+        let end = if self.text[start..].starts_with('"') { self.text.len() } else { self.at + self.word().len() };
+        self.error(format!("Token \"{}\" is invalid.", &self.text[start..end]))
     }
 
     /// A well-formed token of the wrong kind, or no token at all.

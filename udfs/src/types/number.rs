@@ -1,6 +1,8 @@
 //! Text of booleans, integers and floats, both ways. Input is bytes as the client sent them, output is appended.
 
-use lexical_core::{FormattedSize, FromLexical, ToLexical};
+use std::num::NonZero;
+
+use lexical_core::{FormattedSize, FromLexical, ToLexical, ToLexicalWithOptions, WriteFloatOptions};
 
 use super::{SqlType, ValueError, input_error};
 
@@ -85,7 +87,15 @@ pub(super) fn parse_oid(text: &[u8]) -> Result<u32, ValueError> {
 }
 
 /// The two float types.
-pub(super) trait Float: Copy + FromLexical + ToLexical + FormattedSize + Into<f64> + std::str::FromStr {
+pub(super) trait Float:
+    Copy
+    + FromLexical
+    + ToLexical
+    + ToLexicalWithOptions<Options = WriteFloatOptions>
+    + FormattedSize
+    + Into<f64>
+    + std::str::FromStr
+{
     /// Its name in messages.
     const NAME: &'static str;
     /// Digits that every value keeps through text (DBL_DIG, FLT_DIG).
@@ -160,16 +170,39 @@ pub(super) fn write_int<T: ToLexical + FormattedSize>(value: T, out: &mut Vec<u8
     out.extend_from_slice(lexical_core::write(value, &mut buffer));
 }
 
+/// No exponent where PostgreSQL writes none.
+const PLAIN_BELOW_1E15: WriteFloatOptions = WriteFloatOptions::builder()
+    .positive_exponent_break(NonZero::new(15))
+    .negative_exponent_break(NonZero::new(-5))
+    .build_strict();
+
+/// A cheap look at whether `even_of_tie` may have something to do: it needs an exponent of 2 that fits the places.
+#[inline]
+fn may_be_tie<T: Float>(text: &[u8], value: T) -> bool {
+    let (mantissa, exponent) = value.parts();
+    let places = text.iter().rposition(|c| *c == b'.').map_or(0, |at| text.len() - at - 1);
+    let twos = exponent + 1 + i32::try_from(mantissa.trailing_zeros()).unwrap_or(0);
+    i32::try_from(places).is_ok_and(|places| twos == -places)
+}
+
 /// Appends a float as PostgreSQL prints it with that `extra_float_digits`.
 #[inline]
 pub(super) fn write_float<T: Float>(value: T, extra_digits: i32, out: &mut Vec<u8>) {
     let wide: f64 = value.into();
     // Between these the shortest form has no exponent, neither here nor in PostgreSQL.
-    let plain_max = if T::DIGITS == 6 { 1e6 } else { 1e9 };
+    let plain_max = if T::DIGITS == 6 { 1e6 } else { 1e15 };
     if extra_digits > 0 && wide.abs() >= 1e-4 && wide.abs() < plain_max {
         let mut buffer = [0u8; lexical_core::BUFFER_SIZE];
-        let text = lexical_core::write(value, &mut buffer);
-        out.extend_from_slice(text.strip_suffix(b".0").unwrap_or(text));
+        let text = lexical_core::write_with_options::<T, { lexical_core::format::STANDARD }>(
+            value,
+            &mut buffer,
+            &PLAIN_BELOW_1E15,
+        );
+        let text = text.strip_suffix(b".0").unwrap_or(text);
+        if may_be_tie(text, value) {
+            return write_float_slow(value, extra_digits, out);
+        }
+        out.extend_from_slice(text);
     } else {
         write_float_slow(value, extra_digits, out);
     }
@@ -235,7 +268,7 @@ fn shortest<T: Float>(value: T) -> (String, i32) {
     let mut buffer = [0u8; lexical_core::BUFFER_SIZE];
     let text = lexical_core::write(value, &mut buffer);
     let text = std::str::from_utf8(text).expect("digits are ASCII").trim_start_matches('-');
-    let (digits, exponent) = normalized(text);
+    let (digits, exponent) = even_of_tie(normalized(text), value);
     if !on_boundary(&digits, exponent, value.parts()) {
         return (digits, exponent);
     }
@@ -252,6 +285,35 @@ fn shortest<T: Float>(value: T) -> (String, i32) {
         }
     }
     (digits, exponent)
+}
+
+/// Where two shortest forms are equally near, the one that ends in an even digit.
+fn even_of_tie<T: Float>((digits, exponent): (String, i32), value: T) -> (String, i32) {
+    let (mantissa, exponent_of_2) = value.parts();
+    let places = i32::try_from(digits.len()).unwrap_or(i32::MAX) - 1 - exponent;
+    let Ok(number) = digits.parse::<u128>() else { return (digits, exponent) };
+    // value = mantissa × 2^exponent_of_2 = (number ± 1/2) × 10^-places: compare twice of it, by its odd part.
+    let zeros = mantissa.trailing_zeros();
+    let odd = u128::from(mantissa >> zeros);
+    let twos = exponent_of_2 + 1 + i32::try_from(zeros).unwrap_or(0);
+    let is_half = |half: u128| {
+        let five = 5u128.checked_pow(places.unsigned_abs());
+        twos == -places
+            && five.is_some_and(|five| {
+                if places >= 0 { odd.checked_mul(five) == Some(half) } else { half.checked_mul(five) == Some(odd) }
+            })
+    };
+    let other = if number.is_multiple_of(2) {
+        return (digits, exponent);
+    } else if is_half(2 * number + 1) {
+        number + 1
+    } else if is_half(2 * number - 1) {
+        number - 1
+    } else {
+        return (digits, exponent);
+    };
+    let (other, length) = (other.to_string(), digits.len());
+    if other.len() == length { (other.trim_end_matches('0').to_owned(), exponent) } else { (digits, exponent) }
 }
 
 /// Whether the decimal `digits` lies exactly between the float of these parts and a neighbour.

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """Compares the text of values with a PostgreSQL 15 server, value by value. Not part of the tests: it needs the server.
 
-    udfs/tests/oracle/compare.py 'host=/tmp port=5432 user=postgres' [seed]
+    udfs/tests/oracle/compare.py 'host=/tmp port=5432 user=postgres' [seed] [group…]
+    udfs/tests/oracle/compare.py 'host=/tmp port=5432 user=postgres' record
 
+`record` writes a sample of the cases in which both agree to udfs/src/types/tests/postgres15.txt, which the tests read.
 Prints each difference: type, text, PostgreSQL's answer, ours. Errors are `!SQLSTATE message|detail|hint`.
 """
 import json, os, random, string, subprocess, sys, tempfile
 
-connection, seed = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1
+record = sys.argv[2:3] == ["record"]
+connection, seed = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 and not record else 1
 rng = random.Random(seed)
 FUNCTION = r"""
 create or replace function pg_temp.through(t text, v text) returns text language plpgsql as $$
@@ -89,6 +92,9 @@ def floats():
         for k in range(0, 90):
             yield t, str(2**k)
             yield t, str(2**k + 2 ** max(0, k - 52))
+        for _ in range(400):
+            yield t, repr(rng.randint(1, 2**24) / 2 ** rng.randint(0, 12))
+            yield t, repr(rng.randint(1, 2**53) / 2 ** rng.randint(0, 40))
         for k in range(15, 30):
             for m in range(1, 10):
                 yield t, f"{m}e{k}"
@@ -247,3 +253,16 @@ for case, wanted, got in zip(cases, expected, actual):
         different += 1
         print(f"{case[0]} {case[1]!r} {setting}\n    postgres {wanted!r}\n    ours     {got!r}")
 print(f"{len(cases)} cases, {different} different")
+if record:
+    quote = lambda text: json.dumps(text, ensure_ascii=False)
+    lines, done = [], set()
+    for case, wanted, got in zip(cases, expected, actual):
+        if case[0] == "set":
+            lines.append("\t".join(case))
+        elif wanted == got and (case[0], case[1]) not in done and (rng.random() < 0.25 or len(case[1]) < 12):
+            if rng.random() < 0.4:
+                done.add((case[0], case[1]))
+                lines.append("\t".join([case[0], quote(case[1]), quote(wanted)]))
+    with open(os.path.join(os.path.dirname(__file__), "../../src/types/tests/postgres15.txt"), "w") as file:
+        file.write("\n".join(lines) + "\n")
+    print(f"{len(lines)} recorded")

@@ -1,0 +1,1 @@
+SELECT count(*), min(ts), max(ts) FROM cpu

@@ -1,0 +1,243 @@
+//! The rules of change: which transaction may follow which state, and what comes out.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Catalog, FileSwap, Snapshot, TableState};
+use crate::hot::{self, HotChunk};
+use crate::record::{Body, Change, Object, Write};
+use crate::table::file::FileEntry;
+use crate::{Error, Lsn, Oid, Result};
+
+/// The next [`Catalog::version`] of the process.
+static NEXT_VERSION: AtomicU64 = AtomicU64::new(1);
+
+fn conflict<T>(oid: Oid, detail: impl Into<String>) -> Result<T> {
+    Err(Error::Conflict { oid, detail: detail.into() })
+}
+
+impl Snapshot {
+    /// [`Snapshot::apply`] without the copy: on error the state is undefined and must be dropped.
+    pub(crate) fn apply_in_place(&mut self, changes: &[Change], lsn: Lsn) -> Result<()> {
+        let mut written = Vec::new();
+        for change in changes {
+            match change {
+                Change::Put(object) => self.put(object, lsn)?,
+                Change::Remove(oid) => self.remove(*oid)?,
+                Change::Write(write) => {
+                    self.write(write, lsn)?;
+                    written.push(write.table);
+                }
+            }
+        }
+        // At the end: a transaction that removes a chunk it made itself finds it alone.
+        for oid in written {
+            if let Some(state) = self.tables.get_mut(oid) {
+                hot::coalesce(&mut state.chunks)?;
+            }
+        }
+        self.lsn = lsn;
+        Ok(())
+    }
+
+    fn put(&mut self, object: &Arc<Object>, lsn: Lsn) -> Result<()> {
+        let stored = self.catalog.objects.get(&object.oid);
+        check_put(&self.catalog, stored, object)?;
+        if let Body::Table(def) = &object.body {
+            match self.tables.get_mut(object.oid) {
+                Some(state) if state.def == *def => {}
+                Some(state) => {
+                    if !state.is_dirty() {
+                        state.replay_from = lsn.saturating_sub(1);
+                    }
+                    let empty = TableState::new(object.oid, Arc::clone(def), lsn);
+                    state.def = empty.def;
+                    state.schema = empty.schema;
+                    state.physical_schema = empty.physical_schema;
+                    state.def_lsn = lsn;
+                }
+                None => {
+                    let mut state = TableState::new(object.oid, Arc::clone(def), lsn);
+                    state.replay_from = lsn.saturating_sub(1);
+                    self.tables.insert(Arc::new(state));
+                }
+            }
+        }
+        Arc::make_mut(&mut self.catalog).insert(object);
+        Ok(())
+    }
+
+    fn remove(&mut self, oid: Oid) -> Result<()> {
+        if !self.catalog.objects.contains_key(&oid) {
+            return conflict(oid, "it was dropped");
+        }
+        if self.catalog.children(oid).next().is_some() {
+            return conflict(oid, "other objects are in it");
+        }
+        let needed = |object: &Object| object.owner == oid || object.depends_on.contains(&oid);
+        if let Some(dependent) = self.catalog.objects.values().find(|object| object.oid != oid && needed(object)) {
+            return conflict(oid, format!("{} \"{}\" depends on it", dependent.body.kind(), dependent.name));
+        }
+        Arc::make_mut(&mut self.catalog).remove(oid);
+        self.tables.remove(oid);
+        Ok(())
+    }
+
+    fn write(&mut self, write: &Write, lsn: Lsn) -> Result<()> {
+        let now_us = self.now_us;
+        let Some(state) = self.tables.get_mut(write.table) else {
+            return conflict(write.table, "the table was dropped");
+        };
+        if !state.is_dirty() {
+            state.replay_from = lsn.saturating_sub(1);
+        }
+        remove_chunks(state, &write.remove_chunks)?;
+        swap_files(state, write, lsn, now_us)?;
+        for chunk in &write.add_chunks {
+            if chunk.batch.num_rows() == 0 {
+                continue;
+            }
+            let chunk = hot::to_physical(chunk, &state.def, &state.physical_schema)?;
+            state.chunks.push(Arc::new(HotChunk::new(chunk.id, chunk.batch.clone(), lsn, now_us)));
+        }
+        Ok(())
+    }
+}
+
+fn check_put(catalog: &Catalog, stored: Option<&Arc<Object>>, object: &Object) -> Result<()> {
+    let class = object.body.name_class();
+    match stored {
+        Some(stored) if std::mem::discriminant(&stored.body) != std::mem::discriminant(&object.body) => {
+            return conflict(object.oid, format!("\"{}\" is another kind of object now", stored.name));
+        }
+        Some(stored) if object.version != stored.version + 1 => {
+            return conflict(object.oid, format!("{} \"{}\" was altered", stored.body.kind(), stored.name));
+        }
+        None if object.version != 1 => {
+            return conflict(object.oid, format!("{} \"{}\" was dropped", object.body.kind(), object.name));
+        }
+        _ => {}
+    }
+    if let Some(other) = catalog.find(object.parent, class, &object.name)
+        && other.oid != object.oid
+    {
+        return Err(Error::AlreadyExists { kind: other.body.kind(), name: object.name.clone() });
+    }
+    let parent = catalog.get(object.parent).map(|parent| &parent.body);
+    let is_parent_right = match object.body {
+        Body::Database {} | Body::Role(_) => object.parent == 0,
+        Body::Schema {} => matches!(parent, Some(Body::Database {})),
+        Body::Table(_) | Body::View(_) => matches!(parent, Some(Body::Schema {})),
+    };
+    if !is_parent_right {
+        return conflict(
+            object.parent,
+            format!("what contains {} \"{}\" was dropped", object.body.kind(), object.name),
+        );
+    }
+    let is_own_owner = object.owner == object.oid;
+    if !is_own_owner && !matches!(catalog.get(object.owner).map(|owner| &owner.body), Some(Body::Role(_))) {
+        return conflict(object.owner, format!("the owner of {} \"{}\" was dropped", object.body.kind(), object.name));
+    }
+    if let Some(missing) = object.depends_on.iter().find(|oid| catalog.get(**oid).is_none()) {
+        return conflict(*missing, format!("what {} \"{}\" depends on was dropped", object.body.kind(), object.name));
+    }
+    Ok(())
+}
+
+fn remove_chunks(state: &mut TableState, ids: &[u64]) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let gone: HashSet<u64> = ids.iter().copied().collect();
+    if state.sealed.as_ref().is_some_and(|sealed| !sealed.is_disjoint(&gone)) {
+        return conflict(state.oid, "the rows are being moved to files");
+    }
+    let found = take_chunks(state, &gone);
+    if found != gone.len() {
+        return conflict(state.oid, "rows were changed or moved to files");
+    }
+    Ok(())
+}
+
+/// Takes inserts out of the chunks; how many of them were there.
+pub(crate) fn take_chunks(state: &mut TableState, gone: &HashSet<u64>) -> usize {
+    let mut found = 0;
+    let mut left = Vec::with_capacity(state.chunks.len());
+    for chunk in state.chunks.drain(..) {
+        match chunk.ids.iter().filter(|id| gone.contains(id)).count() {
+            0 => left.push(chunk),
+            all if all == chunk.ids.len() => found += all,
+            some => {
+                found += some;
+                left.extend(chunk.without(gone));
+            }
+        }
+    }
+    state.chunks = left;
+    found
+}
+
+fn swap_files(state: &mut TableState, write: &Write, lsn: Lsn, now_us: i64) -> Result<()> {
+    if write.add_files.is_empty() && write.remove_files.is_empty() {
+        return Ok(());
+    }
+    let gone: HashSet<&str> = write.remove_files.iter().map(String::as_str).collect();
+    let removes: Vec<_> =
+        state.files.files.iter().filter(|file| gone.contains(file.path.as_str())).map(Arc::clone).collect();
+    if removes.len() != gone.len() {
+        return conflict(state.oid, "rows were changed or their files merged");
+    }
+    let adds: Vec<_> = write.add_files.iter().map(|file| stamped(file, lsn)).collect();
+    let files = state.files.with(&adds, &write.remove_files);
+    state.files = Arc::new(files.or_else(|path| conflict(state.oid, format!("file \"{path}\" was replaced")))?);
+    state.unpublished.push(Arc::new(FileSwap {
+        lsn,
+        adds,
+        removes,
+        data_change: write.data_change,
+        created_us: now_us,
+    }));
+    Ok(())
+}
+
+/// A file written before its transaction had an LSN gets it now.
+fn stamped(file: &Arc<FileEntry>, lsn: Lsn) -> Arc<FileEntry> {
+    if file.lsn_max > 0 {
+        return Arc::clone(file);
+    }
+    Arc::new(FileEntry { lsn_min: lsn, lsn_max: lsn, ..FileEntry::clone(file) })
+}
+
+impl Catalog {
+    /// Adds or replaces an object and its index entries.
+    pub(crate) fn insert(&mut self, object: &Arc<Object>) {
+        if let Some(old) = self.objects.insert(object.oid, Arc::clone(object)) {
+            self.unlink(&old);
+        }
+        self.names.insert((object.parent, object.body.name_class(), object.name.clone()), object.oid);
+        let siblings = self.children.entry(object.parent).or_default();
+        if let Err(place) = siblings.binary_search(&object.oid) {
+            siblings.insert(place, object.oid);
+        }
+        self.version = NEXT_VERSION.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove(&mut self, oid: Oid) {
+        if let Some(old) = self.objects.remove(&oid) {
+            self.unlink(&old);
+        }
+        self.version = NEXT_VERSION.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn unlink(&mut self, old: &Object) {
+        self.names.remove(&(old.parent, old.body.name_class(), old.name.clone()));
+        if let Some(siblings) = self.children.get_mut(&old.parent) {
+            siblings.retain(|oid| *oid != old.oid);
+            if siblings.is_empty() {
+                self.children.remove(&old.parent);
+            }
+        }
+    }
+}

@@ -1,8 +1,0 @@
-//! Decoded columns kept in memory for repeated reads.
-
-/// A memory-budgeted cache of decoded column chunks, keyed by (file, row group, column): files are immutable, so entries
-/// never go stale.
-#[derive(Debug)]
-pub struct ColumnCache {
-    _todo: (),
-}

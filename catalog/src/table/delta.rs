@@ -1,1 +1,0 @@
-//! The Delta log: commits, replay, checkpoints.

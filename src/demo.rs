@@ -1,1 +1,0 @@
-//! `tidemill demo`: example data through the front door.

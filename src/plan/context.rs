@@ -1,0 +1,402 @@
+//! Names of one statement: relations through the search path, views expanded, functions ours and the system's.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::cte_worktable::CteWorkTable;
+use datafusion::catalog::{ScanArgs, ScanResult, Session, TableProvider};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DFSchema, DataFusionError, ScalarValue, Statistics, TableReference};
+use datafusion::datasource::{TableType, provider_as_source};
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableProviderFilterPushDown, TableSource, WindowUDF,
+};
+use datafusion::physical_plan::ExecutionPlan;
+use tidemill_catalog::Oid;
+use tidemill_catalog::record::{Body, Object, ViewDef};
+use tidemill_catalog::snapshot::{NameClass, Snapshot};
+use tidemill_catalog::table::scan::SnapshotTable;
+use tidemill_udfs::types::SqlType;
+
+use super::pending::PendingFunction;
+use super::registry::{self, REGISTRY};
+use super::typing::{Sight, Typed, Typing};
+use super::{Planner, Scope, TEMP_SCHEMA, engine, system};
+use crate::Result;
+use crate::error::{Error, SqlState};
+
+/// What a relation name stands for.
+#[derive(Debug, Clone)]
+pub enum Resolved {
+    /// A table or view of the catalog, and the snapshot it is in (the session's own for temporary ones).
+    Object(Arc<Object>, Arc<Snapshot>),
+    /// A system relation, by schema and name.
+    System(String, Arc<dyn TableProvider>),
+}
+
+impl Scope {
+    /// What a relation name means here.
+    ///
+    /// # Errors
+    /// 42P01 unknown relation, 3F000 unknown schema, 0A000 another database.
+    pub fn resolve(self: &Arc<Self>, database: Option<&str>, schema: Option<&str>, name: &str) -> Result<Resolved> {
+        let shown = || match schema {
+            Some(schema) => format!("{schema}.{name}"),
+            None => name.to_owned(),
+        };
+        if let Some(database) = database {
+            let own = self.snapshot.catalog.get(self.database).map_or("", |object| object.name.as_str());
+            if database != own {
+                return Err(Error::unsupported(format!(
+                    "cross-database references are not implemented: \"{database}.{}\"",
+                    shown()
+                )));
+            }
+        }
+        let missing = || Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", shown()));
+        match schema {
+            Some(schema) => {
+                if let Some(found) = self.resolve_in(schema, name) {
+                    return Ok(found);
+                }
+                Err(missing())
+            }
+            None => {
+                if let Some(found) = self.resolve_in("pg_temp", name) {
+                    return Ok(found);
+                }
+                if !self.search_path.iter().any(|schema| schema == "pg_catalog")
+                    && let Some(found) = self.resolve_in("pg_catalog", name)
+                {
+                    return Ok(found);
+                }
+                self.search_path.iter().find_map(|schema| self.resolve_in(schema, name)).ok_or_else(missing)
+            }
+        }
+    }
+
+    /// The relation of that name in one schema.
+    pub fn resolve_in(self: &Arc<Self>, schema: &str, name: &str) -> Option<Resolved> {
+        if schema == "pg_temp" || schema.starts_with("pg_temp_") {
+            let object = self.temp.catalog.find(TEMP_SCHEMA, NameClass::Relation, name)?;
+            return Some(Resolved::Object(Arc::clone(object), Arc::clone(&self.temp)));
+        }
+        if let Some(parent) = self.snapshot.catalog.find(self.database, NameClass::Schema, schema)
+            && let Some(object) = self.snapshot.catalog.find(parent.oid, NameClass::Relation, name)
+        {
+            return Some(Resolved::Object(Arc::clone(object), Arc::clone(&self.snapshot)));
+        }
+        system::relation(self, schema, name).map(|provider| Resolved::System(schema.to_owned(), provider))
+    }
+
+    /// The table with that oid, temporary ones included.
+    pub fn table(&self, oid: Oid) -> Option<Arc<tidemill_catalog::snapshot::TableState>> {
+        let snapshot = if oid >= TEMP_SCHEMA { &self.temp } else { &self.snapshot };
+        snapshot.table(oid).map(Arc::clone)
+    }
+
+    fn table_provider(&self, oid: Oid) -> Result<Arc<dyn TableProvider>> {
+        let state = self
+            .table(oid)
+            .ok_or_else(|| Error::new(SqlState::UNDEFINED_TABLE, format!("relation with OID {oid} does not exist")))?;
+        let store = (oid < TEMP_SCHEMA).then(|| Arc::clone(&self.instance.store));
+        let table = SnapshotTable { store, state, locators: self.locators == Some(oid) };
+        Ok(Arc::new(Relation { place: Place::Table(oid), provider: Arc::new(table) }))
+    }
+
+    /// A copy of this scope that differs in one thing.
+    fn with(&self, change: impl FnOnce(&mut Self)) -> Arc<Self> {
+        let mut copy = Self {
+            instance: Arc::clone(&self.instance),
+            handle: Arc::clone(&self.handle),
+            snapshot: Arc::clone(&self.snapshot),
+            temp: Arc::clone(&self.temp),
+            database: self.database,
+            search_path: self.search_path.clone(),
+            role: self.role,
+            session_role: self.session_role,
+            settings: Arc::clone(&self.settings),
+            text: Arc::clone(&self.text),
+            transaction_at: self.transaction_at,
+            statement_at: self.statement_at,
+            locators: self.locators,
+            cancel: self.cancel.clone(),
+        };
+        change(&mut copy);
+        Arc::new(copy)
+    }
+
+    /// This scope with the locators of one table visible (or of none).
+    pub(super) fn with_locators(&self, table: Option<Oid>) -> Arc<Self> {
+        self.with(|scope| scope.locators = table)
+    }
+}
+
+/// Where a relation came from, so that it can be found again on another snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A table of the catalog.
+    Table(Oid),
+    /// A system relation.
+    System(String, String),
+}
+
+/// A relation of a plan: a provider that remembers its place.
+#[derive(Debug)]
+pub(super) struct Relation {
+    pub(super) place: Place,
+    provider: Arc<dyn TableProvider>,
+}
+
+impl Relation {
+    /// The relation behind a plan's source.
+    pub(super) fn of(provider: &dyn TableProvider) -> Option<&Self> {
+        (provider as &dyn Any).downcast_ref()
+    }
+
+    /// The table's rows, if it is a table of the catalog.
+    pub(super) fn state(&self) -> Option<&Arc<tidemill_catalog::snapshot::TableState>> {
+        (&*self.provider as &dyn Any).downcast_ref::<SnapshotTable>().map(|table| &table.state)
+    }
+
+    /// The same relation as another scope sees it.
+    pub(super) fn again(&self, scope: &Arc<Scope>) -> Result<Arc<dyn TableProvider>> {
+        match &self.place {
+            Place::Table(oid) => {
+                // A plan of UPDATE reads its target with locators, wherever it runs.
+                let locators = (&*self.provider as &dyn Any)
+                    .downcast_ref::<SnapshotTable>()
+                    .is_some_and(|table| table.locators);
+                scope.with_locators(locators.then_some(*oid)).table_provider(*oid)
+            }
+            Place::System(schema, name) => {
+                let provider = system::relation(scope, schema, name).ok_or_else(|| {
+                    Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
+                })?;
+                Ok(Arc::new(Self { place: self.place.clone(), provider }))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl TableProvider for Relation {
+    fn schema(&self) -> SchemaRef {
+        self.provider.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        self.provider.table_type()
+    }
+
+    fn get_logical_plan(&'_ self) -> Option<Cow<'_, LogicalPlan>> {
+        self.provider.get_logical_plan()
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+        self.provider.scan(state, projection, filters, limit).await
+    }
+
+    async fn scan_with_args<'a>(
+        &self,
+        state: &dyn Session,
+        args: ScanArgs<'a>,
+    ) -> datafusion::common::Result<ScanResult> {
+        self.provider.scan_with_args(state, args).await
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> datafusion::common::Result<Vec<TableProviderFilterPushDown>> {
+        self.provider.supports_filters_pushdown(filters)
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        self.provider.statistics()
+    }
+}
+
+/// A view while names are resolved: its plan stands in its place.
+struct ViewSource {
+    plan: LogicalPlan,
+    schema: SchemaRef,
+}
+
+impl TableSource for ViewSource {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    fn get_logical_plan(&'_ self) -> Option<Cow<'_, LogicalPlan>> {
+        Some(Cow::Borrowed(&self.plan))
+    }
+}
+
+/// Views inside views deeper than this are refused (54001).
+const VIEW_DEPTH_MAX: usize = 64;
+
+/// DataFusion's window on a [`Scope`].
+pub(super) struct Names<'a> {
+    pub(super) planner: &'a Planner,
+    pub(super) scope: &'a Arc<Scope>,
+    pub(super) view_depth: usize,
+    /// The tables and views that were named, each once.
+    pub(super) used: std::cell::RefCell<Vec<Oid>>,
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn new(planner: &'a Planner, scope: &'a Arc<Scope>, view_depth: usize) -> Self {
+        Self { planner, scope, view_depth, used: std::cell::RefCell::default() }
+    }
+
+    fn view(&self, view: &ViewDef) -> Result<Arc<dyn TableSource>> {
+        if self.view_depth >= VIEW_DEPTH_MAX {
+            return Err(Error::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded"));
+        }
+        let scope = self.scope.with(|scope| {
+            scope.search_path.clone_from(&view.search_path);
+            scope.locators = None;
+        });
+        let plan = self.planner.view(&scope, view, self.view_depth + 1)?;
+        let schema = Arc::clone(plan.schema().inner());
+        Ok(Arc::new(ViewSource { plan, schema }))
+    }
+
+    /// Arguments of a function in FROM as values with their types.
+    fn constants(&self, args: Vec<Expr>) -> Result<Vec<(ScalarValue, SqlType)>> {
+        let schema = DFSchema::empty();
+        let mut typing = Typing::new(self.scope, &[]);
+        args.into_iter()
+            .map(|arg| {
+                let value = typing.expression(arg, &Sight { schema: &schema, outer: &[] })?;
+                let value = typing.settled(value)?;
+                Ok((self.planner.evaluate(self.scope, &value.expr)?, value.sql_type))
+            })
+            .collect()
+    }
+
+    fn source(&self, name: &TableReference) -> Result<Arc<dyn TableSource>> {
+        match self.scope.resolve(name.catalog(), name.schema(), name.table())? {
+            Resolved::System(schema, provider) => {
+                let place = Place::System(schema, name.table().to_owned());
+                Ok(provider_as_source(Arc::new(Relation { place, provider })))
+            }
+            Resolved::Object(object, _) => {
+                let mut used = self.used.borrow_mut();
+                if !used.contains(&object.oid) {
+                    used.push(object.oid);
+                }
+                drop(used);
+                match &object.body {
+                Body::Table(_) => Ok(provider_as_source(self.scope.table_provider(object.oid)?)),
+                Body::View(view) => self.view(view),
+                _ => Err(Error::internal("a relation that is neither table nor view")),
+                }
+            }
+        }
+    }
+}
+
+impl ContextProvider for Names<'_> {
+    fn get_table_source(&self, name: TableReference) -> datafusion::common::Result<Arc<dyn TableSource>> {
+        self.source(&name).map_err(DataFusionError::from)
+    }
+
+    fn get_table_function_source(
+        &self,
+        name: &str,
+        args: Vec<Expr>,
+    ) -> datafusion::common::Result<Arc<dyn TableSource>> {
+        let args = self.constants(args).map_err(DataFusionError::from)?;
+        if name == "generate_series" {
+            return super::series::table(self.scope, &args).map(provider_as_source).map_err(DataFusionError::from);
+        }
+        let literals: Vec<Expr> = args.iter().map(|(value, _)| Expr::Literal(value.clone(), None)).collect();
+        match system::table_function(self.scope, name, &literals).map_err(DataFusionError::from)? {
+            Some(provider) => Ok(provider_as_source(provider)),
+            None => {
+                let args: Vec<_> = args.into_iter().map(|(value, sql_type)| Typed::literal(value, sql_type)).collect();
+                Err(super::typing::undefined_function(name, &args).into())
+            }
+        }
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> datafusion::common::Result<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &REGISTRY.planners
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        &self.planner.relation_planners
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::new(super::types::Types))
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        let name = name.strip_prefix("pg_catalog.").unwrap_or(name);
+        if matches!(name, "unnest" | "unnest_outer") {
+            return None;
+        }
+        let found = system::function(self.scope, name).or_else(|| registry::scalar(name));
+        if found.is_none() && (registry::aggregate(name).is_some() || registry::window(name).is_some()) {
+            return None;
+        }
+        Some(PendingFunction::udf(name, found))
+    }
+
+    fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {
+        None
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        registry::aggregate(name)
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        registry::window(name)
+    }
+
+    fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        engine::options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        vec![]
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        vec![]
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        vec![]
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        vec![]
+    }
+}

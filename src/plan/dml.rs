@@ -1,0 +1,651 @@
+//! INSERT, UPDATE, DELETE: which rows, cast as by assignment, defaults filled in; RETURNING over the table's columns.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::{Column as PlanColumn, DFSchema, TableReference};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, Values};
+use datafusion::sql::sqlparser::ast::{
+    self, AssignmentTarget, FromTable, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, TableFactor,
+    TableObject, TableWithJoins, UpdateTableFromKind,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use tidemill_catalog::Oid;
+use tidemill_catalog::record::{Body, ColumnDef, TableDef};
+use tidemill_catalog::snapshot::TableState;
+use tidemill_catalog::table::scan::{ROW_COLUMN, UNIT_COLUMN};
+use tidemill_udfs::types::SqlType;
+
+use super::context::Resolved;
+use super::typing::{Typed, Typing, output_types, type_metadata};
+use super::{InsertPlan, ModifyPlan, Planner, Returning, Scope, locate, prepare};
+use crate::Result;
+use crate::error::{Error, SqlState};
+use crate::session::Column;
+
+/// The table a statement changes.
+struct Target {
+    oid: Oid,
+    /// Its name in messages.
+    name: String,
+    /// How the statement calls it: its alias or name.
+    shown: String,
+    def: Arc<TableDef>,
+}
+
+fn folded(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+fn target(scope: &Arc<Scope>, name: &ObjectName, alias: Option<&Ident>) -> Result<Target> {
+    let parts: Vec<String> = name.0.iter().filter_map(ObjectNamePart::as_ident).map(folded).collect();
+    let (database, schema, table) = match parts.as_slice() {
+        [table] => (None, None, table),
+        [schema, table] => (None, Some(schema.as_str()), table),
+        [database, schema, table] => (Some(database.as_str()), Some(schema.as_str()), table),
+        _ => return Err(Error::new(SqlState::SYNTAX_ERROR, format!("improper qualified name: {name}"))),
+    };
+    let located = |error: Error| match name.0.first().and_then(ObjectNamePart::as_ident) {
+        Some(ident) if ident.span.start.line > 0 => error.located(ident.span.start.line, ident.span.start.column),
+        _ => error,
+    };
+    let resolved = scope.resolve(database, schema, table).map_err(located)?;
+    match resolved {
+        Resolved::Object(object, _) => match &object.body {
+            Body::Table(def) => Ok(Target {
+                oid: object.oid,
+                name: table.clone(),
+                shown: alias.map_or_else(|| table.clone(), folded),
+                def: Arc::clone(def),
+            }),
+            _ => Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("cannot change view \"{table}\""))
+                .detail("Views are not automatically updatable.")),
+        },
+        Resolved::System(..) => Err(Error::new(
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            format!("permission denied: \"{table}\" is a system catalog"),
+        )),
+    }
+}
+
+fn sql_type(column: &ColumnDef) -> Result<SqlType> {
+    Ok(SqlType::parse(&column.sql_type)?)
+}
+
+fn undefined_column(target: &Target, name: &str, ident: &Ident) -> Error {
+    let error = Error::new(
+        SqlState::UNDEFINED_COLUMN,
+        format!("column \"{name}\" of relation \"{}\" does not exist", target.name),
+    );
+    if ident.span.start.line > 0 { error.located(ident.span.start.line, ident.span.start.column) } else { error }
+}
+
+/// The position of a column in the table, by its name in a column list or SET.
+fn column_index(target: &Target, name: &ObjectName) -> Result<usize> {
+    let ident = match name.0.as_slice() {
+        [part] => part.as_ident(),
+        // SET t.a = 1 is an error in PostgreSQL too, but one of a composite column: say the same of the first name.
+        parts => parts.first().and_then(ObjectNamePart::as_ident),
+    }
+    .ok_or_else(|| Error::new(SqlState::SYNTAX_ERROR, format!("bad column name {name}")))?;
+    let folded = folded(ident);
+    target
+        .def
+        .columns
+        .iter()
+        .position(|column| column.name == folded)
+        .ok_or_else(|| undefined_column(target, &folded, ident))
+}
+
+/// The default of a column as a value of its type; NULL where it has none.
+fn default_value(planner: &Planner, scope: &Arc<Scope>, column: &ColumnDef, typing: &mut Typing) -> Result<Typed> {
+    let to = sql_type(column)?;
+    let Some(text) = &column.default else {
+        let null = Typed::new(Expr::Literal(datafusion::common::ScalarValue::Null, None), SqlType::Unknown, DataType::Null);
+        return typing.assign(null, &to, column.data_type.clone(), &column.name);
+    };
+    let expr = Parser::new(&PostgreSqlDialect {})
+        .try_with_sql(text)
+        .and_then(|mut parser| parser.parse_expr())
+        .map_err(|error| Error::internal(format!("the default of column \"{}\" does not parse: {error}", column.name)))?;
+    let value = planner
+        .typed_expression(scope, &DFSchema::empty(), &expr, typing)
+        .map_err(Error::without_location)?;
+    typing.assign(value, &to, column.data_type.clone(), &column.name)
+}
+
+/// Plans INSERT.
+pub(super) fn insert(planner: &Planner, scope: &Arc<Scope>, insert: &ast::Insert, types: &[SqlType]) -> Result<InsertPlan> {
+    if insert.on.is_some() {
+        return Err(Error::unsupported("INSERT … ON CONFLICT is not supported"));
+    }
+    let TableObject::TableName(name) = &insert.table else {
+        return Err(Error::unsupported("INSERT into what is not a table is not supported"));
+    };
+    let alias = insert.table_alias.as_ref().map(|alias| &alias.alias);
+    let target = target(scope, name, alias)?;
+    let places = insert_columns(&target, &insert.columns)?;
+    let explicit = !insert.columns.is_empty();
+    let mut typing = Typing::new(scope, types);
+    let plan = match &insert.source {
+        None => {
+            let row = target
+                .def
+                .columns
+                .iter()
+                .map(|column| default_value(planner, scope, column, &mut typing))
+                .collect::<Result<Vec<_>>>()?;
+            values_plan(&target, vec![row])?
+        }
+        Some(source) => match source.body.as_ref() {
+            SetExpr::Values(values) if is_plain(source) => {
+                insert_values(planner, scope, &target, &places, explicit, values, &mut typing)?
+            }
+            _ => insert_query(planner, scope, &target, &places, explicit, source, &mut typing)?,
+        },
+    };
+    let returning = insert
+        .returning
+        .as_ref()
+        .map(|items| returning(planner, scope, &target, items, &mut typing))
+        .transpose()?;
+    let columns = super::columns(&plan);
+    let source = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid]);
+    Ok(InsertPlan { table: target.oid, source, returning })
+}
+
+fn is_plain(query: &Query) -> bool {
+    query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none()
+}
+
+/// Positions in the table of the columns values are given for.
+fn insert_columns(target: &Target, names: &[ObjectName]) -> Result<Vec<usize>> {
+    if names.is_empty() {
+        return Ok((0..target.def.columns.len()).collect());
+    }
+    let mut places = Vec::with_capacity(names.len());
+    for name in names {
+        let place = column_index(target, name)?;
+        if places.contains(&place) {
+            return Err(Error::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column \"{}\" specified more than once", target.def.columns[place].name),
+            ));
+        }
+        places.push(place);
+    }
+    Ok(places)
+}
+
+fn check_width(values: usize, places: usize, explicit: bool) -> Result<()> {
+    if values > places {
+        return Err(Error::new(SqlState::SYNTAX_ERROR, "INSERT has more expressions than target columns"));
+    }
+    if values < places && explicit {
+        return Err(Error::new(SqlState::SYNTAX_ERROR, "INSERT has more target columns than expressions"));
+    }
+    Ok(())
+}
+
+fn is_default(expr: &ast::Expr) -> bool {
+    matches!(expr, ast::Expr::Identifier(ident) if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
+}
+
+fn insert_values(
+    planner: &Planner,
+    scope: &Arc<Scope>,
+    target: &Target,
+    places: &[usize],
+    explicit: bool,
+    values: &ast::Values,
+    typing: &mut Typing,
+) -> Result<LogicalPlan> {
+    let width = values.rows.first().map_or(0, |row| row.content.len());
+    if values.rows.iter().any(|row| row.content.len() != width) {
+        return Err(Error::new(SqlState::SYNTAX_ERROR, "VALUES lists must all be the same length"));
+    }
+    check_width(width, places.len(), explicit)?;
+    let types = target.def.columns.iter().map(sql_type).collect::<Result<Vec<_>>>()?;
+    let empty = DFSchema::empty();
+    let mut defaults: HashMap<usize, Typed> = HashMap::new();
+    let mut rows = Vec::with_capacity(values.rows.len());
+    for row in &values.rows {
+        let mut given: Vec<Option<Typed>> = vec![None; target.def.columns.len()];
+        for (place, expr) in places.iter().zip(&row.content) {
+            if is_default(expr) {
+                continue;
+            }
+            let column = &target.def.columns[*place];
+            let value = planner.typed_expression(scope, &empty, expr, typing)?;
+            let value = typing
+                .assign(value, &types[*place], column.data_type.clone(), &column.name)
+                .map_err(|error| locate::in_expression(error, expr))?;
+            given[*place] = Some(value);
+        }
+        let row = given
+            .into_iter()
+            .enumerate()
+            .map(|(place, value)| match value {
+                Some(value) => Ok(value),
+                None => match defaults.get(&place) {
+                    Some(default) => Ok(default.clone()),
+                    None => {
+                        let default = default_value(planner, scope, &target.def.columns[place], typing)?;
+                        defaults.insert(place, default.clone());
+                        Ok(default)
+                    }
+                },
+            })
+            .collect::<Result<Vec<_>>>()?;
+        rows.push(row);
+    }
+    values_plan(target, rows)
+}
+
+/// Rows of exactly the table's columns.
+fn values_plan(target: &Target, rows: Vec<Vec<Typed>>) -> Result<LogicalPlan> {
+    let fields = target
+        .def
+        .columns
+        .iter()
+        .map(|column| {
+            let sql_type = sql_type(column)?;
+            Ok(Field::new(&column.name, column.data_type.clone(), true).with_metadata(type_metadata(&sql_type)))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    // A single row is computed as SELECT without FROM: it needs no optimizer.
+    if let [row] = rows.as_slice() {
+        let input = LogicalPlanBuilder::empty(true).build()?;
+        let exprs = row
+            .iter()
+            .zip(&fields)
+            .map(|(value, field)| {
+                let metadata = datafusion::common::metadata::FieldMetadata::from(field.metadata().clone());
+                value.expr.clone().unalias().alias_with_metadata(field.name(), Some(metadata))
+            })
+            .collect();
+        return Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?));
+    }
+    let schema = DFSchema::from_unqualified_fields(fields.into(), HashMap::new())?;
+    let values = rows.into_iter().map(|row| row.into_iter().map(|value| value.expr).collect()).collect();
+    Ok(LogicalPlan::Values(Values { schema: Arc::new(schema), values }))
+}
+
+fn insert_query(
+    planner: &Planner,
+    scope: &Arc<Scope>,
+    target: &Target,
+    places: &[usize],
+    explicit: bool,
+    source: &Query,
+    typing: &mut Typing,
+) -> Result<LogicalPlan> {
+    let (plan, _) = planner.named(scope, source.clone(), 0).map_err(|error| locate::in_query(error, source))?;
+    let plan = typing.plan(plan, &[], true).map_err(|error| locate::in_query(error, source))?;
+    let width = plan.schema().fields().len();
+    check_width(width, places.len(), explicit)?;
+    // Literals of unknown type take the column's type where they stand.
+    let have = output_types(&plan);
+    let wanted = have
+        .iter()
+        .zip(places)
+        .map(|((have_type, have_data), place)| {
+            if *have_type != SqlType::Unknown {
+                return Ok((have_type.clone(), have_data.clone()));
+            }
+            let column = &target.def.columns[*place];
+            Ok((sql_type(column)?, column.data_type.clone()))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let plan = typing.coerce_output(plan, &wanted)?;
+    let schema = Arc::clone(plan.schema());
+    let mut exprs = Vec::with_capacity(target.def.columns.len());
+    for (place, column) in target.def.columns.iter().enumerate() {
+        let to = sql_type(column)?;
+        let given = places.iter().position(|given| *given == place).filter(|index| *index < width);
+        let value = match given {
+            Some(index) => {
+                let (relation, field) = schema.qualified_field(index);
+                let value = super::typing::column(PlanColumn::from((relation, field)), field);
+                typing.assign(value, &to, column.data_type.clone(), &column.name)?
+            }
+            None => default_value(planner, scope, column, typing)?,
+        };
+        exprs.push(labelled(value, column, &to));
+    }
+    Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
+}
+
+fn labelled(value: Typed, column: &ColumnDef, to: &SqlType) -> Expr {
+    let metadata = datafusion::common::metadata::FieldMetadata::from(type_metadata(to));
+    value.expr.unalias().alias_with_metadata(&column.name, Some(metadata))
+}
+
+/// RETURNING's items over the table's columns.
+fn returning(
+    planner: &Planner,
+    scope: &Arc<Scope>,
+    target: &Target,
+    items: &[SelectItem],
+    typing: &mut Typing,
+) -> Result<Returning> {
+    let schema = DFSchema::try_from_qualified_schema(target.shown.as_str(), &target.def.schema())?;
+    let mut expressions = vec![];
+    let mut columns = vec![];
+    for item in items {
+        let (expr, name) = match item {
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => {
+                for column in &target.def.columns {
+                    expressions.push(Expr::Column(PlanColumn::new_unqualified(&column.name)));
+                    columns.push(returned(target, &column.name, sql_type(column)?, Some(column)));
+                }
+                continue;
+            }
+            SelectItem::UnnamedExpr(expr) => (expr, None),
+            SelectItem::ExprWithAlias { expr, alias } => (expr, Some(folded(alias))),
+            SelectItem::ExprWithAliases { .. } => {
+                return Err(Error::new(SqlState::SYNTAX_ERROR, "a RETURNING item has one name"));
+            }
+        };
+        let value = planner.typed_expression(scope, &schema, expr, typing)?;
+        let value = typing.settled(value)?;
+        let name = name.unwrap_or_else(|| prepare::column_name(expr));
+        let origin = match &value.expr {
+            Expr::Column(column) => target.def.column(&column.name),
+            _ => None,
+        };
+        columns.push(returned(target, &name, value.sql_type.clone(), origin));
+        expressions.push(unqualified(value.expr)?);
+    }
+    Ok(Returning { expressions, columns })
+}
+
+fn returned(target: &Target, name: &str, sql_type: SqlType, origin: Option<&ColumnDef>) -> Column {
+    Column {
+        name: name.to_owned(),
+        sql_type,
+        table_oid: origin.map_or(0, |_| target.oid),
+        attribute: origin.and_then(|column| i16::try_from(column.id).ok()).unwrap_or(0),
+    }
+}
+
+/// Columns without the table's alias: the rows RETURNING sees are the table's, whatever the statement called it.
+fn unqualified(expr: Expr) -> Result<Expr> {
+    use datafusion::common::tree_node::{Transformed, TreeNode};
+    let expr = expr.transform(|expr| match expr {
+        Expr::Column(column) => Ok(Transformed::yes(Expr::Column(PlanColumn::new_unqualified(column.name)))),
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(expr.data)
+}
+
+/// The target as UPDATE and DELETE write it.
+fn modified_table<'a>(table: &'a TableWithJoins, command: &str) -> Result<(&'a ObjectName, Option<&'a Ident>)> {
+    match &table.relation {
+        TableFactor::Table { name, alias, args: None, .. } if table.joins.is_empty() => {
+            Ok((name, alias.as_ref().map(|alias| &alias.name)))
+        }
+        _ => Err(Error::new(SqlState::SYNTAX_ERROR, format!("{command} needs one table"))),
+    }
+}
+
+/// `SELECT locators, items FROM target, others WHERE selection`, and its output types as they are.
+fn locating(
+    planner: &Planner,
+    scope: &Arc<Scope>,
+    target: &Target,
+    table: TableWithJoins,
+    others: &[TableWithJoins],
+    items: Vec<SelectItem>,
+    selection: Option<ast::Expr>,
+    typing: &mut Typing,
+) -> Result<LogicalPlan> {
+    let scope = scope.with_locators(Some(target.oid));
+    let mut query = prepare::empty_query();
+    let SetExpr::Select(select) = query.body.as_mut() else { return Err(Error::internal("a query that is no SELECT")) };
+    let column = |name: &str| {
+        SelectItem::UnnamedExpr(ast::Expr::CompoundIdentifier(vec![
+            Ident::with_quote('"', &target.shown),
+            Ident::with_quote('"', name),
+        ]))
+    };
+    select.projection = vec![column(UNIT_COLUMN), column(ROW_COLUMN)];
+    select.projection.extend(items);
+    select.from = vec![table];
+    select.from.extend(others.iter().cloned());
+    select.selection = selection;
+    let (plan, _) = planner.named(&scope, query.clone(), 0).map_err(|error| locate::in_query(error, &query))?;
+    let mut inner = Typing::new(&scope, &typing.parameters);
+    let plan = inner.plan(plan, &[], true).map_err(|error| locate::in_query(error, &query))?;
+    typing.parameters = inner.parameters;
+    Ok(plan)
+}
+
+/// Plans UPDATE.
+pub(super) fn update(planner: &Planner, scope: &Arc<Scope>, update: &ast::Update, types: &[SqlType]) -> Result<ModifyPlan> {
+    let (name, alias) = modified_table(&update.table, "UPDATE")?;
+    let target = target(scope, name, alias)?;
+    let mut assigned: Vec<Option<ast::Expr>> = vec![None; target.def.columns.len()];
+    let mut set = |name: &ObjectName, value: ast::Expr| -> Result<()> {
+        let place = column_index(&target, name)?;
+        if assigned[place].is_some() {
+            return Err(Error::new(
+                SqlState::SYNTAX_ERROR,
+                format!("multiple assignments to same column \"{}\"", target.def.columns[place].name),
+            ));
+        }
+        assigned[place] = Some(value);
+        Ok(())
+    };
+    for assignment in &update.assignments {
+        match &assignment.target {
+            AssignmentTarget::ColumnName(name) => set(name, assignment.value.clone())?,
+            AssignmentTarget::Tuple(names) => {
+                for (name, value) in names.iter().zip(tuple_values(&assignment.value, names.len())?) {
+                    set(name, value)?;
+                }
+            }
+        }
+    }
+    let mut typing = Typing::new(scope, types);
+    let mut items = Vec::with_capacity(assigned.len());
+    let mut defaults = vec![];
+    for (place, (column, value)) in target.def.columns.iter().zip(&assigned).enumerate() {
+        let own = ast::Expr::CompoundIdentifier(vec![
+            Ident::with_quote('"', &target.shown),
+            Ident::with_quote('"', &column.name),
+        ]);
+        let expr = match value {
+            Some(value) if is_default(value) => {
+                defaults.push(place);
+                own
+            }
+            Some(value) => value.clone(),
+            None => own,
+        };
+        items.push(SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', format!("\u{2}{place}")) });
+    }
+    let others: &[TableWithJoins] = match &update.from {
+        Some(UpdateTableFromKind::AfterSet(from) | UpdateTableFromKind::BeforeSet(from)) => from,
+        None => &[],
+    };
+    let plan = locating(
+        planner,
+        scope,
+        &target,
+        update.table.clone(),
+        others,
+        items,
+        update.selection.clone(),
+        &mut typing,
+    )?;
+    let plan = assigned_rows(planner, scope, &target, plan, &defaults, &mut typing)?;
+    let returning = update
+        .returning
+        .as_ref()
+        .map(|items| returning(planner, scope, &target, items, &mut typing))
+        .transpose()?;
+    let columns = super::columns(&plan);
+    let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid]);
+    Ok(ModifyPlan { table: target.oid, locate, has_rows: true, returning })
+}
+
+fn tuple_values(value: &ast::Expr, width: usize) -> Result<Vec<ast::Expr>> {
+    let mut value = value;
+    while let ast::Expr::Nested(inner) = value {
+        value = inner;
+    }
+    let values = match value {
+        ast::Expr::Tuple(values) => values.clone(),
+        ast::Expr::Subquery(query) => {
+            // Each column reads the subquery again; all see the same snapshot.
+            let SetExpr::Select(select) = query.body.as_ref() else {
+                return Err(Error::unsupported("this subquery in SET is not supported"));
+            };
+            (0..select.projection.len())
+                .map(|index| {
+                    let mut one = query.as_ref().clone();
+                    if let SetExpr::Select(select) = one.body.as_mut() {
+                        select.projection = vec![select.projection[index].clone()];
+                    }
+                    ast::Expr::Subquery(Box::new(one))
+                })
+                .collect()
+        }
+        ast::Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("row") => {
+            match &function.args {
+                ast::FunctionArguments::List(list) => list
+                    .args
+                    .iter()
+                    .filter_map(|arg| match arg {
+                        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+                        _ => None,
+                    })
+                    .collect(),
+                _ => vec![],
+            }
+        }
+        other => vec![other.clone()],
+    };
+    if values.len() != width {
+        return Err(Error::new(SqlState::SYNTAX_ERROR, "number of columns does not match number of values"));
+    }
+    Ok(values)
+}
+
+/// The located rows with every column assigned its new value.
+fn assigned_rows(
+    planner: &Planner,
+    scope: &Arc<Scope>,
+    target: &Target,
+    plan: LogicalPlan,
+    defaults: &[usize],
+    typing: &mut Typing,
+) -> Result<LogicalPlan> {
+    let have = output_types(&plan);
+    let mut wanted = have.clone();
+    for (place, column) in target.def.columns.iter().enumerate() {
+        if wanted[place + 2].0 == SqlType::Unknown {
+            wanted[place + 2] = (sql_type(column)?, column.data_type.clone());
+        }
+    }
+    let plan = typing.coerce_output(plan, &wanted)?;
+    let schema = Arc::clone(plan.schema());
+    let mut exprs: Vec<Expr> = (0..2)
+        .map(|index| {
+            let (relation, field) = schema.qualified_field(index);
+            Expr::Column(PlanColumn::from((relation, field))).alias(field.name())
+        })
+        .collect();
+    for (place, column) in target.def.columns.iter().enumerate() {
+        let to = sql_type(column)?;
+        let value = if defaults.contains(&place) {
+            default_value(planner, scope, column, typing)?
+        } else {
+            let (relation, field) = schema.qualified_field(place + 2);
+            let value = super::typing::column(PlanColumn::from((relation, field)), field);
+            typing.assign(value, &to, column.data_type.clone(), &column.name)?
+        };
+        exprs.push(labelled(value, column, &to));
+    }
+    Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
+}
+
+/// Plans DELETE.
+pub(super) fn delete(planner: &Planner, scope: &Arc<Scope>, delete: &ast::Delete, types: &[SqlType]) -> Result<ModifyPlan> {
+    let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
+    let [table] = tables.as_slice() else {
+        return Err(Error::new(SqlState::SYNTAX_ERROR, "DELETE needs one table"));
+    };
+    let (name, alias) = modified_table(table, "DELETE")?;
+    let target = target(scope, name, alias)?;
+    let mut typing = Typing::new(scope, types);
+    let has_rows = delete.returning.is_some();
+    let items = if has_rows {
+        target
+            .def
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(place, column)| SelectItem::ExprWithAlias {
+                expr: ast::Expr::CompoundIdentifier(vec![
+                    Ident::with_quote('"', &target.shown),
+                    Ident::with_quote('"', &column.name),
+                ]),
+                alias: Ident::with_quote('"', format!("\u{2}{place}")),
+            })
+            .collect()
+    } else {
+        vec![]
+    };
+    let others = delete.using.as_deref().unwrap_or_default();
+    let plan =
+        locating(planner, scope, &target, table.clone(), others, items, delete.selection.clone(), &mut typing)?;
+    let plan = if has_rows { assigned_rows(planner, scope, &target, plan, &[], &mut typing)? } else { plan };
+    let returning = delete
+        .returning
+        .as_ref()
+        .map(|items| returning(planner, scope, &target, items, &mut typing))
+        .transpose()?;
+    let columns = super::columns(&plan);
+    let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid]);
+    Ok(ModifyPlan { table: target.oid, locate, has_rows, returning })
+}
+
+/// See [`Planner::any_row_violates`].
+pub(super) async fn any_row_violates(
+    planner: &Planner,
+    scope: &Arc<Scope>,
+    state: &Arc<TableState>,
+    condition: &ast::Expr,
+) -> Result<bool> {
+    use futures::TryStreamExt;
+    let name = TableReference::bare("t");
+    let provider = tidemill_catalog::table::scan::SnapshotTable {
+        store: (state.oid < super::TEMP_SCHEMA).then(|| Arc::clone(&scope.instance.store)),
+        state: Arc::clone(state),
+        locators: false,
+    };
+    let source = datafusion::datasource::provider_as_source(Arc::new(provider));
+    let scan = LogicalPlanBuilder::scan(name, source, None)?.build()?;
+    let schema = Arc::clone(scan.schema());
+    let mut typing = Typing::new(scope, &[]);
+    let value = planner.typed_expression(scope, &schema, condition, &mut typing)?;
+    let condition = typing.condition(value, "CHECK")?;
+    let plan = LogicalPlanBuilder::from(scan)
+        .filter(Expr::IsFalse(Box::new(condition)))?
+        .limit(0, Some(1))?
+        .build()?;
+    let plan = planner.finished(scope, plan, vec![], vec![], vec![]);
+    let physical = planner.physical(scope, &plan, &[]).await?;
+    let mut stream = planner.run(scope, physical)?;
+    while let Some(batch) = stream.try_next().await? {
+        if batch.num_rows() > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+

@@ -1,0 +1,260 @@
+//! DataFusion for one statement: its rules and settings are shared by all, its time, time zone and scope are the
+//! statement's. Light: a statement that takes tens of microseconds makes one.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use datafusion::catalog::{CatalogProviderList, Session};
+use datafusion::common::alias::AliasGenerator;
+use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions, TableOptions};
+use datafusion::common::{DFSchema, DataFusionError, Result, internal_err};
+use datafusion::logical_expr::registry::ExtensionTypeRegistryRef;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, WindowUDF};
+use datafusion::optimizer::OptimizerConfig;
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionConfig;
+
+use super::Scope;
+use super::registry::REGISTRY;
+
+/// The statement as functions see it when they run.
+#[derive(Clone, Default)]
+pub(super) struct StatementOptions {
+    pub(super) scope: Option<Arc<Scope>>,
+}
+
+impl fmt::Debug for StatementOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StatementOptions")
+    }
+}
+
+impl ConfigExtension for StatementOptions {
+    const PREFIX: &'static str = "tidemill";
+}
+
+impl ExtensionOptions for StatementOptions {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+
+    fn set(&mut self, key: &str, _value: &str) -> Result<()> {
+        internal_err!("{key} is not set by name")
+    }
+
+    fn entries(&self) -> Vec<ConfigEntry> {
+        vec![]
+    }
+}
+
+/// Rules, functions and settings, made once.
+static TEMPLATE: LazyLock<SessionState> = LazyLock::new(template);
+
+fn template() -> SessionState {
+    let mut config = SessionConfig::new().with_information_schema(false).with_create_default_catalog_and_schema(false);
+    let options = config.options_mut();
+    // Metadata that says the SQL type does not survive in physical plans, and need not.
+    options.execution.skip_physical_aggregate_schema_check = true;
+    options.sql_parser.parse_float_as_decimal = true;
+    options.sql_parser.collect_spans = true;
+    options.sql_parser.default_null_ordering = "nulls_max".into();
+    options.sql_parser.enable_ident_normalization = true;
+    // ORDER BY in a subquery means something to array_agg and to people.
+    options.sql_parser.enable_subquery_sort_elimination = false;
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .with_scalar_functions(REGISTRY.scalars())
+        .with_aggregate_functions(REGISTRY.aggregates())
+        .with_window_functions(REGISTRY.windows())
+        .build()
+}
+
+/// The settings that hold for every statement.
+pub(super) fn options() -> &'static Arc<ConfigOptions> {
+    TEMPLATE.config_options()
+}
+
+/// DataFusion for one statement.
+pub(super) struct Engine {
+    config: SessionConfig,
+    props: ExecutionProps,
+    runtime: Arc<RuntimeEnv>,
+    table_options: TableOptions,
+}
+
+impl Engine {
+    pub(super) fn new(scope: &Arc<Scope>, runtime: Arc<RuntimeEnv>) -> Self {
+        let mut config = TEMPLATE.config().clone();
+        let threads = scope.instance.config.threads;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let options = config.options_mut();
+        options.execution.target_partitions = if threads == 0 { cores } else { threads };
+        options.execution.time_zone = Some(scope.text.time_zone.name().to_owned());
+        options.extensions.insert(StatementOptions { scope: Some(Arc::clone(scope)) });
+        let props = ExecutionProps {
+            query_execution_start_time: DateTime::<Utc>::from_timestamp_micros(scope.transaction_at),
+            alias_generator: Arc::new(AliasGenerator::new()),
+            config_options: Some(Arc::clone(config.options())),
+            var_providers: None,
+        };
+        Self { config, props, runtime, table_options: TableOptions::default() }
+    }
+
+    /// Analyzes and optimizes.
+    pub(super) fn optimized(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let options = self.config.options();
+        let plan = TEMPLATE.analyzer().execute_and_check(plan, options, |_, _| {})?;
+        TEMPLATE.optimizer().optimize(plan, self, |_, _| {})
+    }
+
+    /// The physical plan of an optimized one.
+    pub(super) async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        TEMPLATE.query_planner().create_physical_plan(plan, self).await
+    }
+
+    /// An expression over rows of a schema, ready to be evaluated.
+    pub(super) fn expression(&self, expr: Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+        let context = datafusion::logical_expr::simplify::SimplifyContext::builder()
+            .with_schema(Arc::new(schema.clone()))
+            .with_config_options(Arc::clone(self.config.options()))
+            .with_query_execution_start_time(self.props.query_execution_start_time)
+            .build();
+        let simplifier = datafusion::optimizer::simplify_expressions::ExprSimplifier::new(context);
+        let expr = simplifier.coerce(expr, schema)?;
+        let expr = simplifier.simplify(expr)?;
+        create_physical_expr(&expr, schema, &self.props, &PhysicalPlanningContext::default())
+    }
+
+    pub(super) fn task(&self) -> Arc<TaskContext> {
+        Arc::new(TaskContext::new(
+            None,
+            String::new(),
+            self.config.clone(),
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            Arc::clone(&self.runtime),
+        ))
+    }
+}
+
+impl OptimizerConfig for Engine {
+    fn query_execution_start_time(&self) -> Option<DateTime<Utc>> {
+        self.props.query_execution_start_time
+    }
+
+    fn alias_generator(&self) -> &Arc<AliasGenerator> {
+        &self.props.alias_generator
+    }
+
+    fn options(&self) -> Arc<ConfigOptions> {
+        Arc::clone(self.config.options())
+    }
+
+    fn function_registry(&self) -> Option<&dyn datafusion::execution::FunctionRegistry> {
+        Some(&*TEMPLATE)
+    }
+}
+
+#[async_trait]
+impl Session for Engine {
+    fn session_id(&self) -> &str {
+        ""
+    }
+
+    fn config(&self) -> &SessionConfig {
+        &self.config
+    }
+
+    fn catalog_list(&self) -> Arc<dyn CatalogProviderList> {
+        Arc::clone(TEMPLATE.catalog_list())
+    }
+
+    fn optimize(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        self.optimized(plan.clone())
+    }
+
+    fn physical_optimizers(&self) -> &[Arc<dyn PhysicalOptimizerRule + Send + Sync>] {
+        TEMPLATE.physical_optimizers()
+    }
+
+    async fn create_physical_plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = self.optimized(plan.clone())?;
+        self.physical(&plan).await
+    }
+
+    fn create_physical_expr(&self, expr: Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+        self.expression(expr, schema)
+    }
+
+    fn scalar_functions(&self) -> &HashMap<String, Arc<ScalarUDF>> {
+        TEMPLATE.scalar_functions()
+    }
+
+    fn higher_order_functions(&self) -> &HashMap<String, Arc<HigherOrderUDF>> {
+        TEMPLATE.higher_order_functions()
+    }
+
+    fn aggregate_functions(&self) -> &HashMap<String, Arc<AggregateUDF>> {
+        TEMPLATE.aggregate_functions()
+    }
+
+    fn window_functions(&self) -> &HashMap<String, Arc<WindowUDF>> {
+        TEMPLATE.window_functions()
+    }
+
+    fn extension_type_registry(&self) -> &ExtensionTypeRegistryRef {
+        Session::extension_type_registry(&*TEMPLATE)
+    }
+
+    fn runtime_env(&self) -> &Arc<RuntimeEnv> {
+        &self.runtime
+    }
+
+    fn execution_props(&self) -> &ExecutionProps {
+        &self.props
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn table_options(&self) -> &TableOptions {
+        &self.table_options
+    }
+
+    fn table_options_mut(&mut self) -> &mut TableOptions {
+        &mut self.table_options
+    }
+
+    fn task_ctx(&self) -> Arc<TaskContext> {
+        self.task()
+    }
+}
+
+/// An error of ours inside DataFusion.
+impl From<crate::Error> for DataFusionError {
+    fn from(error: crate::Error) -> Self {
+        Self::External(Box::new(error))
+    }
+}

@@ -1,0 +1,170 @@
+//! Operators and functions as they are between name resolution and typing: DataFusion's SQL planner would decide types by
+//! its own rules, so it is given these stand-ins, which take anything. [`super::typing`] replaces every one of them.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::{DFSchema, Result, internal_err};
+use datafusion::logical_expr::binary::BinaryTypeCoercer;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    TypeSignature, Volatility,
+};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
+
+/// A binary operator whose meaning depends on the types of its sides.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct PendingOperator {
+    pub(super) op: BinaryOperator,
+    signature: Signature,
+}
+
+/// A function call; `function` is `None` if no function has that name.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct PendingFunction {
+    pub(super) name: String,
+    pub(super) function: Option<Arc<ScalarUDF>>,
+    signature: Signature,
+}
+
+fn anything(volatility: Volatility) -> Signature {
+    Signature::one_of(vec![TypeSignature::Nullary, TypeSignature::VariadicAny], volatility)
+}
+
+impl PendingOperator {
+    pub(super) fn call(op: BinaryOperator, left: Expr, right: Expr) -> Expr {
+        let udf = ScalarUDF::new_from_impl(Self { op, signature: anything(Volatility::Immutable) });
+        Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(udf), vec![left, right]))
+    }
+
+    /// The operator of a call made by [`Self::call`].
+    pub(super) fn of(udf: &ScalarUDF) -> Option<&Self> {
+        (udf.inner().as_ref() as &dyn std::any::Any).downcast_ref()
+    }
+}
+
+impl PendingFunction {
+    pub(super) fn udf(name: &str, function: Option<Arc<ScalarUDF>>) -> Arc<ScalarUDF> {
+        let volatility = function.as_ref().map_or(Volatility::Immutable, |function| function.signature().volatility);
+        let mut signature = anything(volatility);
+        if let Some(function) = &function {
+            signature.parameter_names.clone_from(&function.signature().parameter_names);
+        }
+        Arc::new(ScalarUDF::new_from_impl(Self { name: name.to_owned(), function, signature }))
+    }
+
+    pub(super) fn of(udf: &ScalarUDF) -> Option<&Self> {
+        (udf.inner().as_ref() as &dyn std::any::Any).downcast_ref()
+    }
+}
+
+/// The logical operator of a comparison or arithmetic operator.
+pub(super) fn operator(op: &BinaryOperator) -> Option<Operator> {
+    use BinaryOperator as B;
+    Some(match op {
+        B::Eq => Operator::Eq,
+        B::NotEq => Operator::NotEq,
+        B::Lt => Operator::Lt,
+        B::LtEq => Operator::LtEq,
+        B::Gt => Operator::Gt,
+        B::GtEq => Operator::GtEq,
+        B::Plus => Operator::Plus,
+        B::Minus => Operator::Minus,
+        B::Multiply => Operator::Multiply,
+        B::Divide => Operator::Divide,
+        B::Modulo => Operator::Modulo,
+        B::And => Operator::And,
+        B::Or => Operator::Or,
+        B::StringConcat => Operator::StringConcat,
+        B::BitwiseAnd => Operator::BitwiseAnd,
+        B::BitwiseOr => Operator::BitwiseOr,
+        B::BitwiseXor | B::PGBitwiseXor => Operator::BitwiseXor,
+        B::PGBitwiseShiftLeft => Operator::BitwiseShiftLeft,
+        B::PGBitwiseShiftRight => Operator::BitwiseShiftRight,
+        _ => return None,
+    })
+}
+
+impl ScalarUDFImpl for PendingOperator {
+    fn name(&self) -> &str {
+        "operator"
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        match args {
+            [left, right] => Ok(format!("{} {} {}", left.schema_name(), self.op, right.schema_name())),
+            _ => internal_err!("an operator has two sides"),
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        use BinaryOperator as B;
+        if matches!(
+            self.op,
+            B::Eq | B::NotEq | B::Lt | B::LtEq | B::Gt | B::GtEq | B::PGRegexMatch | B::PGRegexIMatch
+        ) {
+            return Ok(DataType::Boolean);
+        }
+        let known = match (operator(&self.op), types) {
+            (Some(Operator::StringConcat), [list @ DataType::List(_), _] | [_, list @ DataType::List(_)]) => {
+                Some(list.clone())
+            }
+            (Some(op), [left, right]) => BinaryTypeCoercer::new(left, &op, right).get_result_type().ok(),
+            _ => None,
+        };
+        Ok(known.unwrap_or(DataType::Null))
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        internal_err!("operator {} was not given a meaning", self.op)
+    }
+}
+
+impl ScalarUDFImpl for PendingFunction {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Null)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let unknown = || Arc::new(Field::new(&self.name, DataType::Null, true));
+        let Some(function) = &self.function else { return Ok(unknown()) };
+        let fields = datafusion::logical_expr::type_coercion::functions::fields_with_udf(
+            args.arg_fields,
+            function.as_ref(),
+        );
+        let Ok(fields) = fields else { return Ok(unknown()) };
+        let args = ReturnFieldArgs { arg_fields: &fields, scalar_arguments: args.scalar_arguments };
+        Ok(function.return_field_from_args(args).unwrap_or_else(|_| unknown()))
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        internal_err!("function {} was not given a meaning", self.name)
+    }
+}
+
+/// Gives every operator but AND and OR to typing.
+#[derive(Debug)]
+pub(super) struct Operators;
+
+impl ExprPlanner for Operators {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, _schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        Ok(match expr.op {
+            BinaryOperator::And | BinaryOperator::Or => PlannerResult::Original(expr),
+            op => PlannerResult::Planned(PendingOperator::call(op, expr.left, expr.right)),
+        })
+    }
+}

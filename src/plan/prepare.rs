@@ -1,0 +1,623 @@
+//! The syntax tree made ready for DataFusion's SQL planner: what PostgreSQL's grammar allows and that planner does not know
+//! is said in its words. The tree is changed in place; no text is ever made from it.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Array, BinaryOperator, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, Offset,
+    OffsetRows, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TypedString, Value,
+    ValueWithSpan, VisitMut, VisitorMut, CastKind,
+};
+use datafusion::sql::sqlparser::tokenizer::Span;
+
+use crate::Result;
+use crate::error::{Error, SqlState};
+
+/// Sets output names apart that PostgreSQL allows to be equal: `name`, `name\u{1}2`. [`shown`] takes it off again.
+const APART: char = '\u{1}';
+
+/// A column's name as the client sees it.
+pub(super) fn shown(name: &str) -> &str {
+    name.split_once(APART).map_or(name, |(name, _)| name)
+}
+
+/// Makes a query ready.
+///
+/// # Errors
+/// 0A000 for what we do not do, 42704 for an unknown collation.
+pub(super) fn query(query: &mut Query) -> Result<()> {
+    finish(query.visit(&mut Prepare))
+}
+
+/// Makes an expression ready.
+pub(super) fn expression(expr: &mut Expr) -> Result<()> {
+    finish(expr.visit(&mut Prepare))
+}
+
+fn finish(flow: ControlFlow<Error>) -> Result<()> {
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+struct Prepare;
+
+impl VisitorMut for Prepare {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        query.locks.clear();
+        if let Some(fetch) = query.fetch.take() {
+            if fetch.with_ties || fetch.percent {
+                return ControlFlow::Break(Error::unsupported("FETCH … WITH TIES is not supported"));
+            }
+            let limit = Some(fetch.quantity.unwrap_or_else(|| number("1")));
+            let offset = match query.limit_clause.take() {
+                Some(LimitClause::LimitOffset { offset, .. }) => offset,
+                _ => None,
+            };
+            query.limit_clause = Some(LimitClause::LimitOffset { limit, offset, limit_by: vec![] });
+        }
+        if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
+            // LIMIT NULL and OFFSET NULL are none.
+            if matches!(limit, Some(Expr::Value(ValueWithSpan { value: Value::Null, .. }))) {
+                *limit = None;
+            }
+            if matches!(offset, Some(Offset { value: Expr::Value(ValueWithSpan { value: Value::Null, .. }), .. })) {
+                *offset = None;
+            }
+            if let Some(offset) = offset {
+                offset.rows = OffsetRows::None;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        if select.into.is_some() {
+            return ControlFlow::Break(Error::unsupported("SELECT INTO is not supported"));
+        }
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                set_returning(expr);
+            }
+        }
+        name_columns(&mut select.projection);
+        if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
+            // GROUP BY () is one group.
+            exprs.retain(|expr| !matches!(expr, Expr::Tuple(items) if items.is_empty()));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        if let TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } = factor {
+            strip_schema(name);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        match rewrite(expr) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}
+
+fn rewrite(expr: &mut Expr) -> Result<()> {
+    match expr {
+        Expr::Nested(inner) => {
+            // Only where it holds nothing together: the tree has the precedence already.
+            let inner = std::mem::replace(inner.as_mut(), null());
+            *expr = inner;
+            return rewrite(expr);
+        }
+        Expr::Collate { expr: inner, collation } => {
+            check_collation(collation)?;
+            let inner = std::mem::replace(inner.as_mut(), null());
+            *expr = inner;
+            return rewrite(expr);
+        }
+        Expr::Function(function) => {
+            if let Some(replacement) = rewrite_function(function)? {
+                *expr = replacement;
+                return rewrite(expr);
+            }
+        }
+        Expr::Identifier(ident) if ident.quote_style.is_none() => {
+            let name = ident.value.to_lowercase();
+            if SPECIAL_NAMES.contains(&name.as_str()) {
+                *expr = call(&name, vec![]);
+            }
+        }
+        Expr::AtTimeZone { timestamp, time_zone } => {
+            let zone = std::mem::replace(time_zone.as_mut(), null());
+            let timestamp = std::mem::replace(timestamp.as_mut(), null());
+            *expr = call("timezone", vec![zone, timestamp]);
+        }
+        Expr::Interval(interval) => {
+            let value = std::mem::replace(interval.value.as_mut(), null());
+            let text = match value {
+                Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => text,
+                Expr::Value(ValueWithSpan { value: Value::Number(text, _), .. }) => text,
+                _ => return Err(Error::new(SqlState::SYNTAX_ERROR, "syntax error in interval")),
+            };
+            let text = match &interval.leading_field {
+                Some(field) if interval.last_field.is_none() => format!("{text} {}", field.to_string().to_lowercase()),
+                _ => text,
+            };
+            *expr = cast(string(text), AstType::Interval { fields: None, precision: None });
+        }
+        Expr::Extract { field, expr: inner, .. } => {
+            let field = string(field.to_string().trim_matches(['\'', '"']).to_lowercase());
+            let inner = std::mem::replace(inner.as_mut(), null());
+            *expr = call("extract", vec![field, inner]);
+        }
+        Expr::TypedString(TypedString { data_type, value, .. }) => {
+            let value = Expr::Value(value.clone());
+            *expr = cast(value, data_type.clone());
+        }
+        Expr::AnyOp { .. } | Expr::AllOp { .. } => rewrite_quantified(expr)?,
+        Expr::BinaryOp { left, op, right } => {
+            if let (Expr::Tuple(left), Expr::Tuple(right)) = (left.as_ref(), right.as_ref()) {
+                *expr = row_comparison(left, op, right)?;
+            }
+        }
+        Expr::InList { expr: value, list, negated } => {
+            if let Expr::Tuple(left) = value.as_ref() {
+                let rows = list
+                    .iter()
+                    .map(|row| match row {
+                        Expr::Tuple(right) => row_comparison(left, &BinaryOperator::Eq, right),
+                        _ => Err(Error::new(SqlState::SYNTAX_ERROR, "unequal number of entries in row expressions")),
+                    })
+                    .collect::<Result<Vec<_>>>()?;
+                let any = joined(rows, BinaryOperator::Or);
+                *expr = if *negated { not(any) } else { any };
+            }
+        }
+        Expr::UnaryOp { op, expr: inner } => {
+            use datafusion::sql::sqlparser::ast::UnaryOperator as U;
+            let function = match op {
+                U::PGAbs => "abs",
+                U::PGSquareRoot => "sqrt",
+                U::PGCubeRoot => "cbrt",
+                U::BitwiseNot => {
+                    let inner = std::mem::replace(inner.as_mut(), null());
+                    *expr = Expr::BinaryOp {
+                        left: Box::new(Expr::UnaryOp { op: U::Minus, expr: Box::new(inner) }),
+                        op: BinaryOperator::Minus,
+                        right: Box::new(number("1")),
+                    };
+                    return Ok(());
+                }
+                _ => return Ok(()),
+            };
+            let inner = std::mem::replace(inner.as_mut(), null());
+            *expr = call(function, vec![inner]);
+        }
+        Expr::Position { expr: part, r#in } => {
+            let part = std::mem::replace(part.as_mut(), null());
+            let whole = std::mem::replace(r#in.as_mut(), null());
+            *expr = call("strpos", vec![whole, part]);
+        }
+        Expr::Prefixed { value, .. } => {
+            let value = std::mem::replace(value.as_mut(), null());
+            *expr = value;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Names that are functions without parentheses.
+const SPECIAL_NAMES: [&str; 10] = [
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_schema",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "localtimestamp",
+    "session_user",
+    "user",
+];
+
+fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
+    strip_schema(&mut function.name);
+    let name = function.name.0.last().and_then(ObjectNamePart::as_ident).map(|ident| ident.value.to_lowercase());
+    if name.as_deref() == Some("array")
+        && let FunctionArguments::Subquery(query) = &mut function.args
+    {
+        return Ok(Some(array_subquery(std::mem::replace(query.as_mut(), empty_query()))));
+    }
+    if matches!(function.args, FunctionArguments::None)
+        && let Some(name) = name.filter(|name| SPECIAL_NAMES.contains(&name.as_str()))
+    {
+        return Ok(Some(call(&name, vec![])));
+    }
+    Ok(None)
+}
+
+/// `pg_catalog.lower(x)` is `lower(x)`.
+fn strip_schema(name: &mut ObjectName) {
+    if name.0.len() > 1
+        && name.0[0].as_ident().is_some_and(|schema| {
+            matches!(schema.value.to_lowercase().as_str(), "pg_catalog" | "information_schema")
+        })
+    {
+        name.0.remove(0);
+    }
+}
+
+/// `ARRAY(SELECT x …)` → `(SELECT array_agg(x) FROM (SELECT x …))`, an empty array where there are no rows.
+fn array_subquery(query: Query) -> Expr {
+    const COLUMN: &str = "item";
+    let alias = datafusion::sql::sqlparser::ast::TableAlias {
+        explicit: true,
+        name: Ident::new("rows"),
+        columns: vec![datafusion::sql::sqlparser::ast::TableAliasColumnDef::from_name(COLUMN)],
+        at: None,
+    };
+    let mut outer = empty_query();
+    if let SetExpr::Select(select) = outer.body.as_mut() {
+        select.projection = vec![SelectItem::ExprWithAlias {
+            expr: call("array_agg", vec![Expr::Identifier(Ident::new(COLUMN))]),
+            alias: Ident::new("array"),
+        }];
+        select.from = vec![datafusion::sql::sqlparser::ast::TableWithJoins {
+            relation: datafusion::sql::sqlparser::ast::TableFactor::Derived {
+                lateral: false,
+                subquery: Box::new(query),
+                alias: Some(alias),
+                sample: None,
+            },
+            joins: vec![],
+        }];
+    }
+    call("coalesce", vec![Expr::Subquery(Box::new(outer)), string("{}".into())])
+}
+
+pub(super) fn empty_query() -> Query {
+    let sql = "SELECT 1";
+    datafusion::sql::sqlparser::parser::Parser::new(&datafusion::sql::sqlparser::dialect::PostgreSqlDialect {})
+        .try_with_sql(sql)
+        .and_then(|mut parser| parser.parse_query())
+        .map(|query| *query)
+        .expect("a constant that parses")
+}
+
+/// `x = ANY (…)`, `x <> ALL (…)` in words DataFusion has.
+fn rewrite_quantified(expr: &mut Expr) -> Result<()> {
+    let (left, op, right, any) = match expr {
+        Expr::AnyOp { left, compare_op, right, .. } => (left, compare_op, right, true),
+        Expr::AllOp { left, compare_op, right } => (left, compare_op, right, false),
+        _ => return Ok(()),
+    };
+    let take = |place: &mut Box<Expr>| std::mem::replace(place.as_mut(), null());
+    let mut inner = take(right);
+    while let Expr::Nested(nested) = inner {
+        inner = *nested;
+    }
+    match (&inner, &*op, any) {
+        (Expr::Subquery(_), BinaryOperator::Eq, true) | (Expr::Subquery(_), BinaryOperator::NotEq, false) => {
+            let value = take(left);
+            let Expr::Subquery(subquery) = inner else { return Ok(()) };
+            *expr = Expr::InSubquery { expr: Box::new(value), subquery, negated: !any };
+        }
+        (Expr::Array(Array { elem, .. }), _, _) if !elem.is_empty() => {
+            let value = take(left);
+            let op = op.clone();
+            let Expr::Array(Array { elem, .. }) = inner else { return Ok(()) };
+            *expr = match (&op, any) {
+                (BinaryOperator::Eq, true) => Expr::InList { expr: Box::new(value), list: elem, negated: false },
+                (BinaryOperator::NotEq, false) => Expr::InList { expr: Box::new(value), list: elem, negated: true },
+                _ => {
+                    let tests = elem
+                        .into_iter()
+                        .map(|item| Expr::BinaryOp {
+                            left: Box::new(value.clone()),
+                            op: op.clone(),
+                            right: Box::new(item),
+                        })
+                        .collect();
+                    joined(tests, if any { BinaryOperator::Or } else { BinaryOperator::And })
+                }
+            };
+        }
+        (_, BinaryOperator::NotEq, false) => {
+            // x <> ALL (a) is NOT x = ANY (a), with the same NULLs.
+            let value = take(left);
+            *expr = not(Expr::AnyOp {
+                left: Box::new(value),
+                compare_op: BinaryOperator::Eq,
+                right: Box::new(inner),
+                is_some: false,
+            });
+        }
+        _ => **right = inner,
+    }
+    Ok(())
+}
+
+/// `(a, b) < (c, d)` as PostgreSQL compares rows: column by column.
+fn row_comparison(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Result<Expr> {
+    if left.len() != right.len() {
+        return Err(Error::new(SqlState::SYNTAX_ERROR, "unequal number of entries in row expressions"));
+    }
+    let pair = |op: &BinaryOperator, index: usize| Expr::BinaryOp {
+        left: Box::new(left[index].clone()),
+        op: op.clone(),
+        right: Box::new(right[index].clone()),
+    };
+    let last = left.len() - 1;
+    Ok(match op {
+        BinaryOperator::Eq => joined((0..=last).map(|index| pair(op, index)).collect(), BinaryOperator::And),
+        BinaryOperator::NotEq => joined((0..=last).map(|index| pair(op, index)).collect(), BinaryOperator::Or),
+        BinaryOperator::Lt | BinaryOperator::LtEq | BinaryOperator::Gt | BinaryOperator::GtEq => {
+            let strict = match op {
+                BinaryOperator::Lt | BinaryOperator::LtEq => BinaryOperator::Lt,
+                _ => BinaryOperator::Gt,
+            };
+            let mut result = pair(op, last);
+            for index in (0..last).rev() {
+                let equal = joined(vec![pair(&BinaryOperator::Eq, index), result], BinaryOperator::And);
+                result = joined(vec![pair(&strict, index), equal], BinaryOperator::Or);
+            }
+            result
+        }
+        other => return Err(Error::unsupported(format!("operator {other} is not supported for rows"))),
+    })
+}
+
+/// The function that gives as an array what a set-returning function gives as rows.
+pub(super) fn array_function(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "generate_series" => "generate_series",
+        "regexp_split_to_table" => "regexp_split_to_array",
+        "string_to_table" => "string_to_array",
+        "generate_subscripts" => "generate_subscripts",
+        "jsonb_array_elements" => "jsonb_array_elements",
+        "json_array_elements" => "json_array_elements",
+        "jsonb_array_elements_text" => "jsonb_array_elements_text",
+        "json_array_elements_text" => "json_array_elements_text",
+        "jsonb_object_keys" => "jsonb_object_keys",
+        "json_object_keys" => "json_object_keys",
+        "pg_partition_ancestors" => "pg_partition_ancestors",
+        "_pg_expandarray" => "_pg_expandarray",
+        "regexp_matches" => "regexp_matches",
+        _ => return None,
+    })
+}
+
+/// Functions that give several rows: in the select list they unnest an array.
+fn set_returning(expr: &mut Expr) {
+    let Expr::Function(function) = expr else { return };
+    strip_schema(&mut function.name);
+    let Some(name) = function.name.0.last().and_then(ObjectNamePart::as_ident).map(folded) else { return };
+    let Some(array) = array_function(&name) else { return };
+    function.name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(array))]);
+    let inner = std::mem::replace(expr, null());
+    *expr = call("unnest", vec![inner]);
+}
+
+/// Gives every output column PostgreSQL's name, and sets equal names apart.
+fn name_columns(items: &mut [SelectItem]) {
+    let mut taken = HashSet::new();
+    let wildcard = items.iter().any(|item| {
+        matches!(
+            item,
+            SelectItem::Wildcard(_)
+                | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), _)
+        )
+    });
+    for (index, item) in items.iter_mut().enumerate() {
+        let (expr, alias) = match item {
+            SelectItem::UnnamedExpr(expr) => (expr, None),
+            SelectItem::ExprWithAlias { expr, alias } => (expr, Some(alias.clone())),
+            _ => continue,
+        };
+        let plain = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) && !is_special(expr);
+        let name = match &alias {
+            Some(alias) if alias.quote_style.is_some() => alias.value.clone(),
+            Some(alias) => alias.value.to_lowercase(),
+            None => column_name(expr),
+        };
+        let fresh = taken.insert(name.clone());
+        if fresh && (alias.is_some() || plain && !wildcard) {
+            continue;
+        }
+        let unique = if fresh && !(plain && wildcard) { name } else { format!("{name}{APART}{index}") };
+        let expr = std::mem::replace(expr, null());
+        *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', unique) };
+    }
+}
+
+fn is_special(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(ident) if ident.quote_style.is_none() && SPECIAL_NAMES.contains(&ident.value.to_lowercase().as_str()))
+}
+
+/// PostgreSQL's name for an output column without AS (FigureColname).
+pub(super) fn column_name(expr: &Expr) -> String {
+    name_of(expr).unwrap_or_else(|| "?column?".into())
+}
+
+fn folded(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+fn name_of(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(ident) => Some(folded(ident)),
+        Expr::CompoundIdentifier(idents) => idents.last().map(folded),
+        Expr::Function(function) => {
+            let name = function.name.0.last().and_then(ObjectNamePart::as_ident).map(folded)?;
+            // What a set-returning function in the select list was turned into.
+            if name == "unnest"
+                && let FunctionArguments::List(list) = &function.args
+                && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(inner @ Expr::Function(_)))] = list.args.as_slice()
+                && let Some(inner) = name_of(inner)
+            {
+                return Some(match inner.as_str() {
+                    "regexp_split_to_array" | "string_to_array" => name,
+                    inner if array_function(inner).is_some() => inner.to_owned(),
+                    _ => name,
+                });
+            }
+            Some(name)
+        }
+        Expr::Cast { expr, data_type, .. } => name_of(expr).or_else(|| Some(type_name(data_type))),
+        Expr::TypedString(TypedString { data_type, .. }) => Some(type_name(data_type)),
+        Expr::Interval(_) => Some("interval".into()),
+        Expr::Case { else_result, .. } => {
+            else_result.as_ref().and_then(|result| match result.as_ref() {
+                Expr::Value(_) => None,
+                other => name_of(other),
+            }).or_else(|| Some("case".into()))
+        }
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => name_of(inner),
+        Expr::CompoundFieldAccess { root, access_chain } => access_chain
+            .iter()
+            .rev()
+            .find_map(|access| match access {
+                datafusion::sql::sqlparser::ast::AccessExpr::Dot(Expr::Identifier(ident)) => Some(folded(ident)),
+                _ => None,
+            })
+            .or_else(|| name_of(root)),
+        Expr::Array(_) => Some("array".into()),
+        Expr::Exists { .. } => Some("exists".into()),
+        Expr::Subquery(query) => match query.body.as_ref() {
+            SetExpr::Select(select) => match select.projection.first() {
+                Some(SelectItem::UnnamedExpr(expr)) => name_of(expr),
+                Some(SelectItem::ExprWithAlias { alias, .. }) => Some(folded(alias)),
+                _ => None,
+            },
+            _ => None,
+        },
+        Expr::Extract { .. } => Some("extract".into()),
+        Expr::Position { .. } => Some("position".into()),
+        Expr::Substring { .. } => Some("substring".into()),
+        Expr::Trim { trim_where, .. } => Some(
+            match trim_where {
+                Some(datafusion::sql::sqlparser::ast::TrimWhereField::Leading) => "ltrim",
+                Some(datafusion::sql::sqlparser::ast::TrimWhereField::Trailing) => "rtrim",
+                _ => "btrim",
+            }
+            .into(),
+        ),
+        Expr::Overlay { .. } => Some("overlay".into()),
+        Expr::Ceil { .. } => Some("ceil".into()),
+        Expr::Floor { .. } => Some("floor".into()),
+        Expr::AtTimeZone { .. } => Some("timezone".into()),
+        Expr::Tuple(_) => Some("row".into()),
+        Expr::Value(ValueWithSpan { value: Value::Boolean(_), .. }) => Some("bool".into()),
+        _ => None,
+    }
+}
+
+fn type_name(data_type: &AstType) -> String {
+    super::types::sql_type_of(data_type).map_or_else(|_| "?column?".into(), |sql_type| sql_type.typname())
+}
+
+fn check_collation(name: &ObjectName) -> Result<()> {
+    let last = name.0.last().and_then(ObjectNamePart::as_ident).map(|ident| ident.value.clone()).unwrap_or_default();
+    match last.to_lowercase().as_str() {
+        "c" | "posix" | "default" | "ucs_basic" | "c.utf8" | "c.utf-8" | "unicode" => Ok(()),
+        _ => Err(Error::new(
+            SqlState::UNDEFINED_OBJECT,
+            format!("collation \"{last}\" for encoding \"UTF8\" does not exist"),
+        )),
+    }
+}
+
+fn null() -> Expr {
+    Expr::Value(ValueWithSpan { value: Value::Null, span: Span::empty() })
+}
+
+fn number(digits: &str) -> Expr {
+    Expr::Value(ValueWithSpan { value: Value::Number(digits.into(), false), span: Span::empty() })
+}
+
+fn string(text: String) -> Expr {
+    Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span: Span::empty() })
+}
+
+fn cast(expr: Expr, data_type: AstType) -> Expr {
+    Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(expr), data_type, array: false, format: None }
+}
+
+fn not(expr: Expr) -> Expr {
+    Expr::UnaryOp { op: datafusion::sql::sqlparser::ast::UnaryOperator::Not, expr: Box::new(expr) }
+}
+
+fn joined(exprs: Vec<Expr>, op: BinaryOperator) -> Expr {
+    exprs
+        .into_iter()
+        .reduce(|left, right| Expr::BinaryOp { left: Box::new(left), op: op.clone(), right: Box::new(right) })
+        .unwrap_or_else(null)
+}
+
+/// `name(args)`.
+pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
+    Expr::Function(Function {
+        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect(),
+            clauses: Vec::<FunctionArgumentClause>::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
+}
+
+/// True if the query orders its rows by expressions (and not `ORDER BY ALL`).
+#[cfg(test)]
+fn has_order(query: &Query) -> bool {
+    query.order_by.as_ref().is_some_and(|order| matches!(&order.kind, OrderByKind::Expressions(exprs) if !exprs.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    use super::*;
+
+    fn parse(sql: &str) -> Query {
+        *Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).unwrap().parse_query().unwrap()
+    }
+
+    #[test]
+    fn columns_are_named_as_postgresql_names_them() {
+        let check = |sql: &str, names: &[&str]| {
+            let mut query_ast = parse(sql);
+            query(&mut query_ast).unwrap();
+            let SetExpr::Select(select) = query_ast.body.as_ref() else { panic!("{sql}") };
+            let found: Vec<String> = select
+                .projection
+                .iter()
+                .map(|item| match item {
+                    SelectItem::UnnamedExpr(expr) => column_name(expr),
+                    SelectItem::ExprWithAlias { alias, .. } => shown(&alias.value).to_owned(),
+                    other => other.to_string(),
+                })
+                .collect();
+            assert_eq!(found, names, "{sql}");
+        };
+        check("select 1, 2, a.b, lower(x), x::int8", &["?column?", "?column?", "b", "lower", "x"]);
+        check("select count(*), 1::int4, case when a then 1 end", &["count", "int4", "case"]);
+        check("select exists(select 1), (select q from t), array[1]", &["exists", "q", "array"]);
+        check("select generate_series(1, 2), current_user", &["generate_series", "current_user"]);
+        assert!(has_order(&parse("select 1 order by 1")));
+    }
+}

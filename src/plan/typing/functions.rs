@@ -1,0 +1,400 @@
+//! Which function is meant, by the types of its arguments: scalar, aggregate and window functions.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, ScalarFunction, WindowFunction};
+use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_with_udf};
+use datafusion::logical_expr::{Expr, ReturnFieldArgs, ScalarUDF, WindowFunctionDefinition};
+use tidemill_udfs::types::SqlType;
+
+use super::{Sight, Typed, Typing, canonical, element_of, is_textual, type_list};
+use crate::Result;
+use crate::error::{Error, SqlState};
+use crate::plan::registry;
+use crate::plan::types::{Category, category, is_integer};
+
+/// 42883 for a function that does not exist with these arguments.
+pub(in crate::plan) fn undefined(name: &str, args: &[Typed]) -> Error {
+    Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}({}) does not exist", type_list(args)))
+        .hint("No function matches the given name and argument types. You might need to add explicit type casts.")
+}
+
+/// How a function's result follows from its arguments where DataFusion forgets the SQL type.
+enum Shape {
+    /// All arguments and the result are of one type.
+    Unified,
+    /// The result is an array of the arguments' common type.
+    ArrayOf,
+    /// The result is of the first argument's type; the others are as they are.
+    LikeFirst,
+    /// The result is an item of the first argument.
+    ItemOfFirst,
+    /// Arrays and items of one type; the result is the array.
+    Array,
+    /// Arrays and items of one type; the result is whatever the function says.
+    ArrayQuestion,
+    /// Anything is turned to text.
+    Texts,
+    /// As the function says.
+    Plain,
+}
+
+fn shape(name: &str) -> Shape {
+    match name {
+        "coalesce" | "greatest" | "least" | "nullif" | "nvl" => Shape::Unified,
+        "make_array" => Shape::ArrayOf,
+        "array_element" | "array_max" | "array_min" | "array_first" | "array_last" => Shape::ItemOfFirst,
+        "array_append" | "array_prepend" | "array_concat" | "array_cat" | "array_remove" | "array_remove_all"
+        | "array_replace" | "array_replace_all" | "array_union" | "array_intersect" | "array_except" => Shape::Array,
+        "array_slice" | "array_distinct" | "array_sort" | "array_reverse" | "trim_array" => Shape::LikeFirst,
+        "array_has" | "array_has_all" | "array_has_any" | "array_position" | "array_positions" => Shape::ArrayQuestion,
+        "concat" | "concat_ws" => Shape::Texts,
+        _ => Shape::Plain,
+    }
+}
+
+impl Typing<'_> {
+    /// A call of a function found by name among those all sessions share.
+    pub(super) fn call(&mut self, name: &str, args: Vec<Typed>) -> Result<Typed> {
+        match registry::scalar(name) {
+            Some(function) => self.function(function, args),
+            None => Err(undefined(name, &args)),
+        }
+    }
+
+    /// A call of a scalar function.
+    pub(super) fn function(&mut self, function: Arc<ScalarUDF>, args: Vec<Typed>) -> Result<Typed> {
+        match shape(function.name()) {
+            Shape::Unified => {
+                let word = function.name().to_uppercase();
+                if args.is_empty() {
+                    return Err(undefined(function.name(), &args));
+                }
+                let (args, sql_type, data_type) = self.unify(args, &word)?;
+                let result = self.plain(&function, args)?;
+                let data_type = if matches!(sql_type, SqlType::Numeric(_)) { result.data_type } else { data_type };
+                Ok(Typed::new(result.expr, sql_type, data_type))
+            }
+            Shape::ArrayOf if args.is_empty() => self.plain(&function, args),
+            Shape::ArrayOf => {
+                let (args, sql_type, _) = self.unify(args, "ARRAY")?;
+                // ARRAY[ARRAY[1], ARRAY[2]] is an array of two dimensions, of the same type.
+                let array = if element_of(&sql_type).is_some() { sql_type } else { SqlType::Array(Arc::new(sql_type)) };
+                let result = self.plain(&function, args)?;
+                Ok(Typed { sql_type: array, ..result })
+            }
+            Shape::LikeFirst => {
+                let first = args.first().map(|first| first.sql_type.clone());
+                let result = self.plain(&function, args)?;
+                Ok(Typed { sql_type: first.filter(|first| *first != SqlType::Unknown).unwrap_or(result.sql_type), ..result })
+            }
+            Shape::ItemOfFirst => {
+                let item = args.first().and_then(|first| element_of(&first.sql_type));
+                let result = self.plain(&function, args)?;
+                Ok(match item {
+                    Some(item) if !matches!(result.data_type, DataType::List(_)) => Typed { sql_type: item, ..result },
+                    _ => result,
+                })
+            }
+            Shape::Array => {
+                let args = self.array_args(args)?;
+                let array = args.iter().find(|arg| element_of(&arg.sql_type).is_some()).map(|arg| arg.sql_type.clone());
+                let result = self.plain(&function, args)?;
+                Ok(Typed { sql_type: array.unwrap_or(result.sql_type), ..result })
+            }
+            Shape::ArrayQuestion => {
+                let args = self.array_args(args)?;
+                self.plain(&function, args)
+            }
+            Shape::Texts => {
+                let args = args
+                    .into_iter()
+                    .map(|arg| {
+                        let arg = self.settled(arg)?;
+                        self.explicit_cast(arg, &SqlType::Text)
+                    })
+                    .collect::<Result<Vec<_>>>()?;
+                self.plain(&function, args)
+            }
+            Shape::Plain => self.plain(&function, args),
+        }
+    }
+
+    /// Arrays and items of one item type: unknown ones become what their place asks for.
+    fn array_args(&mut self, args: Vec<Typed>) -> Result<Vec<Typed>> {
+        let mut item = SqlType::Unknown;
+        for arg in &args {
+            let own = element_of(&arg.sql_type).unwrap_or_else(|| arg.sql_type.clone());
+            item = crate::plan::types::common_type(&item, &own).ok_or_else(|| undefined("array_has", &args))?;
+        }
+        if item == SqlType::Unknown {
+            item = SqlType::Text;
+        }
+        let array = SqlType::Array(Arc::new(item.clone()));
+        let has_array = args.iter().any(|arg| element_of(&arg.sql_type).is_some());
+        args.into_iter()
+            .enumerate()
+            .map(|(place, arg)| {
+                let wants_array = element_of(&arg.sql_type).is_some() || arg.is_unknown() && place == 0 && !has_array;
+                let wants_array = wants_array || arg.is_unknown() && place == 0 && looks_like_array(&arg.expr);
+                self.implicitly(arg, if wants_array { &array } else { &item })
+            })
+            .collect()
+    }
+
+    /// A call whose argument types are matched with the function's signature.
+    fn plain(&mut self, function: &Arc<ScalarUDF>, args: Vec<Typed>) -> Result<Typed> {
+        let (args, fields) = self.arguments(function.as_ref(), function.name(), args)?;
+        let literals: Vec<Option<&ScalarValue>> = args
+            .iter()
+            .map(|arg| match &arg.expr {
+                Expr::Literal(value, _) => Some(value),
+                _ => None,
+            })
+            .collect();
+        let field = function
+            .return_field_from_args(ReturnFieldArgs { arg_fields: &fields, scalar_arguments: &literals })
+            .map_err(|error| own_or(error, || undefined(function.name(), &args)))?;
+        let exprs = args.into_iter().map(|arg| arg.expr).collect();
+        let call = Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(function), exprs));
+        Ok(result(call, &field))
+    }
+
+    /// Matches arguments with a signature: gives unknown ones their types, refuses what PostgreSQL would not cast.
+    fn arguments<F: UDFCoercionExt>(
+        &mut self,
+        function: &F,
+        name: &str,
+        args: Vec<Typed>,
+    ) -> Result<(Vec<Typed>, Vec<FieldRef>)> {
+        let fields_of = |unknown: &DataType| -> Vec<FieldRef> {
+            args.iter()
+                .map(|arg| if arg.is_unknown() { Arc::new(Field::new("", unknown.clone(), true)) } else { arg.field() })
+                .collect()
+        };
+        let wanted = fields_with_udf(&fields_of(&DataType::Utf8View), function)
+            .or_else(|_| fields_with_udf(&fields_of(&DataType::Null), function))
+            .map_err(|error| own_or(error, || undefined(name, &args)))?;
+        for (arg, wanted) in args.iter().zip(&wanted) {
+            if !arg.is_unknown() && !passes(arg, wanted.data_type()) {
+                return Err(undefined(name, &args));
+            }
+        }
+        let mut typed = Vec::with_capacity(args.len());
+        let mut fields = Vec::with_capacity(args.len());
+        for (arg, wanted) in args.into_iter().zip(wanted) {
+            if arg.is_unknown() {
+                let to = match wanted.data_type() {
+                    DataType::Null => SqlType::Text,
+                    other => SqlType::of_data_type(other),
+                };
+                let arg = self.decide(arg, &to)?;
+                fields.push(arg.field());
+                typed.push(arg);
+            } else {
+                fields.push(wanted);
+                typed.push(arg);
+            }
+        }
+        // What the literals became may lead to another choice.
+        let fields = fields_with_udf(&fields, function).map_err(|error| own_or(error, || undefined(name, &typed)))?;
+        Ok((typed, fields))
+    }
+
+    /// An aggregate function.
+    pub(super) fn aggregate(&mut self, call: AggregateFunction, sight: &Sight) -> Result<Typed> {
+        let AggregateFunction { func, params } = call;
+        let AggregateFunctionParams { args, distinct, filter, order_by, null_treatment } = params;
+        let name = func.name().to_owned();
+        let filter = match filter {
+            Some(filter) => {
+                let filter = self.expression(*filter, sight)?;
+                Some(Box::new(self.condition(filter, "FILTER")?))
+            }
+            None => None,
+        };
+        let order_by = self.sorts(order_by, sight)?;
+        // count(*) stays as the statistics rule knows it.
+        let star = name == "count" && matches!(args.as_slice(), [Expr::Literal(value, _)] if !value.is_null());
+        if star {
+            let call = AggregateFunction::new_udf(func, args, distinct, filter, order_by, null_treatment);
+            return Ok(Typed::of(Expr::AggregateFunction(call), SqlType::Int8));
+        }
+        let args = args.into_iter().map(|arg| self.expression(arg, sight)).collect::<Result<Vec<_>>>()?;
+        let args = self.aggregate_args(&name, args)?;
+        let (args, fields) = self.arguments(func.as_ref(), &name, args)?;
+        let field = func.return_field(&fields).map_err(|error| own_or(error, || undefined(&name, &args)))?;
+        let sql_type = aggregate_type(&name, &args, &field);
+        let data_type = field.data_type().clone();
+        let args = args.into_iter().map(|arg| arg.expr).collect();
+        let call = AggregateFunction::new_udf(func, args, distinct, filter, order_by, null_treatment);
+        Ok(Typed::new(Expr::AggregateFunction(call), sql_type, data_type))
+    }
+
+    /// Arguments cast so that DataFusion's aggregate gives PostgreSQL's result.
+    fn aggregate_args(&mut self, name: &str, args: Vec<Typed>) -> Result<Vec<Typed>> {
+        let mut args = args;
+        match (name, args.first().map(|first| first.sql_type.clone())) {
+            ("sum" | "avg", Some(SqlType::Unknown)) => {
+                return Err(Error::new(
+                    SqlState::AMBIGUOUS_FUNCTION,
+                    format!("function {name}(unknown) is not unique"),
+                )
+                .hint("Could not choose a best candidate function. You might need to add explicit type casts."));
+            }
+            ("sum", Some(SqlType::Int8)) => {
+                let first = args.remove(0);
+                args.insert(0, self.convert_to(first, &SqlType::Numeric(None), DataType::Decimal128(38, 0))?);
+            }
+            ("avg", Some(integer)) if is_integer(&integer) => {
+                let first = args.remove(0);
+                args.insert(0, self.convert_to(first, &SqlType::Numeric(None), DataType::Decimal128(34, 12))?);
+            }
+            ("avg", Some(SqlType::Numeric(_))) => {
+                let first = args.remove(0);
+                let scale = match first.data_type {
+                    DataType::Decimal128(precision, scale) if scale < 12 && i16::from(precision) - i16::from(scale) <= 22 => 12,
+                    _ => {
+                        args.insert(0, first);
+                        return Ok(args);
+                    }
+                };
+                let field = Field::new("", DataType::Decimal128(34, scale), true)
+                    .with_metadata(super::type_metadata(&SqlType::Numeric(None)));
+                let cast = datafusion::logical_expr::Cast::new_from_field(Box::new(first.expr), Arc::new(field));
+                args.insert(0, Typed::new(Expr::Cast(cast), SqlType::Numeric(None), DataType::Decimal128(34, scale)));
+            }
+            ("string_agg", Some(_)) => {
+                args = args.into_iter().map(|arg| self.implicitly(arg, &SqlType::Text)).collect::<Result<_>>()?;
+            }
+            ("min" | "max" | "array_agg" | "first_value" | "last_value", Some(SqlType::Unknown)) => {
+                args = args.into_iter().map(|arg| self.settled(arg)).collect::<Result<_>>()?;
+            }
+            _ => {}
+        }
+        Ok(args)
+    }
+
+    /// A window function.
+    pub(super) fn window(&mut self, call: WindowFunction, sight: &Sight) -> Result<Typed> {
+        let WindowFunction { fun, mut params } = call;
+        params.partition_by = params
+            .partition_by
+            .into_iter()
+            .map(|expr| Ok(self.settled_expression(expr, sight)?.expr))
+            .collect::<Result<_>>()?;
+        params.order_by = self.sorts(params.order_by, sight)?;
+        params.filter = match params.filter {
+            Some(filter) => {
+                let filter = self.expression(*filter, sight)?;
+                Some(Box::new(self.condition(filter, "FILTER")?))
+            }
+            None => None,
+        };
+        let name = fun.name().to_owned();
+        let star = name == "count" && matches!(params.args.as_slice(), [Expr::Literal(value, _)] if !value.is_null());
+        if star {
+            let call = WindowFunction { fun, params };
+            return Ok(Typed::of(Expr::WindowFunction(Box::new(call)), SqlType::Int8));
+        }
+        let args = std::mem::take(&mut params.args);
+        let args = args.into_iter().map(|arg| self.expression(arg, sight)).collect::<Result<Vec<_>>>()?;
+        let (args, sql_type, data_type) = match &fun {
+            WindowFunctionDefinition::AggregateUDF(aggregate) => {
+                let args = self.aggregate_args(&name, args)?;
+                let (args, fields) = self.arguments(aggregate.as_ref(), &name, args)?;
+                let field = aggregate.return_field(&fields).map_err(|error| own_or(error, || undefined(&name, &args)))?;
+                let sql_type = aggregate_type(&name, &args, &field);
+                (args, sql_type, field.data_type().clone())
+            }
+            WindowFunctionDefinition::WindowUDF(window) => {
+                let args = self.window_args(&name, args)?;
+                let (args, fields) = self.arguments(window.as_ref(), &name, args)?;
+                let field = window
+                    .field(datafusion::logical_expr::function::WindowUDFFieldArgs::new(&fields, &name))
+                    .map_err(|error| own_or(error, || undefined(&name, &args)))?;
+                let sql_type = aggregate_type(&name, &args, &field);
+                (args, sql_type, field.data_type().clone())
+            }
+        };
+        params.args = args.into_iter().map(|arg| arg.expr).collect();
+        let call = WindowFunction { fun, params };
+        Ok(Typed::new(Expr::WindowFunction(Box::new(call)), sql_type, data_type))
+    }
+
+    /// `lag(x, 1, 0)`: the default is of x's type, the offset is int8 as DataFusion wants it.
+    fn window_args(&mut self, name: &str, args: Vec<Typed>) -> Result<Vec<Typed>> {
+        let first = args.first().map(|first| first.sql_type.clone());
+        args.into_iter()
+            .enumerate()
+            .map(|(place, arg)| match (name, place, &first) {
+                ("lag" | "lead", 2, Some(first)) => self.implicitly(arg, first),
+                (_, 0, _) if !matches!(name, "ntile") => self.settled(arg),
+                _ => Ok(wide_literal(arg)),
+            })
+            .collect()
+    }
+}
+
+fn wide_literal(arg: Typed) -> Typed {
+    match &arg.expr {
+        Expr::Literal(ScalarValue::Int32(Some(number)), _) => {
+            Typed::literal(ScalarValue::Int64(Some(i64::from(*number))), SqlType::Int8)
+        }
+        _ => arg,
+    }
+}
+
+fn looks_like_array(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(ScalarValue::Utf8(Some(text)), _) if text.trim_start().starts_with('{'))
+        || matches!(expr, Expr::Placeholder(_))
+}
+
+/// Our own errors pass; DataFusion's words about signatures do not.
+fn own_or(error: datafusion::common::DataFusionError, otherwise: impl FnOnce() -> Error) -> Error {
+    match error.find_root() {
+        datafusion::common::DataFusionError::External(_) => error.into(),
+        _ => otherwise(),
+    }
+}
+
+/// True if PostgreSQL passes such a value where the function wants that Arrow type.
+fn passes(arg: &Typed, wanted: &DataType) -> bool {
+    if arg.data_type == *wanted {
+        return true;
+    }
+    let to = SqlType::of_data_type(wanted);
+    match (category(&arg.sql_type), category(&to)) {
+        (from, to) if from == to => true,
+        // DataFusion has dates where PostgreSQL has timestamps, and the other way round.
+        (Category::Number, Category::Number) | (_, Category::Unknown) => true,
+        (Category::Array, _) => matches!(wanted, DataType::List(_) | DataType::LargeList(_) | DataType::Null),
+        (Category::Other, Category::Text) => is_textual(&to) && arg.data_type == DataType::Utf8View,
+        (Category::Text, Category::Other) => false,
+        _ => false,
+    }
+}
+
+fn result(expr: Expr, field: &Field) -> Typed {
+    let told = SqlType::of_field(field);
+    let sql_type = match told {
+        SqlType::Numeric(_) => SqlType::Numeric(None),
+        other => other,
+    };
+    canonical(Typed::new(expr, sql_type, field.data_type().clone()))
+}
+
+fn aggregate_type(name: &str, args: &[Typed], field: &Field) -> SqlType {
+    match (name, args.first()) {
+        ("min" | "max" | "first_value" | "last_value" | "nth_value" | "lag" | "lead" | "any_value" | "mode", Some(first)) => {
+            first.sql_type.clone()
+        }
+        ("array_agg", Some(first)) => SqlType::Array(Arc::new(first.sql_type.clone())),
+        _ => match SqlType::of_field(field) {
+            SqlType::Numeric(_) => SqlType::Numeric(None),
+            other => other,
+        },
+    }
+}

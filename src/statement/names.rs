@@ -1,0 +1,248 @@
+//! Names to objects, for statements that change them; and who may.
+
+use std::sync::Arc;
+
+use tidemill_catalog::Oid;
+use tidemill_catalog::record::{Body, Object, TableDef};
+use tidemill_catalog::snapshot::{Catalog, NameClass};
+
+use super::control::Name;
+use crate::error::SqlState;
+use crate::plan::TEMP_SCHEMA;
+use crate::session::Session;
+use crate::session::transaction::is_temporary;
+use crate::{Error, Result};
+
+/// Schemas that are the server's own.
+pub(crate) const SYSTEM_SCHEMAS: &[&str] = &["pg_catalog", "information_schema", "tidemill", "pg_toast"];
+
+/// The catalogs a statement sees: permanent and temporary objects.
+pub(crate) fn catalogs(session: &mut Session) -> (Arc<Catalog>, Arc<Catalog>) {
+    let open = session.open();
+    (Arc::clone(&open.view().catalog), Arc::clone(&open.temp_view().catalog))
+}
+
+/// The object with that oid, permanent or temporary.
+pub(crate) fn object(session: &mut Session, oid: Oid) -> Option<Arc<Object>> {
+    let (main, temp) = catalogs(session);
+    if is_temporary(oid) { temp.get(oid).cloned() } else { main.get(oid).cloned() }
+}
+
+/// Splits `[database.][schema.]name`; 0A000 for another database.
+fn qualified<'n>(session: &mut Session, name: &'n Name) -> Result<(Option<&'n str>, &'n str)> {
+    match name.parts.as_slice() {
+        [name] => Ok((None, name)),
+        [schema, name] => Ok((Some(schema), name)),
+        [database, schema, relation] => {
+            let (main, _) = catalogs(session);
+            let here = main.get(session.database).map(|object| object.name.clone()).unwrap_or_default();
+            if *database != here {
+                return Err(Error::unsupported(format!("cross-database references are not implemented: {name}"))
+                    .at(name.offset));
+            }
+            Ok((Some(schema), relation))
+        }
+        _ => Err(Error::new(SqlState::SYNTAX_ERROR, format!("improper relation name: {name}")).at(name.offset)),
+    }
+}
+
+/// A schema of this database by name; `pg_temp` is the session's own.
+pub(crate) fn schema(session: &mut Session, name: &str) -> Result<Oid> {
+    let (main, temp) = catalogs(session);
+    if name == "pg_temp" || temp.get(TEMP_SCHEMA).is_some_and(|own| own.name == name) {
+        return Ok(TEMP_SCHEMA);
+    }
+    if let Some(found) = main.find(session.database, NameClass::Schema, name) {
+        return Ok(found.oid);
+    }
+    if SYSTEM_SCHEMAS.contains(&name) {
+        return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, format!("permission denied for schema {name}"))
+            .detail("System schemas cannot be changed."));
+    }
+    Err(Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")))
+}
+
+/// Where a new relation goes: the schema named, or the first of the search path that exists.
+pub(crate) fn creation_schema(session: &mut Session, name: &Name, temporary: bool) -> Result<Oid> {
+    let (qualifier, relation) = qualified(session, name)?;
+    let oid = match qualifier {
+        Some(qualifier) => {
+            let oid = schema(session, qualifier).map_err(|error| error.at(name.offset))?;
+            if temporary && oid != TEMP_SCHEMA {
+                return Err(Error::new(
+                    SqlState::INVALID_TABLE_DEFINITION,
+                    "cannot create temporary relation in non-temporary schema",
+                )
+                .at(name.offset));
+            }
+            oid
+        }
+        None if temporary => TEMP_SCHEMA,
+        None => search_path(session)
+            .iter()
+            .find_map(|schema_name| schema(session, schema_name).ok())
+            .ok_or_else(|| {
+                Error::new(SqlState::INVALID_SCHEMA_NAME, "no schema has been selected to create in").at(name.offset)
+            })?,
+    };
+    if relation.is_empty() {
+        return Err(Error::new(SqlState::INVALID_NAME, "a name must not be empty").at(name.offset));
+    }
+    Ok(oid)
+}
+
+fn search_path(session: &mut Session) -> Vec<String> {
+    let snapshot = Arc::clone(session.open().view());
+    let role = session.current_role(&snapshot);
+    let user = snapshot.catalog.get(role).map_or_else(String::new, |role| role.name.clone());
+    session.settings.lock().search_path(&user)
+}
+
+/// The relation of that name, by the search path; `None`: there is none.
+pub(crate) fn find_relation(session: &mut Session, name: &Name) -> Result<Option<Arc<Object>>> {
+    let (main, temp) = catalogs(session);
+    let (qualifier, relation) = qualified(session, name)?;
+    let within = |schema: Oid| {
+        let catalog = if schema == TEMP_SCHEMA { &temp } else { &main };
+        catalog.find(schema, NameClass::Relation, relation).cloned()
+    };
+    if let Some(qualifier) = qualifier {
+        return match schema(session, qualifier) {
+            Ok(oid) => Ok(within(oid)),
+            Err(error) if error.code() == &SqlState::INVALID_SCHEMA_NAME => Ok(None),
+            Err(error) => Err(error.at(name.offset)),
+        };
+    }
+    if let Some(found) = within(TEMP_SCHEMA) {
+        return Ok(Some(found));
+    }
+    let database = session.database;
+    Ok(search_path(session)
+        .iter()
+        .filter_map(|schema_name| main.find(database, NameClass::Schema, schema_name))
+        .find_map(|schema| within(schema.oid)))
+}
+
+/// The relation of that name: 42P01.
+pub(crate) fn relation(session: &mut Session, name: &Name) -> Result<Arc<Object>> {
+    find_relation(session, name)?.ok_or_else(|| {
+        Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist")).at(name.offset)
+    })
+}
+
+/// The table of that name: 42P01, 42809 for a view.
+pub(crate) fn table(session: &mut Session, name: &Name) -> Result<(Arc<Object>, Arc<TableDef>)> {
+    let object = relation(session, name)?;
+    match &object.body {
+        Body::Table(def) => {
+            let def = Arc::clone(def);
+            Ok((object, def))
+        }
+        _ => Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a table", name.last()))
+            .at(name.offset)),
+    }
+}
+
+/// The role of that name: 42704.
+pub(crate) fn role(session: &mut Session, name: &str) -> Result<Arc<Object>> {
+    let (main, _) = catalogs(session);
+    let name = match name {
+        "current_user" | "current_role" => {
+            let snapshot = Arc::clone(session.open().view());
+            let oid = session.current_role(&snapshot);
+            return main.get(oid).cloned().ok_or_else(|| Error::internal("the current role is gone"));
+        }
+        "session_user" => {
+            return main.get(session.login_role).cloned().ok_or_else(|| Error::internal("the session's role is gone"));
+        }
+        name => name,
+    };
+    main.find(0, NameClass::Role, name)
+        .cloned()
+        .ok_or_else(|| Error::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist")))
+}
+
+/// The database of that name: 3D000.
+pub(crate) fn database(session: &mut Session, name: &Name) -> Result<Arc<Object>> {
+    let (main, _) = catalogs(session);
+    main.find(0, NameClass::Database, name.last()).cloned().ok_or_else(|| {
+        Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{name}\" does not exist")).at(name.offset)
+    })
+}
+
+/// The next version of an object, with a new body or name.
+pub(crate) fn changed(object: &Object, change: impl FnOnce(&mut Object)) -> Arc<Object> {
+    let mut object = object.clone();
+    object.version += 1;
+    change(&mut object);
+    Arc::new(object)
+}
+
+/// The current role's definition.
+pub(crate) fn current_role(session: &mut Session) -> Result<(Oid, tidemill_catalog::record::RoleDef)> {
+    let object = role(session, "current_user")?;
+    match &object.body {
+        Body::Role(def) => Ok((object.oid, def.clone())),
+        _ => Err(Error::internal("a role that is not a role")),
+    }
+}
+
+/// 42501 unless the current role owns the object, is a member of its owner, or is a superuser.
+pub(crate) fn require_owner(session: &mut Session, object: &Object) -> Result<()> {
+    let (oid, def) = current_role(session)?;
+    if def.superuser || is_member(session, oid, object.owner) {
+        return Ok(());
+    }
+    let kind = match &object.body {
+        Body::Table(_) => "table",
+        Body::View(_) => "view",
+        other => other.kind(),
+    };
+    Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, format!("must be owner of {kind} {}", object.name)))
+}
+
+/// 42501 unless the current role may create things in that schema.
+pub(crate) fn require_create(session: &mut Session, schema: Oid) -> Result<()> {
+    let (role, def) = current_role(session)?;
+    if def.superuser || schema == TEMP_SCHEMA {
+        return Ok(());
+    }
+    let object = object(session, schema).ok_or_else(|| Error::internal("a schema without an object"))?;
+    if is_member(session, role, object.owner) || object.acl.iter().any(|item| grants(item, &def_name(session, role), 'C'))
+    {
+        return Ok(());
+    }
+    Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, format!("permission denied for schema {}", object.name)))
+}
+
+fn def_name(session: &mut Session, role: Oid) -> String {
+    object(session, role).map_or_else(String::new, |role| role.name.clone())
+}
+
+/// True if an aclitem (`grantee=privileges/grantor`, empty grantee: PUBLIC) grants a privilege to a role.
+fn grants(item: &str, role: &str, privilege: char) -> bool {
+    item.split_once('=').is_some_and(|(grantee, rest)| {
+        (grantee.is_empty() || grantee == role) && rest.split('/').next().is_some_and(|set| set.contains(privilege))
+    })
+}
+
+/// True if `role` is `group` or a member of it, directly or not.
+pub(crate) fn is_member(session: &mut Session, role: Oid, group: Oid) -> bool {
+    let (main, _) = catalogs(session);
+    let mut seen = vec![role];
+    let mut at = 0;
+    while let Some(&next) = seen.get(at) {
+        if next == group {
+            return true;
+        }
+        if let Some(Body::Role(def)) = main.get(next).map(|object| &object.body) {
+            for member in &def.member_of {
+                if !seen.contains(member) {
+                    seen.push(*member);
+                }
+            }
+        }
+        at += 1;
+    }
+    false
+}

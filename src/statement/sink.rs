@@ -1,0 +1,293 @@
+//! Rows on their way into a table: NOT NULL and CHECK, then hot chunks, or files where there are many.
+//!
+//! Few rows become one hot chunk, whose bytes the log carries. Above [`BULK_BYTES`] a writer thread turns them into Parquet
+//! files while more rows come, and the log carries only the files' names: the log never holds a bulk load twice.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::DFSchema;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::PhysicalExpr;
+use futures::TryStreamExt;
+use tidemill_catalog::Oid;
+use tidemill_catalog::record::{NewChunk, TableDef, Write};
+use tidemill_catalog::store::Store;
+use tidemill_catalog::table::file::FileEntry;
+use tidemill_catalog::table::writer::{TableWriter, WriteOptions};
+use tidemill_udfs::types::{SqlType, TextSettings, array_to_text};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::parse::parse_expression;
+use super::table;
+use crate::error::SqlState;
+use crate::plan::Scope;
+use crate::session::Session;
+use crate::session::transaction::is_temporary;
+use crate::{Error, Result};
+
+/// Bytes (Arrow) above which rows go to files at once: the log writes them as fast up to here, and a file has the size
+/// that scans like.
+const BULK_BYTES: usize = 48 << 20;
+/// Rows of one hot chunk at most.
+const CHUNK_ROWS: usize = 256 * 1024;
+/// Batches that may wait for the writer thread.
+const WRITER_QUEUE: usize = 4;
+
+/// Takes rows of one table, in any number of batches; [`RowSink::finish`] gives the change that adds them.
+pub(crate) struct RowSink {
+    table: Oid,
+    schema: SchemaRef,
+    def: Arc<TableDef>,
+    constraints: Constraints,
+    store: Arc<Store>,
+    now_us: i64,
+    pending: Vec<RecordBatch>,
+    pending_bytes: usize,
+    writer: Option<FileWriter>,
+    rows: u64,
+}
+
+struct FileWriter {
+    batches: mpsc::Sender<RecordBatch>,
+    done: JoinHandle<Result<Vec<Arc<FileEntry>>>>,
+}
+
+/// NOT NULL and CHECK of a table, ready to evaluate.
+pub(crate) struct Constraints {
+    table: String,
+    schema: SchemaRef,
+    not_null: Vec<usize>,
+    checks: Vec<(String, Arc<dyn PhysicalExpr>)>,
+    text: Arc<TextSettings>,
+}
+
+impl RowSink {
+    /// A sink for a table the session may write to.
+    pub(crate) fn new(session: &mut Session, table: Oid, scope: &Arc<Scope>) -> Result<Self> {
+        let state = table::state(session, table)?;
+        Ok(Self {
+            table,
+            schema: Arc::clone(&state.schema),
+            constraints: Constraints::new(session, table, scope)?,
+            def: Arc::clone(&state.def),
+            store: Arc::clone(&session.instance.store),
+            now_us: session.instance.clock.now(),
+            pending: vec![],
+            pending_bytes: 0,
+            writer: None,
+            rows: 0,
+        })
+    }
+
+    /// A sink for rows that were in the table before: its constraints are not asked again.
+    pub(crate) fn unchecked(session: &mut Session, table: Oid, scope: &Arc<Scope>) -> Result<Self> {
+        let mut sink = Self::new(session, table, scope)?;
+        sink.constraints.not_null.clear();
+        sink.constraints.checks.clear();
+        Ok(sink)
+    }
+
+    /// Takes a stream of rows with the table's columns; the number of rows.
+    pub(crate) async fn consume(&mut self, mut stream: SendableRecordBatchStream) -> Result<u64> {
+        let mut rows = 0;
+        while let Some(batch) = stream.try_next().await? {
+            rows += batch.num_rows() as u64;
+            self.write(batch).await?;
+        }
+        Ok(rows)
+    }
+
+    /// Takes rows with the table's columns, in order. Waits while the writer thread is behind.
+    ///
+    /// # Errors
+    /// 23502, 23514; the error of the writer thread.
+    pub(crate) async fn write(&mut self, batch: RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let batch = self.renamed(batch)?;
+        self.constraints.check(&batch)?;
+        self.rows += batch.num_rows() as u64;
+        if self.writer.is_some() {
+            return self.send(batch).await;
+        }
+        self.pending_bytes += batch.get_array_memory_size();
+        self.pending.push(batch);
+        if self.pending_bytes > BULK_BYTES && !is_temporary(self.table) {
+            self.writer = Some(self.start_writer());
+            self.pending_bytes = 0;
+            for batch in std::mem::take(&mut self.pending) {
+                self.send(batch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The batch under the table's own field names and metadata.
+    fn renamed(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        // Nullability is checked by value below: the schema of a query's rows may be stricter or looser.
+        let fields: Vec<_> =
+            self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+        let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields));
+        RecordBatch::try_new(schema, batch.columns().to_vec()).map_err(|error| DataFusionError::from(error).into())
+    }
+
+    fn start_writer(&self) -> FileWriter {
+        let (batches, mut received) = mpsc::channel::<RecordBatch>(WRITER_QUEUE);
+        let options = WriteOptions { now_ms: self.now_us / 1000, ..WriteOptions::default() };
+        let mut writer = TableWriter::new(
+            Arc::clone(self.store.files()),
+            &self.store.table_dir(self.table),
+            &self.def,
+            options,
+        );
+        let done = tokio::task::spawn_blocking(move || {
+            while let Some(batch) = received.blocking_recv() {
+                writer.write(batch)?;
+            }
+            Ok(writer.finish()?)
+        });
+        FileWriter { batches, done }
+    }
+
+    async fn send(&mut self, batch: RecordBatch) -> Result<()> {
+        let writer = self.writer.as_ref().ok_or_else(|| Error::internal("no writer"))?;
+        if writer.batches.send(batch).await.is_ok() {
+            return Ok(());
+        }
+        // It ended early: it failed.
+        match self.writer.take() {
+            Some(writer) => Err(joined(writer.done.await).err().unwrap_or_else(|| Error::internal("the writer ended"))),
+            None => Err(Error::internal("no writer")),
+        }
+    }
+
+    /// The change that adds the rows.
+    pub(crate) async fn finish(mut self) -> Result<Write> {
+        let mut write = Write { table: self.table, data_change: true, ..Write::default() };
+        if let Some(writer) = self.writer.take() {
+            drop(writer.batches);
+            write.add_files = joined(writer.done.await)?;
+            return Ok(write);
+        }
+        let mut group = vec![];
+        let mut rows = 0;
+        for batch in std::mem::take(&mut self.pending) {
+            rows += batch.num_rows();
+            group.push(batch);
+            if rows >= CHUNK_ROWS {
+                self.add_chunk(&mut write, &std::mem::take(&mut group))?;
+                rows = 0;
+            }
+        }
+        self.add_chunk(&mut write, &group)?;
+        Ok(write)
+    }
+
+    fn add_chunk(&self, write: &mut Write, batches: &[RecordBatch]) -> Result<()> {
+        let Some(first) = batches.first() else { return Ok(()) };
+        let batch = concat_batches(&first.schema(), batches).map_err(DataFusionError::from)?;
+        write.add_chunks.push(Arc::new(NewChunk { id: self.store.next_chunk_id(), batch }));
+        Ok(())
+    }
+}
+
+fn joined(result: Result<Result<Vec<Arc<FileEntry>>>, tokio::task::JoinError>) -> Result<Vec<Arc<FileEntry>>> {
+    result.map_err(|error| Error::internal(format!("the writer thread panicked: {error}")))?
+}
+
+impl Constraints {
+    pub(crate) fn new(session: &mut Session, table: Oid, scope: &Arc<Scope>) -> Result<Self> {
+        let state = table::state(session, table)?;
+        let name = super::names::object(session, table).map_or_else(String::new, |object| object.name.clone());
+        let schema = DFSchema::try_from_qualified_schema(name.as_str(), &state.schema)?;
+        let checks = state
+            .def
+            .checks
+            .iter()
+            .map(|check| {
+                let condition = parse_expression(&check.condition)?;
+                let condition = session.planner.expression(scope, &schema, &condition)?;
+                Ok((check.name.clone(), session.planner.physical_expression(scope, &schema, condition)?))
+            })
+            .collect::<Result<_>>()?;
+        let not_null =
+            state.def.columns.iter().enumerate().filter(|(_, column)| !column.nullable).map(|(at, _)| at).collect();
+        Ok(Self {
+            table: name,
+            schema: Arc::clone(&state.schema),
+            not_null,
+            checks,
+            text: Arc::clone(&scope.text),
+        })
+    }
+
+    /// 23502 or 23514 for the first row that violates one.
+    pub(crate) fn check(&self, batch: &RecordBatch) -> Result<()> {
+        for &column in &self.not_null {
+            let array = batch.column(column);
+            if array.null_count() > 0 {
+                let row = (0..array.len()).find(|row| array.is_null(*row)).unwrap_or(0);
+                let name = self.schema.field(column).name();
+                let mut error = Error::new(
+                    SqlState::NOT_NULL_VIOLATION,
+                    format!(
+                        "null value in column \"{name}\" of relation \"{}\" violates not-null constraint",
+                        self.table
+                    ),
+                )
+                .detail(self.failing_row(batch, row)?);
+                let report = error.report_mut();
+                report.table = Some(self.table.clone());
+                report.column = Some(name.clone());
+                return Err(error);
+            }
+        }
+        for (name, check) in &self.checks {
+            let result = check.evaluate(batch)?.into_array(batch.num_rows())?;
+            let passed = result.as_boolean();
+            // NULL passes, as in PostgreSQL.
+            if let Some(row) = (0..passed.len()).find(|row| passed.is_valid(*row) && !passed.value(*row)) {
+                let mut error = Error::new(
+                    SqlState::CHECK_VIOLATION,
+                    format!("new row for relation \"{}\" violates check constraint \"{name}\"", self.table),
+                )
+                .detail(self.failing_row(batch, row)?);
+                let report = error.report_mut();
+                report.table = Some(self.table.clone());
+                report.constraint = Some(name.clone());
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// `Failing row contains (1, null).` Values are cut at 64 bytes, as PostgreSQL cuts them.
+    fn failing_row(&self, batch: &RecordBatch, row: usize) -> Result<String> {
+        let values = batch
+            .columns()
+            .iter()
+            .zip(self.schema.fields())
+            .map(|(array, field)| {
+                let one = array.slice(row, 1);
+                if one.is_null(0) {
+                    return Ok("null".to_owned());
+                }
+                let field = SqlType::of_field(field).field(field.name(), true);
+                let text = array_to_text(&one, &field, &self.text)?;
+                let text = text.value(0);
+                let mut end = text.len().min(64);
+                while !text.is_char_boundary(end) {
+                    end -= 1;
+                }
+                Ok(if end < text.len() { format!("{}...", &text[..end]) } else { text.to_owned() })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(format!("Failing row contains ({}).", values.join(", ")))
+    }
+}

@@ -1,0 +1,705 @@
+//! CREATE TABLE, CREATE TABLE AS, ALTER TABLE, TRUNCATE.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::common::DFSchema;
+use datafusion::sql::sqlparser::ast;
+use tidemill_catalog::Oid;
+use tidemill_catalog::record::{Body, Change, CheckDef, ColumnDef, Object, TableDef, Write};
+use tidemill_catalog::snapshot::TableState;
+use tidemill_udfs::types::SqlType;
+use tokio_util::sync::CancellationToken;
+
+use super::control::{AlterTable, CheckSyntax, ColumnSyntax, CreateTable, Expression, Name};
+use super::parse::{Parsed, parse_expression};
+use super::sink::RowSink;
+use super::{names, options};
+use crate::error::SqlState;
+use crate::plan::{Scope, TEMP_SCHEMA};
+use crate::session::{Outcome, Session};
+use crate::{Error, Result};
+
+/// Columns of one table; PostgreSQL's own limit.
+const COLUMNS_MAX: usize = 1600;
+
+pub(super) async fn create(
+    session: &mut Session,
+    create: &CreateTable,
+    parsed: &Parsed,
+    cancel: &CancellationToken,
+) -> Result<String> {
+    session.require_writable(if create.query.is_some() { "CREATE TABLE AS" } else { "CREATE TABLE" })?;
+    let schema = names::creation_schema(session, &create.name, create.temporary)?;
+    let temporary = schema == TEMP_SCHEMA;
+    names::require_create(session, schema)?;
+    let _ = parsed;
+    let name = create.name.last();
+    let (main, temp) = names::catalogs(session);
+    let catalog = if temporary { temp } else { main };
+    if catalog.find(schema, tidemill_catalog::snapshot::NameClass::Relation, name).is_some() {
+        if create.if_not_exists {
+            session.notice(
+                "NOTICE",
+                SqlState::DUPLICATE_TABLE,
+                format!("relation \"{name}\" already exists, skipping"),
+            );
+            return Ok(if create.query.is_some() { "CREATE TABLE AS" } else { "CREATE TABLE" }.into());
+        }
+        return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists")));
+    }
+    let source = match &create.query {
+        Some(query) => Some(session.parse_inner(Some((**query).clone()), &[], true)?),
+        None => None,
+    };
+    let syntax = match &source {
+        Some(source) => columns_of_query(create, source.columns.as_deref().unwrap_or_default())?,
+        None => create.columns.clone(),
+    };
+    let scope = session.scope(cancel);
+    let oid = session.fresh_oid(temporary);
+    let def = define(session, &scope, create, &syntax)?;
+    if create.on_commit_drop.is_some() && !temporary {
+        return Err(Error::new(
+            SqlState::INVALID_TABLE_DEFINITION,
+            "ON COMMIT can only be used on temporary tables",
+        ));
+    }
+    let object = Object {
+        oid,
+        parent: schema,
+        name: name.to_owned(),
+        owner: scope.role,
+        version: 1,
+        comment: None,
+        acl: vec![],
+        depends_on: vec![],
+        body: Body::Table(Arc::new(def)),
+    };
+    session.apply(vec![Change::Put(Arc::new(object))])?;
+    if let Some(drop) = create.on_commit_drop {
+        session.on_commit.insert(oid, drop);
+    }
+    match source {
+        Some(source) if !create.no_data => {
+            let portal = session.portal(&source, vec![], vec![])?;
+            let Outcome::Rows { stream, .. } = Box::pin(session.run_inner(&portal, cancel)).await? else {
+                return Err(Error::internal("a query without rows"));
+            };
+            let mut sink = RowSink::new(session, oid, &scope)?;
+            let rows = sink.consume(stream).await?;
+            let write = sink.finish().await?;
+            session.apply(vec![Change::Write(write)])?;
+            Ok(format!("SELECT {rows}"))
+        }
+        Some(_) => Ok("CREATE TABLE AS".into()),
+        None => Ok("CREATE TABLE".into()),
+    }
+}
+
+fn columns_of_query(create: &CreateTable, columns: &[crate::session::Column]) -> Result<Vec<ColumnSyntax>> {
+    if create.columns.len() > columns.len() {
+        return Err(Error::new(SqlState::SYNTAX_ERROR, "too many column names were specified"));
+    }
+    Ok(columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| ColumnSyntax {
+            name: create.columns.get(at).map_or_else(|| column.name.clone(), |named| named.name.clone()),
+            sql_type: Some(match &column.sql_type {
+                SqlType::Unknown => SqlType::Text,
+                other => other.clone(),
+            }),
+            not_null: false,
+            default: None,
+            checks: vec![],
+            primary_key: false,
+            offset: create.name.offset,
+        })
+        .collect())
+}
+
+/// The definition, checked: names, types, defaults, checks, options.
+fn define(
+    session: &mut Session,
+    scope: &Arc<Scope>,
+    create: &CreateTable,
+    syntax: &[ColumnSyntax],
+) -> Result<TableDef> {
+    let mut columns: Vec<ColumnDef> = vec![];
+    for like in &create.like {
+        let (_, def) = names::table(session, like)?;
+        for column in &def.columns {
+            let id = next_id(&columns);
+            columns.push(ColumnDef {
+                id,
+                default: None,
+                missing_value: None,
+                comment: None,
+                physical_name: column.name.clone(),
+                ..column.clone()
+            });
+        }
+    }
+    for column in syntax {
+        let id = next_id(&columns);
+        columns.push(column_def(session, scope, column, id, &create.primary_key)?);
+    }
+    check_columns(&columns, syntax)?;
+    for key in &create.primary_key {
+        match columns.iter_mut().find(|column| column.name == *key) {
+            Some(column) => column.nullable = false,
+            None => {
+                return Err(Error::new(
+                    SqlState::UNDEFINED_COLUMN,
+                    format!("column \"{key}\" named in key does not exist"),
+                ));
+            }
+        }
+    }
+    let given: BTreeMap<_, _> = create.options.iter().cloned().collect();
+    let table_options = options::resolve(&given, &columns)?;
+    let mut def = TableDef {
+        next_column_id: next_id(&columns),
+        columns,
+        checks: vec![],
+        primary_key: create.primary_key.clone(),
+        options: table_options,
+        given_options: given,
+        column_mapping: false,
+    };
+    let of_columns = syntax.iter().flat_map(|column| column.checks.iter().map(move |check| (check, Some(column))));
+    for (check, column) in of_columns.chain(create.checks.iter().map(|check| (check, None))) {
+        let check = check_def(session, scope, &def, create.name.last(), check, column.map(|column| &*column.name))?;
+        def.checks.push(check);
+    }
+    Ok(def)
+}
+
+fn next_id(columns: &[ColumnDef]) -> i32 {
+    i32::try_from(columns.len()).map_or(i32::MAX, |count| count + 1)
+}
+
+fn check_columns(columns: &[ColumnDef], syntax: &[ColumnSyntax]) -> Result<()> {
+    if columns.len() > COLUMNS_MAX {
+        return Err(Error::new(
+            SqlState::TOO_MANY_COLUMNS,
+            format!("tables can have at most {COLUMNS_MAX} columns"),
+        ));
+    }
+    if columns.is_empty() {
+        return Err(Error::unsupported("a table without columns is not supported").hint("Give it at least one column."));
+    }
+    let mut seen = std::collections::HashSet::new();
+    for column in columns {
+        if !seen.insert(&column.name) {
+            let error = Error::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column \"{}\" specified more than once", column.name),
+            );
+            return Err(match syntax.iter().rfind(|syntax| syntax.name == column.name) {
+                Some(syntax) => error.at(syntax.offset),
+                None => error,
+            });
+        }
+        if let Some(reserved) =
+            ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"].iter().find(|reserved| **reserved == column.name)
+        {
+            return Err(Error::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column name \"{reserved}\" conflicts with a system column name"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn column_def(
+    session: &mut Session,
+    scope: &Arc<Scope>,
+    syntax: &ColumnSyntax,
+    id: i32,
+    primary_key: &[String],
+) -> Result<ColumnDef> {
+    let sql_type = syntax.sql_type.clone().ok_or_else(|| Error::internal("a column without a type"))?;
+    storable(&sql_type, syntax)?;
+    if let Some(default) = &syntax.default {
+        check_default(session, scope, default, &sql_type, &syntax.name)?;
+    }
+    Ok(ColumnDef {
+        id,
+        name: syntax.name.clone(),
+        physical_name: syntax.name.clone(),
+        sql_type: sql_type.name(),
+        data_type: sql_type.data_type(),
+        nullable: !syntax.not_null && !primary_key.contains(&syntax.name),
+        default: syntax.default.as_ref().map(|default| default.text.clone()),
+        missing_value: None,
+        comment: None,
+    })
+}
+
+/// 42P16 for types that only queries have.
+fn storable(sql_type: &SqlType, syntax: &ColumnSyntax) -> Result<()> {
+    let pseudo = match sql_type {
+        SqlType::Record | SqlType::Void | SqlType::Unknown => true,
+        SqlType::Array(item) => matches!(**item, SqlType::Record | SqlType::Void | SqlType::Unknown),
+        _ => false,
+    };
+    if pseudo || tidemill_catalog::record::data_type_name(&sql_type.data_type()).is_err() {
+        return Err(Error::new(
+            SqlState::INVALID_TABLE_DEFINITION,
+            format!("column \"{}\" has pseudo-type {}", syntax.name, sql_type.name()),
+        )
+        .at(syntax.offset));
+    }
+    Ok(())
+}
+
+/// A DEFAULT must plan without columns and fit its type.
+fn check_default(
+    session: &mut Session,
+    scope: &Arc<Scope>,
+    default: &Expression,
+    sql_type: &SqlType,
+    column: &str,
+) -> Result<()> {
+    let planner = Arc::clone(&session.planner);
+    let empty = DFSchema::empty();
+    let value = planner.expression(scope, &empty, &default.ast)?;
+    let from = planner.type_of(&value, &empty)?;
+    planner.assignment_cast(scope, value, &from, sql_type, column)?;
+    Ok(())
+}
+
+fn check_def(
+    session: &mut Session,
+    scope: &Arc<Scope>,
+    def: &TableDef,
+    table: &str,
+    check: &CheckSyntax,
+    column: Option<&str>,
+) -> Result<CheckDef> {
+    let planner = Arc::clone(&session.planner);
+    let schema = DFSchema::try_from_qualified_schema(table, &def.schema())?;
+    let condition = planner.expression(scope, &schema, &check.condition.ast)?;
+    let sql_type = planner.type_of(&condition, &schema)?;
+    if !matches!(sql_type, SqlType::Bool | SqlType::Unknown) {
+        return Err(Error::new(
+            SqlState::DATATYPE_MISMATCH,
+            format!("argument of CHECK must be type boolean, not type {}", sql_type.name()),
+        )
+        .at(check.condition.offset));
+    }
+    let taken = |name: &str| def.checks.iter().any(|check| check.name == name);
+    let name = match &check.name {
+        Some(name) if taken(name) => {
+            return Err(Error::new(
+                SqlState::DUPLICATE_OBJECT,
+                format!("constraint \"{name}\" for relation \"{table}\" already exists"),
+            ));
+        }
+        Some(name) => name.clone(),
+        None => {
+            let column = column.map(str::to_owned).or_else(|| {
+                // PostgreSQL names a table constraint after its column if it is about just one.
+                match condition.column_refs().iter().collect::<Vec<_>>().as_slice() {
+                    [one] => Some(one.name.clone()),
+                    _ => None,
+                }
+            });
+            let base = column.map_or_else(|| format!("{table}_check"), |column| format!("{table}_{column}_check"));
+            (0..).map(|n| if n == 0 { base.clone() } else { format!("{base}{n}") }).find(|name| !taken(name)).unwrap_or(base)
+        }
+    };
+    Ok(CheckDef { oid: session.instance.store.next_oid(), name, condition: check.condition.text.clone() })
+}
+
+/// The Write that removes every row a snapshot holds of a table.
+pub(crate) fn removal_of_all(table: &TableState) -> Write {
+    Write {
+        table: table.oid,
+        remove_chunks: table.chunks.iter().flat_map(|chunk| chunk.ids.iter().copied()).collect(),
+        remove_files: table.files.files.iter().map(|file| file.path.clone()).collect(),
+        data_change: true,
+        ..Write::default()
+    }
+}
+
+/// The state of a table, permanent or temporary, as the open transaction sees it.
+pub(crate) fn state(session: &mut Session, oid: Oid) -> Result<Arc<TableState>> {
+    let open = session.open();
+    let snapshot = if crate::session::transaction::is_temporary(oid) { open.temp_view() } else { open.view() };
+    snapshot.table(oid).cloned().ok_or_else(|| Error::internal(format!("table {oid} has no rows")))
+}
+
+pub(super) fn truncate(session: &mut Session, tables: &[Name]) -> Result<String> {
+    session.require_writable("TRUNCATE TABLE")?;
+    for name in tables {
+        let (object, _) = names::table(session, name)?;
+        names::require_owner(session, &object)?;
+        let state = state(session, object.oid)?;
+        session.apply(vec![Change::Write(removal_of_all(&state))])?;
+    }
+    Ok("TRUNCATE TABLE".into())
+}
+
+pub(super) async fn alter(
+    session: &mut Session,
+    name: &Name,
+    if_exists: bool,
+    view: bool,
+    actions: &[AlterTable],
+    cancel: &CancellationToken,
+) -> Result<String> {
+    let tag = if view { "ALTER VIEW" } else { "ALTER TABLE" };
+    session.require_writable(tag)?;
+    let Some(mut object) = names::find_relation(session, name)? else {
+        if if_exists {
+            session.notice(
+                "NOTICE",
+                SqlState::UNDEFINED_TABLE,
+                format!("relation \"{name}\" does not exist, skipping"),
+            );
+            return Ok(tag.into());
+        }
+        names::relation(session, name)?;
+        return Ok(tag.into());
+    };
+    names::require_owner(session, &object)?;
+    for action in actions {
+        match action {
+            AlterTable::Rename(to) => {
+                object = names::changed(&object, |object| object.name.clone_from(to));
+            }
+            AlterTable::SetSchema(schema) => {
+                let schema = names::schema(session, schema)?;
+                names::require_create(session, schema)?;
+                object = names::changed(&object, |object| object.parent = schema);
+            }
+            AlterTable::Owner(owner) => {
+                let owner = names::role(session, owner)?.oid;
+                object = names::changed(&object, |object| object.owner = owner);
+            }
+            AlterTable::RenameColumn { from, to } if matches!(object.body, Body::View(_)) => {
+                object = rename_view_column(&object, from, to)?;
+            }
+            _ => {
+                let Body::Table(def) = &object.body else {
+                    return Err(Error::new(
+                        SqlState::WRONG_OBJECT_TYPE,
+                        format!("\"{}\" is not a table", object.name),
+                    ));
+                };
+                let mut def = (**def).clone();
+                let scope = session.scope(cancel);
+                if !change(session, &scope, &object, &mut def, action).await? {
+                    continue;
+                }
+                object = names::changed(&object, |object| object.body = Body::Table(Arc::new(def)));
+            }
+        }
+        session.apply(vec![Change::Put(Arc::clone(&object))])?;
+    }
+    Ok(tag.into())
+}
+
+fn rename_view_column(object: &Object, from: &str, to: &str) -> Result<Arc<Object>> {
+    let Body::View(view) = &object.body else { return Err(Error::internal("not a view")) };
+    let mut view = view.clone();
+    rename_column(&mut view.columns, &object.name, from, to)?;
+    Ok(names::changed(object, |object| object.body = Body::View(view)))
+}
+
+fn no_column(table: &str, column: &str) -> Error {
+    Error::new(SqlState::UNDEFINED_COLUMN, format!("column \"{column}\" of relation \"{table}\" does not exist"))
+}
+
+fn rename_column(columns: &mut [ColumnDef], table: &str, from: &str, to: &str) -> Result<()> {
+    if columns.iter().any(|column| column.name == to) {
+        return Err(Error::new(
+            SqlState::DUPLICATE_COLUMN,
+            format!("column \"{to}\" of relation \"{table}\" already exists"),
+        ));
+    }
+    let column = columns
+        .iter_mut()
+        .find(|column| column.name == from)
+        .ok_or_else(|| Error::new(SqlState::UNDEFINED_COLUMN, format!("column \"{from}\" does not exist")))?;
+    to.clone_into(&mut column.name);
+    Ok(())
+}
+
+/// One change of a table's definition; false: nothing to do.
+async fn change(
+    session: &mut Session,
+    scope: &Arc<Scope>,
+    object: &Object,
+    def: &mut TableDef,
+    action: &AlterTable,
+) -> Result<bool> {
+    let table = &object.name;
+    let find = |def: &TableDef, name: &str| {
+        def.columns.iter().position(|column| column.name == name).ok_or_else(|| no_column(table, name))
+    };
+    match action {
+        AlterTable::AddColumn { column, if_not_exists } => {
+            return add_column(session, scope, table, def, column, *if_not_exists);
+        }
+        AlterTable::DropColumn { name, if_exists } => {
+            if *if_exists && def.column(name).is_none() {
+                session.notice(
+                    "NOTICE",
+                    SqlState::UNDEFINED_COLUMN,
+                    format!("column \"{name}\" of relation \"{table}\" does not exist, skipping"),
+                );
+                return Ok(false);
+            }
+            let at = find(def, name)?;
+            drop_column(def, at)?;
+        }
+        AlterTable::RenameColumn { from, to } => {
+            rename_column(&mut def.columns, table, from, to)?;
+            rename_references(def, from, to)?;
+            def.column_mapping = true;
+        }
+        AlterTable::SetOptions(given) => {
+            let mut all = def.given_options.clone();
+            all.extend(given.iter().cloned());
+            let resolved = options::resolve(&all, &def.columns)?;
+            if resolved.partition_by != def.options.partition_by {
+                return Err(Error::unsupported("the partitioning of a table cannot be changed")
+                    .hint("Create a new table with the partitioning you want and insert the rows."));
+            }
+            def.options = resolved;
+            def.given_options = all;
+        }
+        AlterTable::ResetOptions(reset) => {
+            let mut all = def.given_options.clone();
+            all.retain(|name, _| !reset.contains(name));
+            def.options = options::resolve(&all, &def.columns)?;
+            def.given_options = all;
+        }
+        AlterTable::Default { column, default } => {
+            let at = find(def, column)?;
+            if let Some(default) = default {
+                let sql_type = SqlType::parse(&def.columns[at].sql_type)?;
+                check_default(session, scope, default, &sql_type, column)?;
+            }
+            def.columns[at].default = default.as_ref().map(|default| default.text.clone());
+        }
+        AlterTable::NotNull { column, not_null } => {
+            let at = find(def, column)?;
+            if *not_null && def.columns[at].nullable {
+                let quoted = column.replace('"', "\"\"");
+                verify(session, scope, object.oid, &format!("\"{quoted}\" IS NOT NULL"), || {
+                    Error::new(
+                        SqlState::NOT_NULL_VIOLATION,
+                        format!("column \"{column}\" of relation \"{table}\" contains null values"),
+                    )
+                })
+                .await?;
+            }
+            def.columns[at].nullable = !not_null;
+        }
+        AlterTable::AddCheck(check) => {
+            let check = check_def(session, scope, def, table, check, None)?;
+            verify(session, scope, object.oid, &check.condition, || {
+                Error::new(
+                    SqlState::CHECK_VIOLATION,
+                    format!("check constraint \"{}\" of relation \"{table}\" is violated by some row", check.name),
+                )
+            })
+            .await?;
+            def.checks.push(check);
+        }
+        AlterTable::DropConstraint { name, if_exists } => {
+            let before = def.checks.len();
+            def.checks.retain(|check| check.name != *name);
+            let mut found = def.checks.len() < before;
+            if !found && !def.primary_key.is_empty() && *name == format!("{table}_pkey") {
+                def.primary_key.clear();
+                found = true;
+            }
+            if !found {
+                let message = format!("constraint \"{name}\" of relation \"{table}\" does not exist");
+                if !if_exists {
+                    return Err(Error::new(SqlState::UNDEFINED_OBJECT, message));
+                }
+                session.notice("NOTICE", SqlState::UNDEFINED_OBJECT, format!("{message}, skipping"));
+                return Ok(false);
+            }
+        }
+        AlterTable::Rename(_) | AlterTable::SetSchema(_) | AlterTable::Owner(_) => {
+            return Err(Error::internal("handled by the caller"));
+        }
+    }
+    Ok(true)
+}
+
+fn add_column(
+    session: &mut Session,
+    scope: &Arc<Scope>,
+    table: &str,
+    def: &mut TableDef,
+    column: &ColumnSyntax,
+    if_not_exists: bool,
+) -> Result<bool> {
+    if def.column(&column.name).is_some() {
+        let message = format!("column \"{}\" of relation \"{table}\" already exists", column.name);
+        if if_not_exists {
+            session.notice("NOTICE", SqlState::DUPLICATE_COLUMN, format!("{message}, skipping"));
+            return Ok(false);
+        }
+        return Err(Error::new(SqlState::DUPLICATE_COLUMN, message).at(column.offset));
+    }
+    if column.primary_key {
+        return Err(Error::unsupported("a primary key cannot be added to an existing table").at(column.offset));
+    }
+    let mut added = column_def(session, scope, column, def.next_column_id, &[])?;
+    // Its name in files must be new: an older column may have had it.
+    let taken = |name: &str| def.columns.iter().any(|column| column.physical_name == name);
+    if taken(&added.physical_name) || def.column_mapping {
+        added.physical_name = format!("{}_{}", added.name, added.id);
+    }
+    // Rows written before have the default's value now, once and for all, as in PostgreSQL.
+    if let Some(default) = &column.default {
+        added.missing_value = constant_text(session, scope, default, &added)?;
+    }
+    if !added.nullable && added.missing_value.is_none() && def_has_rows(session, table, scope) {
+        return Err(Error::new(
+            SqlState::NOT_NULL_VIOLATION,
+            format!("column \"{}\" of relation \"{table}\" contains null values", added.name),
+        ));
+    }
+    def.next_column_id += 1;
+    def.columns.push(added);
+    check_columns(&def.columns, std::slice::from_ref(column))?;
+    for check in &column.checks {
+        let check = check_def(session, scope, def, table, check, Some(&column.name))?;
+        def.checks.push(check);
+    }
+    // A table without a time column gets one with its first timestamp.
+    def.options = options::resolve(&def.given_options, &def.columns)?;
+    Ok(true)
+}
+
+fn def_has_rows(session: &mut Session, table: &str, scope: &Arc<Scope>) -> bool {
+    let _ = scope;
+    let name = Name { parts: vec![table.to_owned()], offset: 0 };
+    names::find_relation(session, &name)
+        .ok()
+        .flatten()
+        .and_then(|object| state(session, object.oid).ok())
+        .is_some_and(|state| !state.chunks.is_empty() || !state.files.files.is_empty())
+}
+
+/// The value of a default expression now, in its type's text form; `None` for NULL.
+fn constant_text(
+    session: &mut Session,
+    scope: &Arc<Scope>,
+    default: &Expression,
+    column: &ColumnDef,
+) -> Result<Option<String>> {
+    let planner = Arc::clone(&session.planner);
+    let sql_type = SqlType::parse(&column.sql_type)?;
+    let empty = DFSchema::empty();
+    let value = planner.expression(scope, &empty, &default.ast)?;
+    let from = planner.type_of(&value, &empty)?;
+    let value = planner.assignment_cast(scope, value, &from, &sql_type, &column.name)?;
+    let value = planner.evaluate(scope, &value)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let array = value.to_array()?;
+    // The stored text must not depend on who reads it.
+    let settings = tidemill_udfs::types::TextSettings::default();
+    let text = tidemill_udfs::types::array_to_text(&array, &sql_type.field("", true), &settings)?;
+    Ok(Some(text.value(0).to_owned()))
+}
+
+fn drop_column(def: &mut TableDef, at: usize) -> Result<()> {
+    if def.columns.len() == 1 {
+        return Err(Error::unsupported("a table's last column cannot be dropped").hint("Drop the table instead."));
+    }
+    let name = def.columns[at].name.clone();
+    if def.options.partition_by.contains(&name) {
+        return Err(Error::unsupported(format!("column \"{name}\" is a partition column and cannot be dropped")));
+    }
+    let mut kept = vec![];
+    for check in std::mem::take(&mut def.checks) {
+        // PostgreSQL drops the constraints that mention the column.
+        if !mentions(&check.condition, &name)? {
+            kept.push(check);
+        }
+    }
+    def.checks = kept;
+    def.primary_key.retain(|key| *key != name);
+    def.columns.remove(at);
+    def.column_mapping = true;
+    def.given_options.retain(|_, value| !crate::session::settings::split_identifiers(value).contains(&name));
+    def.options = options::resolve(&def.given_options, &def.columns)?;
+    Ok(())
+}
+
+/// True if a stored expression refers to a column.
+fn mentions(condition: &str, column: &str) -> Result<bool> {
+    let ast = parse_expression(condition)?;
+    let found = ast::visit_expressions(&ast, |expr| {
+        let ident = match expr {
+            ast::Expr::Identifier(ident) => Some(ident),
+            ast::Expr::CompoundIdentifier(parts) => parts.last(),
+            _ => None,
+        };
+        match ident {
+            Some(ident) if ident.value.eq_ignore_ascii_case(column) => std::ops::ControlFlow::Break(()),
+            _ => std::ops::ControlFlow::Continue(()),
+        }
+    });
+    Ok(found.is_break())
+}
+
+/// After a column was renamed: options and key follow; a CHECK or DEFAULT text cannot be changed without printing SQL, so
+/// a CHECK that mentions the column refuses the rename.
+fn rename_references(def: &mut TableDef, from: &str, to: &str) -> Result<()> {
+    for check in &def.checks {
+        if mentions(&check.condition, from)? {
+            return Err(Error::new(
+                SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+                format!("cannot rename column \"{from}\" because check constraint \"{}\" uses it", check.name),
+            )
+            .hint(format!("Drop constraint \"{}\" first and add it again afterwards.", check.name)));
+        }
+    }
+    let swap = |name: &mut String| {
+        if name == from {
+            to.clone_into(name);
+        }
+    };
+    def.primary_key.iter_mut().for_each(swap);
+    def.options.sort_key.iter_mut().for_each(swap);
+    def.options.partition_by.iter_mut().for_each(swap);
+    def.options.time_column.iter_mut().for_each(swap);
+    for value in def.given_options.values_mut() {
+        let mut parts = crate::session::settings::split_identifiers(value);
+        if parts.iter().any(|part| part == from) {
+            parts.iter_mut().for_each(swap);
+            *value = parts.join(", ");
+        }
+    }
+    Ok(())
+}
+
+/// Fails unless a condition holds (or is NULL) for every row of a table.
+async fn verify(
+    session: &mut Session,
+    scope: &Arc<Scope>,
+    table: Oid,
+    condition: &str,
+    violated: impl FnOnce() -> Error,
+) -> Result<()> {
+    let state = state(session, table)?;
+    let planner = Arc::clone(&session.planner);
+    let ast = parse_expression(condition)?;
+    if planner.any_row_violates(scope, &state, &ast).await? { Err(violated()) } else { Ok(()) }
+}

@@ -1,0 +1,129 @@
+//! CREATE VIEW.
+
+use std::sync::Arc;
+
+use tidemill_catalog::record::{Body, Change, ColumnDef, Object, ViewDef};
+use tidemill_catalog::snapshot::NameClass;
+use tidemill_udfs::types::SqlType;
+use tokio_util::sync::CancellationToken;
+
+use super::control::CreateView;
+use super::names;
+use crate::error::SqlState;
+use crate::plan::TEMP_SCHEMA;
+use crate::session::transaction::is_temporary;
+use crate::session::{Column, Session};
+use crate::{Error, Result};
+
+pub(super) fn create(session: &mut Session, create: &CreateView, cancel: &CancellationToken) -> Result<String> {
+    session.require_writable("CREATE VIEW")?;
+    let prepared = session.parse_inner(Some((*create.query).clone()), &[], true)?;
+    let Some(columns) = &prepared.columns else {
+        return Err(Error::new(SqlState::SYNTAX_ERROR, "a view must be defined by a query"));
+    };
+    if !prepared.parameters.is_empty() {
+        return Err(Error::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
+    }
+    let relations = prepared.relations();
+    let temporary = create.temporary || relations.iter().any(|oid| is_temporary(*oid));
+    let schema = names::creation_schema(session, &create.name, temporary)?;
+    names::require_create(session, schema)?;
+    let columns = view_columns(create, columns)?;
+    let scope = session.scope(cancel);
+    let body = Body::View(ViewDef {
+        query: create.query_text.clone(),
+        search_path: scope.search_path.clone(),
+        columns: columns.clone(),
+    });
+    let name = create.name.last();
+    let (main, temp) = names::catalogs(session);
+    let catalog = if schema == TEMP_SCHEMA { temp } else { main };
+    let object = match catalog.find(schema, NameClass::Relation, name) {
+        Some(existing) if create.or_replace => {
+            let Body::View(old) = &existing.body else {
+                return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{name}\" is not a view")));
+            };
+            names::require_owner(session, existing)?;
+            check_replacement(&old.columns, &columns)?;
+            if relations.contains(&existing.oid) {
+                return Err(Error::new(
+                    SqlState::INVALID_OBJECT_DEFINITION,
+                    format!("infinite recursion detected in rules for relation \"{name}\""),
+                ));
+            }
+            names::changed(existing, |object| {
+                object.body = body;
+                object.depends_on = relations;
+            })
+        }
+        Some(_) if create.if_not_exists => {
+            session.notice("NOTICE", SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists, skipping"));
+            return Ok("CREATE VIEW".into());
+        }
+        Some(_) => {
+            return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists")));
+        }
+        None => Arc::new(Object {
+            oid: session.fresh_oid(schema == TEMP_SCHEMA),
+            parent: schema,
+            name: name.to_owned(),
+            owner: scope.role,
+            version: 1,
+            comment: None,
+            acl: vec![],
+            depends_on: relations,
+            body,
+        }),
+    };
+    session.apply(vec![Change::Put(object)])?;
+    Ok("CREATE VIEW".into())
+}
+
+fn view_columns(create: &CreateView, columns: &[Column]) -> Result<Vec<ColumnDef>> {
+    if create.columns.len() > columns.len() {
+        return Err(Error::new(SqlState::SYNTAX_ERROR, "CREATE VIEW specifies more column names than columns"));
+    }
+    let mut defs: Vec<ColumnDef> = vec![];
+    for (at, column) in columns.iter().enumerate() {
+        let name = create.columns.get(at).unwrap_or(&column.name).clone();
+        if defs.iter().any(|def| def.name == name) {
+            return Err(Error::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column \"{name}\" specified more than once"),
+            ));
+        }
+        let sql_type = if column.sql_type == SqlType::Unknown { SqlType::Text } else { column.sql_type.clone() };
+        defs.push(ColumnDef {
+            id: i32::try_from(at + 1).unwrap_or(i32::MAX),
+            physical_name: name.clone(),
+            name,
+            sql_type: sql_type.name(),
+            data_type: sql_type.data_type(),
+            nullable: true,
+            default: None,
+            missing_value: None,
+            comment: None,
+        });
+    }
+    Ok(defs)
+}
+
+/// OR REPLACE may add columns at the end; it may not drop, rename or retype any.
+fn check_replacement(old: &[ColumnDef], new: &[ColumnDef]) -> Result<()> {
+    let refuse = |message: String| Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message));
+    if new.len() < old.len() {
+        return refuse("cannot drop columns from view".into());
+    }
+    for (old, new) in old.iter().zip(new) {
+        if old.name != new.name {
+            return refuse(format!("cannot change name of view column \"{}\" to \"{}\"", old.name, new.name));
+        }
+        if old.sql_type != new.sql_type {
+            return refuse(format!(
+                "cannot change data type of view column \"{}\" from {} to {}",
+                old.name, old.sql_type, new.sql_type
+            ));
+        }
+    }
+    Ok(())
+}

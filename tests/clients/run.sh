@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Real clients against a real server: connect, types both ways, reflection; and other programs reading our tables.
+#   tests/clients/run.sh [BINARY]        default: target/debug/tidemill
+# Clients are installed into a temporary folder from the package indexes that pip, npm and mvn are configured with. One that
+# cannot be installed is skipped, loudly; one that is installed must pass.
+set -euo pipefail
+cd "$(dirname "$0")"
+binary=$(realpath "${1:-../../target/debug/tidemill}")
+work=$(mktemp -d)
+server=
+passed=() skipped=() failed=()
+
+finish() {
+    if [ -n "$server" ]; then
+        kill "$server" 2>/dev/null || true
+        wait "$server" 2>/dev/null || true
+    fi
+    rm -rf "$work"
+}
+trap finish EXIT
+
+start_server() {
+    "$binary" serve --data-dir "$work/data" --pg-listen 127.0.0.1:0 --http-listen 127.0.0.1:0 \
+        >"$work/server.out" 2>"$work/server.log" &
+    server=$!
+    for _ in $(seq 300); do
+        if grep -q ' listens on ' "$work/server.out"; then
+            PGPORT=$(sed -n 's/.* listens on 127\.0\.0\.1:\([0-9]*\),.*/\1/p' "$work/server.out")
+            export PGHOST=127.0.0.1 PGPORT PGUSER=tidemill PGDATABASE=tidemill
+            return
+        fi
+        kill -0 "$server" 2>/dev/null || break
+        sleep 0.1
+    done
+    cat "$work/server.log"
+    echo "!!! the server did not start"
+    exit 1
+}
+
+skip() {
+    skipped+=("$1")
+    printf '!!! SKIPPED %s: %s\n' "$1" "$2"
+}
+
+check() {
+    local name=$1
+    shift
+    printf '\n--- %s\n' "$name"
+    if timeout 300 "$@"; then passed+=("$name"); else
+        failed+=("$name")
+        printf '!!! FAILED %s\n' "$name"
+    fi
+}
+
+python_packages() {
+    python3 -m venv "$work/venv" >"$work/install.log" 2>&1 &&
+        "$work/venv/bin/pip" install -q --disable-pip-version-check "$@" >>"$work/install.log" 2>&1
+}
+
+start_server
+
+if command -v psql >/dev/null; then check psql ./psql.sh; else skip psql "not installed"; fi
+
+if python_packages 'psycopg[binary]' asyncpg sqlalchemy; then
+    check psycopg "$work/venv/bin/python" psycopg_check.py
+    check asyncpg "$work/venv/bin/python" asyncpg_check.py
+    check sqlalchemy "$work/venv/bin/python" sqlalchemy_check.py
+else
+    tail -3 "$work/install.log"
+    skip "psycopg, asyncpg, sqlalchemy" "pip cannot install them here"
+fi
+
+if command -v npm >/dev/null && cp node_check.mjs "$work/" &&
+    (cd "$work" && npm install --no-audit --no-fund --silent pg >install.log 2>&1); then
+    check node-postgres node "$work/node_check.mjs"
+else
+    skip node-postgres "npm cannot install it here"
+fi
+
+if command -v mvn >/dev/null && command -v javac >/dev/null &&
+    (cd "$work" && timeout 180 mvn -q -B dependency:get -Dartifact=org.postgresql:postgresql:42.7.4 >install.log 2>&1 &&
+        timeout 180 mvn -q -B dependency:copy -Dartifact=org.postgresql:postgresql:42.7.4 -DoutputDirectory="$work/jar" >>install.log 2>&1) &&
+    javac -d "$work/java" PgJdbcCheck.java; then
+    check pgjdbc java -cp "$work/java:$(echo "$work"/jar/*.jar)" PgJdbcCheck
+else
+    skip pgjdbc "Maven cannot install it here"
+fi
+
+if [ -x "$work/venv/bin/python" ] && python_packages deltalake pyarrow; then
+    "$work/venv/bin/pip" install -q --disable-pip-version-check duckdb polars >>"$work/install.log" 2>&1 || true
+    check "delta readers" "$work/venv/bin/python" delta_readers.py "$work/data"
+else
+    skip "delta readers" "pip cannot install deltalake here"
+fi
+
+if ! kill -0 "$server" 2>/dev/null; then
+    failed+=("server still running")
+    tail -50 "$work/server.log"
+elif grep -q 'panic' "$work/server.log"; then
+    failed+=("server without panics")
+    grep -A20 'panic' "$work/server.log" | head -50
+fi
+printf '\nclients: %d passed (%s), %d skipped (%s), %d failed (%s)\n' \
+    "${#passed[@]}" "${passed[*]-}" "${#skipped[@]}" "${skipped[*]-}" "${#failed[@]}" "${failed[*]-}"
+[ "${#failed[@]}" -eq 0 ]
