@@ -842,7 +842,8 @@ fn modify(plan: ModifyPlan, command: &'static str) -> (PlanKind, Vec<SqlType>, O
 }
 
 /// Turns a byte offset in the statement into a character position in the client's text.
-fn placed(mut error: Error, parsed: &Parsed) -> Error {
+fn placed(error: Error, parsed: &Parsed) -> Error {
+    let mut error = error.resolve(&parsed.text);
     let report = error.report_mut();
     if let (Some(offset), None) = (report.offset.take(), report.position) {
         let before = parsed.text.get(..offset.min(parsed.text.len())).unwrap_or(&parsed.text);

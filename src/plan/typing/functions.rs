@@ -79,6 +79,10 @@ impl Typing<'_> {
 
     /// A call of a scalar function.
     pub(super) fn function(&mut self, function: Arc<ScalarUDF>, args: Vec<Typed>) -> Result<Typed> {
+        if let ("pg_typeof", [value]) = (function.name(), args.as_slice()) {
+            let oid = value.sql_type.oid();
+            return Ok(Typed::literal(ScalarValue::UInt32(Some(oid)), SqlType::RegType));
+        }
         match shape(function.name()) {
             Shape::Unified => {
                 let word = function.name().to_uppercase();
