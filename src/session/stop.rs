@@ -43,7 +43,8 @@ impl Stop {
             biased;
             () = self.token.cancelled() => Err(cancelled()),
             result = work => result,
-            () = late => {
+            // Unconstrained: work that uses up the task's budget would keep the timer from being looked at.
+            () = tokio::task::unconstrained(late) => {
                 self.token.cancel();
                 Err(timed_out())
             }

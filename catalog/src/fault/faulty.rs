@@ -274,13 +274,12 @@ impl FileLayer for FaultyFiles {
             return Err(error);
         }
         state.space(path)?;
-        for scripted in [
-            state.fail_write.filter(|fail| fail.0 == state.writes),
-            state.fail_sync.filter(|fail| fail.0 == state.syncs),
-        ] {
-            if let Some((_, fault)) = scripted {
-                return Err(fault_error(path, fault));
-            }
+        let scripted = [
+            state.fail_write.filter(|(at, _)| *at == state.writes),
+            state.fail_sync.filter(|(at, _)| *at == state.syncs),
+        ];
+        if let Some((_, fault)) = scripted.into_iter().flatten().next() {
+            return Err(fault_error(path, fault));
         }
         state.step(path)?;
         let before = self.inner.read(path).ok();

@@ -10,9 +10,12 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Durability;
 use super::shared::Shared;
+use tokio::sync::OwnedRwLockWriteGuard;
+
 use crate::snapshot::{Published, Snapshot, TableState, take_chunks};
 use crate::table::adapt;
 use crate::table::delta::{self, DeltaCommit};
@@ -41,15 +44,38 @@ struct NetSwap {
     is_data_change: bool,
 }
 
+/// So often rows are not moved because a statement holds them; then the next one waits for that statement.
+const PUT_OFF_MAX: u32 = 5;
+
 /// Publishes what the table has that its Delta log does not. Nothing to publish, or no such table: nothing is done.
 pub(super) fn flush(shared: &Arc<Shared>, table: Oid, now_us: i64) -> Result<()> {
     let lock = shared.publishing.of(table);
     let _publishing = lock.lock();
+    // A first look: rows that a statement holds now are not worth a file.
+    if claim(shared, table).is_none() {
+        return Ok(());
+    }
     let is_done = attempt(shared, table, now_us, false)?;
     if !is_done {
         attempt(shared, table, now_us, true)?;
     }
     Ok(())
+}
+
+/// The right to move the table's rows. `None` while statements hold them, but not for ever.
+pub(super) fn claim(shared: &Shared, table: Oid) -> Option<OwnedRwLockWriteGuard<()>> {
+    let movement = shared.moving.of(table);
+    let lock = Arc::clone(&movement.lock);
+    if let Ok(claim) = Arc::clone(&lock).try_write_owned() {
+        movement.put_off.store(0, Ordering::Relaxed);
+        return Some(claim);
+    }
+    if movement.put_off.fetch_add(1, Ordering::Relaxed) < PUT_OFF_MAX {
+        return None;
+    }
+    let claim = futures::executor::block_on(lock.write_owned());
+    movement.put_off.store(0, Ordering::Relaxed);
+    Some(claim)
 }
 
 /// False if rows were deleted meanwhile; nothing was changed then.
@@ -71,7 +97,8 @@ fn attempt(shared: &Arc<Shared>, table: Oid, now_us: i64, seal_first: bool) -> R
     };
     // A long flush must not keep the rows of every table alive.
     drop(snapshot);
-    if seal_first && !attempt.seal()? {
+    let mut claimed = if seal_first { claim(shared, table) } else { None };
+    if seal_first && (claimed.is_none() || !attempt.seal()?) {
         return Ok(false);
     }
     let written = match attempt.write_rows() {
@@ -81,13 +108,18 @@ fn attempt(shared: &Arc<Shared>, table: Oid, now_us: i64, seal_first: bool) -> R
             return Err(error);
         }
     };
-    if !seal_first && !attempt.seal().inspect_err(|_| attempt.give_up(&written))? {
-        attempt.remove_files(&written);
-        return Ok(false);
+    if !seal_first {
+        claimed = claim(shared, table);
+        if claimed.is_none() || !attempt.seal().inspect_err(|_| attempt.give_up(&written))? {
+            attempt.remove_files(&written);
+            // Held by a statement: another time.
+            return Ok(claimed.is_none());
+        }
     }
     let net = net_swap(&attempt.state, attempt.lsn);
     let version = attempt.commit(&written, &net)?;
     attempt.swap(version, &written)?;
+    drop(claimed);
     let mut garbage = shared.garbage.lock();
     garbage.note_removed(table, &net.removes, false, now_us);
     garbage.note_removed(table, &net.vanished, true, now_us);

@@ -13,12 +13,13 @@ use uuid::Uuid;
 use super::StoreOptions;
 use super::catalog_file::{self, CatalogFile};
 use super::garbage::Garbage;
+use super::room::HotRoom;
 use super::shared::{Checkpointed, Shared, TableLocks};
 use super::writer::Queue;
 use crate::fault::{self, FileLayer, TEMPORARY_EXTENSION};
 use crate::record::{Body, Change, Object, RoleDef};
 use crate::snapshot::{Catalog, Published, Snapshot, TableState};
-use crate::table::delta;
+use crate::table::delta::{self, DeltaState};
 use crate::table::file::FileIndex;
 use crate::wal::Log;
 use crate::wal::record::decode;
@@ -81,7 +82,6 @@ pub(super) fn open(options: StoreOptions, files: Arc<dyn FileLayer>, now_us: i64
         epoch,
         durable_lsn: AtomicU64::new(log.durable()),
         segments: Arc::clone(log.segments()),
-        snapshot: RwLock::new(Arc::new(snapshot)),
         queue: Queue::new(),
         next_oid: AtomicU32::new(next_oid),
         next_chunk_id: AtomicU64::new(next_chunk_id),
@@ -90,6 +90,9 @@ pub(super) fn open(options: StoreOptions, files: Arc<dyn FileLayer>, now_us: i64
         commits: AtomicU64::new(0),
         publishing: TableLocks::default(),
         compacting: TableLocks::default(),
+        moving: TableLocks::default(),
+        hot_room: HotRoom::new(&snapshot, options.wal_bytes_max),
+        snapshot: RwLock::new(Arc::new(snapshot)),
         checkpointed: Mutex::new(Checkpointed { lsn: catalog.lsn, next_oid: catalog.next_oid, at_us: now_us, delta }),
         garbage: Mutex::new(garbage),
         options,
@@ -176,6 +179,25 @@ fn highest_folder(files: &dyn FileLayer, tables: &Path) -> Result<Oid> {
     Ok(numbers.iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok()).max().unwrap_or(0))
 }
 
+fn is_table(object: &Object) -> bool {
+    matches!(object.body, Body::Table(_))
+}
+
+/// Reads the Delta logs of tables, several at once: most of the time goes into opening small files.
+fn open_deltas(files: &dyn FileLayer, dir: &Path, tables: &[Oid]) -> Result<HashMap<Oid, DeltaState>> {
+    let read = |oid: &Oid| Ok(delta::open(files, &dir.join(oid.to_string()))?.map(|state| (*oid, state)));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    let part = tables.len().div_ceil(threads).max(16);
+    let parts: Vec<Result<Vec<_>>> = std::thread::scope(|scope| {
+        let spawned: Vec<_> = tables
+            .chunks(part)
+            .map(|tables| scope.spawn(move || tables.iter().filter_map(|oid| read(oid).transpose()).collect()))
+            .collect();
+        spawned.into_iter().map(|thread| thread.join().expect("reading a Delta log does not panic")).collect()
+    });
+    Ok(parts.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
 /// The state while the log is replayed.
 struct Replay<'a> {
     files: &'a dyn FileLayer,
@@ -213,13 +235,17 @@ impl<'a> Replay<'a> {
             delta_checkpoints: HashMap::new(),
             likely: None,
         };
+        let tables: Vec<Oid> = file.objects.iter().filter(|object| is_table(object)).map(|object| object.oid).collect();
+        let mut deltas = open_deltas(files, &dir.join("tables"), &tables)?;
         for object in &file.objects {
             if let Body::Table(def) = &object.body {
                 let mark = file.tables.get(&object.oid);
                 let mut state =
                     TableState::new(object.oid, Arc::clone(def), mark.map_or(file.lsn, |mark| mark.def_lsn));
                 state.replay_from = mark.map_or(0, |mark| mark.replay_from);
-                replay.load_delta(&mut state)?;
+                if let Some(delta) = deltas.remove(&object.oid) {
+                    replay.take_delta(&mut state, delta);
+                }
                 replay.rows_from.insert(object.oid, state.replay_from);
                 replay.snapshot.tables.insert(Arc::new(state));
             }
@@ -233,9 +259,7 @@ impl<'a> Replay<'a> {
     }
 
     /// Takes over what the table's Delta log has.
-    fn load_delta(&mut self, state: &mut TableState) -> Result<()> {
-        let dir = self.dir.join("tables").join(state.oid.to_string());
-        let Some(delta) = delta::open(self.files, &dir)? else { return Ok(()) };
+    fn take_delta(&mut self, state: &mut TableState, delta: DeltaState) {
         let lsn = delta.txns.get(&self.app_id).copied().unwrap_or(0);
         state.published = Published { version: Some(delta.version), lsn };
         state.replay_from = state.replay_from.max(lsn);
@@ -244,7 +268,6 @@ impl<'a> Replay<'a> {
         if let Some(checkpoint) = delta.checkpoint {
             self.delta_checkpoints.insert(state.oid, checkpoint);
         }
-        Ok(())
     }
 
     /// Applies a record, but for what the catalog file and the Delta logs have already.
@@ -255,7 +278,7 @@ impl<'a> Replay<'a> {
                 continue;
             }
             let created = match &change {
-                Change::Put(object) if matches!(object.body, Body::Table(_)) => {
+                Change::Put(object) if is_table(object) => {
                     self.snapshot.table(object.oid).is_none().then_some(object.oid)
                 }
                 _ => None,
@@ -273,7 +296,9 @@ impl<'a> Replay<'a> {
     fn load_created(&mut self, oid: Oid) -> Result<()> {
         let state = self.snapshot.table(oid).expect("just created");
         let mut state = TableState::clone(state);
-        self.load_delta(&mut state)?;
+        if let Some(delta) = delta::open(self.files, &self.dir.join("tables").join(oid.to_string()))? {
+            self.take_delta(&mut state, delta);
+        }
         self.rows_from.insert(oid, state.published.lsn);
         self.snapshot.tables.insert(Arc::new(state));
         Ok(())

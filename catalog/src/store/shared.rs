@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::garbage::Garbage;
+use super::room::HotRoom;
 use super::writer::Queue;
 use super::{StoreOptions, WalStatus, due};
 use crate::fault::FileLayer;
@@ -38,6 +39,9 @@ pub(super) struct Shared {
     pub(super) publishing: TableLocks,
     /// … and one compaction.
     pub(super) compacting: TableLocks,
+    /// Statements that rewrite rows, and those who move them elsewhere.
+    pub(super) moving: TableLocks<Movement>,
+    pub(super) hot_room: HotRoom,
     /// One checkpoint at a time; what the last one did.
     pub(super) checkpointed: Mutex<Checkpointed>,
     pub(super) garbage: Mutex<Garbage>,
@@ -58,15 +62,23 @@ pub(super) struct Checkpointed {
     pub(super) delta: HashMap<Oid, u64>,
 }
 
-/// A lock per table.
+/// A lock per table, made when it is first asked for.
 #[derive(Debug, Default)]
-pub(super) struct TableLocks {
-    locks: Mutex<HashMap<Oid, Arc<Mutex<()>>>>,
+pub(super) struct TableLocks<T = Mutex<()>> {
+    locks: Mutex<HashMap<Oid, Arc<T>>>,
 }
 
-impl TableLocks {
+/// Held by statements that rewrite rows of a table (shared), and while those rows move (exclusive).
+#[derive(Debug, Default)]
+pub(super) struct Movement {
+    pub(super) lock: Arc<tokio::sync::RwLock<()>>,
+    /// How often in a row rows were not moved because a statement held them.
+    pub(super) put_off: AtomicU32,
+}
+
+impl<T: Default> TableLocks<T> {
     /// The lock of a table; to be locked by the caller.
-    pub(super) fn of(&self, table: Oid) -> Arc<Mutex<()>> {
+    pub(super) fn of(&self, table: Oid) -> Arc<T> {
         Arc::clone(self.locks.lock().entry(table).or_default())
     }
 

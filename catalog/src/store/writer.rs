@@ -96,12 +96,14 @@ impl Queue {
 
     pub(super) async fn poisoned(&self) -> String {
         let mut poison = self.poison.subscribe();
-        // The guard must not live into the wait below: futures are sent between threads.
-        let reason = poison.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
-        match reason {
-            Some(reason) => reason,
-            // The sender lives in self: unreachable, and waiting is right if it were not.
-            None => std::future::pending().await,
+        loop {
+            if let Some(reason) = &*poison.borrow_and_update() {
+                return reason.clone();
+            }
+            if poison.changed().await.is_err() {
+                // The sender lives in self: unreachable, and waiting is right if it were not.
+                std::future::pending::<()>().await;
+            }
         }
     }
 

@@ -42,7 +42,12 @@ impl Folder {
         Self { dir: temporary.path().to_owned(), _temporary: temporary, files: Arc::new(OsFiles) }
     }
 
-    pub(crate) fn write(&self, def: &Arc<TableDef>, batches: &[RecordBatch], options: WriteOptions) -> Vec<Arc<FileEntry>> {
+    pub(crate) fn write(
+        &self,
+        def: &Arc<TableDef>,
+        batches: &[RecordBatch],
+        options: WriteOptions,
+    ) -> Vec<Arc<FileEntry>> {
         let mut writer = TableWriter::new(Arc::clone(&self.files), &self.dir, def, options);
         for batch in batches {
             writer.write(batch.clone()).unwrap();
@@ -119,12 +124,15 @@ fn random_array(rng: &mut StdRng, data_type: &DataType, rows: usize) -> ArrayRef
         DataType::Float32 => Arc::new(values!(Float32Array, [0.5, -1.25, 1e30, f32::INFINITY][rng.random_range(0..4)])),
         DataType::Float64 => {
             let nan = rng.random_bool(0.3);
-            Arc::new(values!(Float64Array, match rng.random_range(0..50) {
-                0 if nan => f64::NAN,
-                1 => f64::NEG_INFINITY,
-                2 => -0.0,
-                _ => small(rng) as f64 / 8.0,
-            }))
+            Arc::new(values!(
+                Float64Array,
+                match rng.random_range(0..50) {
+                    0 if nan => f64::NAN,
+                    1 => f64::NEG_INFINITY,
+                    2 => -0.0,
+                    _ => small(rng) as f64 / 8.0,
+                }
+            ))
         }
         DataType::Decimal128(p, s) => Arc::new(
             values!(Decimal128Array, i128::from(small(rng)) * if *p > 20 { 10_i128.pow(20) } else { 1 })
@@ -142,18 +150,20 @@ fn random_array(rng: &mut StdRng, data_type: &DataType, rows: usize) -> ArrayRef
         DataType::Time64(_) => Arc::new(values!(Time64MicrosecondArray, rng.random_range(0..86_400_000_000))),
         DataType::Timestamp(_, zone) => {
             let extremes = rng.random_bool(0.2);
-            let array = values!(TimestampMicrosecondArray, match rng.random_range(0..30) {
-                0 if extremes => i64::MAX,
-                1 if extremes => i64::MIN,
-                _ => 1_700_000_000_000_000 + small(rng) * 1000,
-            });
+            let array = values!(
+                TimestampMicrosecondArray,
+                match rng.random_range(0..30) {
+                    0 if extremes => i64::MAX,
+                    1 if extremes => i64::MIN,
+                    _ => 1_700_000_000_000_000 + small(rng) * 1000,
+                }
+            );
             Arc::new(array.with_timezone_opt(zone.clone()))
         }
-        DataType::Interval(_) => Arc::new(values!(IntervalMonthDayNanoArray, IntervalMonthDayNano {
-            months: rng.random(),
-            days: rng.random(),
-            nanoseconds: rng.random::<i64>(),
-        })),
+        DataType::Interval(_) => Arc::new(values!(
+            IntervalMonthDayNanoArray,
+            IntervalMonthDayNano { months: rng.random(), days: rng.random(), nanoseconds: rng.random::<i64>() }
+        )),
         DataType::List(item) => {
             let lengths: Vec<usize> = (0..rows).map(|_| rng.random_range(0..4)).collect();
             let values = random_array(rng, item.data_type(), lengths.iter().sum());
@@ -168,7 +178,7 @@ fn random_text(rng: &mut StdRng, spread: i64) -> String {
     match rng.random_range(0..40) {
         0 => String::new(),
         1 => "ü\u{10ffff}".repeat(rng.random_range(1..60)),
-        2 if spread == 3 => "x".repeat(100_000),
+        2 if spread == 3 => "x".repeat(if rng.random_bool(0.02) { 1_000_000 } else { 100 }),
         _ => format!("text {}", rng.random_range(0..=spread)),
     }
 }
@@ -187,7 +197,8 @@ pub(crate) fn text_rows(batches: &[RecordBatch]) -> Vec<String> {
     for batch in batches {
         // Arrow cannot print dates and times out of the calendar: as integers it can.
         let columns: Vec<ArrayRef> = batch.columns().iter().map(printable).collect();
-        let formatters: Vec<_> = columns.iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+        let formatters: Vec<_> =
+            columns.iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
         for row in 0..batch.num_rows() {
             rows.push(formatters.iter().map(|f| f.value(row).to_string()).collect::<Vec<_>>().join("|"));
         }

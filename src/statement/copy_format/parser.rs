@@ -50,8 +50,8 @@ pub struct CopyParser {
 }
 
 enum Rows {
-    Text(TextRows),
-    Csv(CsvRows),
+    Text(Box<TextRows>),
+    Csv(Box<CsvRows>),
     Binary(BinaryRows),
 }
 
@@ -76,14 +76,14 @@ impl CopyParser {
             Ok(columns.iter().map(|(column, _)| names.contains(column)).collect::<Vec<_>>())
         };
         let rows = match options.format {
-            Format::Text => Rows::Text(TextRows::new(options.delimiter, &options.null)),
+            Format::Text => Rows::Text(Box::new(TextRows::new(options.delimiter, &options.null))),
             Format::Binary => Rows::Binary(BinaryRows::default()),
-            Format::Csv => Rows::Csv(CsvRows::new(
+            Format::Csv => Rows::Csv(Box::new(CsvRows::new(
                 (options.delimiter, options.quote, options.escape),
                 &options.null,
                 forced(&options.force_not_null)?,
                 forced(&options.force_null)?,
-            )),
+            ))),
         };
         let fields: Vec<_> = columns.iter().map(|(name, sql_type)| sql_type.field(name, true)).collect();
         Ok(Self {

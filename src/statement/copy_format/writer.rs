@@ -189,8 +189,6 @@ impl CopyWriter {
                 13 => b'r',
                 other => other,
             };
-            // A control character that is the delimiter is escaped as itself.
-            let letter = if byte == self.options.delimiter { byte } else { letter };
             if self.special[usize::from(byte)] {
                 out.push(b'\\');
             }

@@ -92,9 +92,9 @@ pub(super) fn parse_uuid(text: &[u8]) -> Result<[u8; 16], ValueError> {
     };
     let mut bytes = [0u8; 16];
     let mut rest = inner;
-    for at in 0..16 {
+    for (at, byte) in bytes.iter_mut().enumerate() {
         let [high, low, after @ ..] = rest else { return Err(invalid()) };
-        bytes[at] = nibble(*high).zip(nibble(*low)).map(|(high, low)| high << 4 | low).ok_or_else(invalid)?;
+        *byte = nibble(*high).zip(nibble(*low)).map(|(high, low)| high << 4 | low).ok_or_else(invalid)?;
         rest = match after {
             [b'-', after @ ..] if at % 2 == 1 && at < 15 => after,
             other => other,

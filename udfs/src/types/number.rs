@@ -1,6 +1,8 @@
 //! Text of booleans, integers and floats, both ways. Input is bytes as the client sent them, output is appended.
 
-use lexical_core::{FormattedSize, FromLexical, ToLexical};
+use std::num::NonZero;
+
+use lexical_core::{FormattedSize, FromLexical, ToLexical, ToLexicalWithOptions, WriteFloatOptions};
 
 use super::{SqlType, ValueError, input_error};
 
@@ -85,7 +87,15 @@ pub(super) fn parse_oid(text: &[u8]) -> Result<u32, ValueError> {
 }
 
 /// The two float types.
-pub(super) trait Float: Copy + FromLexical + ToLexical + FormattedSize + Into<f64> + std::str::FromStr {
+pub(super) trait Float:
+    Copy
+    + FromLexical
+    + ToLexical
+    + ToLexicalWithOptions<Options = WriteFloatOptions>
+    + FormattedSize
+    + Into<f64>
+    + std::str::FromStr
+{
     /// Its name in messages.
     const NAME: &'static str;
     /// Digits that every value keeps through text (DBL_DIG, FLT_DIG).
@@ -160,21 +170,39 @@ pub(super) fn write_int<T: ToLexical + FormattedSize>(value: T, out: &mut Vec<u8
     out.extend_from_slice(lexical_core::write(value, &mut buffer));
 }
 
+/// No exponent where PostgreSQL writes none.
+const PLAIN_BELOW_1E15: WriteFloatOptions = WriteFloatOptions::builder()
+    .positive_exponent_break(NonZero::new(15))
+    .negative_exponent_break(NonZero::new(-5))
+    .build_strict();
+
+/// A cheap look at whether `even_of_tie` may have something to do: it needs an exponent of 2 that fits the places.
+#[inline]
+fn may_be_tie<T: Float>(text: &[u8], value: T) -> bool {
+    let (mantissa, exponent) = value.parts();
+    let places = text.iter().rposition(|c| *c == b'.').map_or(0, |at| text.len() - at - 1);
+    let twos = exponent + 1 + i32::try_from(mantissa.trailing_zeros()).unwrap_or(0);
+    i32::try_from(places).is_ok_and(|places| twos == -places)
+}
+
 /// Appends a float as PostgreSQL prints it with that `extra_float_digits`.
 #[inline]
 pub(super) fn write_float<T: Float>(value: T, extra_digits: i32, out: &mut Vec<u8>) {
     let wide: f64 = value.into();
     // Between these the shortest form has no exponent, neither here nor in PostgreSQL.
-    let plain_max = if T::DIGITS == 6 { 1e6 } else { 1e9 };
+    let plain_max = if T::DIGITS == 6 { 1e6 } else { 1e15 };
     if extra_digits > 0 && wide.abs() >= 1e-4 && wide.abs() < plain_max {
         let mut buffer = [0u8; lexical_core::BUFFER_SIZE];
-        let text = lexical_core::write(value, &mut buffer);
-        // Only the longest forms can be halfway between two others (see `shortest`).
-        let tie_length = if T::DIGITS == 6 { 8 } else { 16 };
-        if text.len() > tie_length {
+        let text = lexical_core::write_with_options::<T, { lexical_core::format::STANDARD }>(
+            value,
+            &mut buffer,
+            &PLAIN_BELOW_1E15,
+        );
+        let text = text.strip_suffix(b".0").unwrap_or(text);
+        if may_be_tie(text, value) {
             return write_float_slow(value, extra_digits, out);
         }
-        out.extend_from_slice(text.strip_suffix(b".0").unwrap_or(text));
+        out.extend_from_slice(text);
     } else {
         write_float_slow(value, extra_digits, out);
     }

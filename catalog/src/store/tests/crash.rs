@@ -200,7 +200,7 @@ fn power_failures(seed: u64, rounds: u64, durability: Durability) {
 
 #[test]
 fn nothing_acknowledged_is_lost_or_doubled_by_power_failures() {
-    let seeds = std::env::var("TIDEMILL_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
+    let seeds = std::env::var("TIDEMILL_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(25);
     for seed in 0..seeds {
         power_failures(seed, 5, Durability::Fsync);
     }

@@ -149,3 +149,12 @@ impl Bed {
         self.commit(vec![Change::Write(write)]).unwrap();
     }
 }
+
+#[test]
+fn commits_may_move_between_threads() {
+    fn check<T: Send>(_: T) {}
+    let bed = Bed::new();
+    check(bed.store().commit(vec![]));
+    check(bed.store().hold(1));
+    check(bed.store().poisoned());
+}

@@ -208,6 +208,63 @@ fn rows_deleted_during_a_flush_stay_deleted() {
 }
 
 #[test]
+fn held_rows_are_not_moved() {
+    let bed = Bed::new();
+    bed.commit(vec![put_table(16_384, 1)]).unwrap();
+    for id in 0..8 {
+        bed.insert(16_384, &[id]);
+        bed.flush(16_384);
+    }
+    bed.insert(16_384, &[8]);
+    let hold = block_on(bed.store().hold(16_384));
+    let other = block_on(bed.store().hold(16_384));
+    let snapshot = bed.store().snapshot();
+    bed.flush(16_384);
+    bed.store().compact(16_384, true, bed.now_us).unwrap();
+    assert!(Arc::ptr_eq(&snapshot, &bed.store().snapshot()));
+    drop((hold, other));
+    bed.flush(16_384);
+    assert!(bed.store().snapshot().table(16_384).unwrap().chunks.is_empty());
+}
+
+#[test]
+fn statements_that_hold_a_table_conflict_with_nothing_in_the_background() {
+    let bed = Bed::with(|options| options.wal_bytes_max = 1 << 30);
+    bed.commit(vec![put_table(16_384, 1)]).unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (bed, is_over) = (&bed, &is_over);
+        scope.spawn(move || {
+            while !is_over.load(Ordering::Acquire) {
+                bed.flush(16_384);
+                match bed.store().compact(16_384, true, bed.now_us) {
+                    Ok(()) | Err(Error::Conflict { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+        for id in 0..100 {
+            bed.insert(16_384, &[id, id + 1000]);
+            let _hold = block_on(bed.store().hold(16_384));
+            let state = Arc::clone(bed.store().snapshot().table(16_384).unwrap());
+            // DELETE of all rows but the newest hundred: rewrites everything.
+            let kept: Vec<i64> = bed.ids(16_384).into_iter().filter(|id| *id >= 1000).collect();
+            let write = Write {
+                table: 16_384,
+                remove_chunks: state.chunks.iter().flat_map(|chunk| chunk.ids.clone()).collect(),
+                remove_files: state.files.files.iter().map(|file| file.path.clone()).collect(),
+                data_change: true,
+                ..Write::default()
+            };
+            let changes = vec![Change::Write(write), insert(16_384, bed.store().next_chunk_id(), &kept)];
+            bed.commit(changes).unwrap();
+        }
+        is_over.store(true, Ordering::Release);
+    });
+    assert_eq!(bed.ids(16_384), (1000..1100).collect::<Vec<_>>());
+}
+
+#[test]
 fn work_is_due_by_size_age_and_pressure() {
     let mut bed = Bed::new();
     bed.commit(vec![put_table(16_384, 1), put_table(16_385, 1)]).unwrap();

@@ -1,8 +1,9 @@
 //! Decoded columns kept in memory for repeated reads.
 //!
 //! A column chunk is admitted when it is asked for the second time within a window, so one pass over a huge table leaves
-//! no trace. When the budget is full, a newcomer replaces the least recently used entry only if it was asked for more
-//! often; surviving such a challenge halves an entry's count, so what is no longer read goes in the end.
+//! no trace. When the budget is full, a newcomer replaces the least recently used entry only if that was idle for longer
+//! than the newcomer's own two requests are apart: what is read again and again stays, what is no longer read goes at
+//! once, and repeated passes over more than fits keep a part of it instead of replacing all of it all the time.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
@@ -101,9 +102,10 @@ struct Columns {
     entries: HashMap<ChunkKey, Entry>,
     /// Last use → key.
     order: BTreeMap<u64, ChunkKey>,
-    /// Times asked for without being here.
-    ghosts: HashMap<ChunkKey, u8>,
-    ghost_order: VecDeque<ChunkKey>,
+    /// Chunks asked for while they were not here.
+    ghosts: HashMap<ChunkKey, Ghost>,
+    /// Ghosts by their last request; an older request of the same chunk may be left in it.
+    ghost_order: VecDeque<(u64, ChunkKey)>,
     bytes: u64,
     clock: u64,
     hits: u64,
@@ -114,7 +116,14 @@ struct Columns {
 struct Entry {
     column: Arc<CachedColumn>,
     used: u64,
-    count: u8,
+}
+
+/// Requests of a chunk that is not here, in ticks of the cache's clock.
+#[derive(Debug, Clone, Copy)]
+struct Ghost {
+    last: u64,
+    /// Between the last two.
+    distance: u64,
 }
 
 #[derive(Debug, Default)]
@@ -139,7 +148,6 @@ impl ColumnCache {
             columns.hits += 1;
             columns.order.remove(&entry.used);
             entry.used = columns.clock;
-            entry.count = entry.count.saturating_add(1);
             columns.order.insert(entry.used, key.clone());
             return Lookup::Hit(Arc::clone(&entry.column));
         }
@@ -153,9 +161,9 @@ impl ColumnCache {
         if columns.entries.contains_key(&key) || column.bytes > self.budget {
             return;
         }
-        let count = columns.ghosts.get(&key).copied().unwrap_or(1);
+        let distance = columns.ghosts.get(&key).map_or(0, |ghost| ghost.distance);
         while columns.bytes + column.bytes > self.budget {
-            if !columns.evict_below(count) {
+            if !columns.evict_idle(distance) {
                 return;
             }
         }
@@ -163,7 +171,7 @@ impl ColumnCache {
         let used = columns.clock;
         columns.bytes += column.bytes;
         columns.order.insert(used, key.clone());
-        columns.entries.insert(key, Entry { column, used, count });
+        columns.entries.insert(key, Entry { column, used });
     }
 
     /// The footer of a file of `bytes` bytes, read if it is not here. Blocking if it is not.
@@ -236,35 +244,30 @@ impl ColumnCache {
 impl Columns {
     /// Notes that a chunk was asked for; true if it was before.
     fn remember(&mut self, key: &ChunkKey) -> bool {
-        if let Some(count) = self.ghosts.get_mut(key) {
-            *count = count.saturating_add(1);
-            return true;
+        let now = self.clock;
+        let before = self.ghosts.get(key).map(|ghost| ghost.last);
+        let distance = before.map_or(0, |before| now - before);
+        self.ghosts.insert(key.clone(), Ghost { last: now, distance });
+        self.ghost_order.push_back((now, key.clone()));
+        while self.ghost_order.len() > GHOSTS_MAX {
+            let Some((last, oldest)) = self.ghost_order.pop_front() else { break };
+            if self.ghosts.get(&oldest).is_some_and(|ghost| ghost.last == last) {
+                self.ghosts.remove(&oldest);
+            }
         }
-        while self.ghosts.len() >= GHOSTS_MAX {
-            match self.ghost_order.pop_front() {
-                Some(oldest) => self.ghosts.remove(&oldest),
-                None => break,
-            };
-        }
-        self.ghosts.insert(key.clone(), 1);
-        self.ghost_order.push_back(key.clone());
-        false
+        before.is_some()
     }
 
-    /// Makes room by the least recently used entry if it was asked for less often than `count`.
-    fn evict_below(&mut self, count: u8) -> bool {
-        let Some((used, key)) = self.order.pop_first() else { return false };
-        let Some(entry) = self.entries.get_mut(&key) else { return true };
-        debug_assert_eq!(entry.used, used, "order and entries agree");
-        if entry.count >= count {
-            entry.count /= 2;
-            self.clock += 1;
-            entry.used = self.clock;
-            self.order.insert(self.clock, key);
+    /// Drops the least recently used entry if it was idle for longer than `distance`.
+    fn evict_idle(&mut self, distance: u64) -> bool {
+        let Some((&used, key)) = self.order.first_key_value() else { return false };
+        if self.clock - used <= distance {
             return false;
         }
-        self.bytes -= entry.column.bytes;
-        self.entries.remove(&key);
+        if let Some(entry) = self.entries.remove(key) {
+            self.bytes -= entry.column.bytes;
+        }
+        self.order.remove(&used);
         true
     }
 }

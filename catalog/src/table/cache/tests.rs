@@ -58,7 +58,7 @@ fn passes_over_more_than_fits_keep_a_part() {
     for _ in 0..20 {
         hits += (0..30).filter(|&file| read(&cache, file)).count();
     }
-    assert!(hits > 20, "{hits} hits");
+    assert!(hits > 150, "{hits} hits");
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn what_is_no_longer_read_goes() {
     for _ in 0..200 {
         (0..10).for_each(|file| _ = read(&cache, file));
     }
-    for _ in 0..200 {
+    for _ in 0..3 {
         (50..60).for_each(|file| _ = read(&cache, file));
     }
     assert!((50..60).all(|file| read(&cache, file)));

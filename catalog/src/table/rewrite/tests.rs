@@ -21,8 +21,11 @@ fn remaining_rows_are_all_but_the_dropped() {
             let unit = Unit::File(Arc::clone(&entry));
             let batches = read_unit(&folder.files, &folder.dir, &def, &unit).unwrap();
             let left: Vec<_> = remaining_rows(batches, drop.clone()).map(Result::unwrap).collect();
-            let expected: Vec<_> =
-                (0_u64..).zip(&all).filter(|(row, _)| drop.binary_search(row).is_err()).map(|(_, text)| text.clone()).collect();
+            let expected: Vec<_> = (0_u64..)
+                .zip(&all)
+                .filter(|(row, _)| drop.binary_search(row).is_err())
+                .map(|(_, text)| text.clone())
+                .collect();
             assert_eq!(text_rows(&left), expected);
         }
     }

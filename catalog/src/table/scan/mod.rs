@@ -12,8 +12,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion_common::tree_node::TreeNode;
 use datafusion_common::{DFSchema, Result, Statistics};
-use datafusion_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr, split_conjunction};
 use datafusion_physical_plan::ExecutionPlan;
 use datafusion_session::{Session, TableProvider};
@@ -161,7 +161,9 @@ impl TableProvider for SnapshotTable {
         let names = DFSchema::try_from(schema.as_ref().clone())?;
         let filters = filters
             .iter()
-            .map(|filter| create_physical_expr(filter, &names, state.execution_props(), &PhysicalPlanningContext::default()))
+            .map(|filter| {
+                create_physical_expr(filter, &names, state.execution_props(), &PhysicalPlanningContext::default())
+            })
             .collect::<Result<Vec<_>>>()?;
         let partitions = state.config().target_partitions();
         let scan = Arc::new(self.source());
@@ -186,3 +188,6 @@ fn is_applicable(filter: &Expr) -> Result<bool> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod bench;

@@ -5,7 +5,6 @@ use arrow::datatypes::{DataType, TimeUnit};
 use rand::Rng;
 
 use super::*;
-use crate::fault::FileLayer;
 use crate::table::file::ColumnStats;
 use crate::table::testing::{Folder, def_of, every_type, random_batch, rng, sorted_rows, text_rows};
 
@@ -44,15 +43,18 @@ fn statistics_are_exact() {
                 assert_eq!((&stats.min, &stats.max, stats.exact), (&None, &None, false));
                 continue;
             }
-            let values: Vec<ScalarValue> =
-                (0..all.len()).filter(|&row| all.is_valid(row)).map(|row| ScalarValue::try_from_array(&all, row).unwrap()).collect();
+            let values: Vec<ScalarValue> = (0..all.len())
+                .filter(|&row| all.is_valid(row))
+                .map(|row| ScalarValue::try_from_array(&all, row).unwrap())
+                .collect();
             if values.iter().any(|v| matches!(v, ScalarValue::Float64(Some(v)) if v.is_nan())) {
                 assert_eq!((&stats.min, &stats.max, stats.exact), (&None, &None, false));
                 continue;
             }
             let least = values.iter().min_by(|a, b| a.partial_cmp(b).unwrap());
             let greatest = values.iter().max_by(|a, b| a.partial_cmp(b).unwrap());
-            let read = |text: &Option<String>| text.as_ref().map(|text| value::raw_value(text, &column.data_type).unwrap());
+            let read =
+                |text: &Option<String>| text.as_ref().map(|text| value::raw_value(text, &column.data_type).unwrap());
             if stats.exact {
                 assert_eq!(read(&stats.min).as_ref(), least, "{}", column.name);
                 assert_eq!(read(&stats.max).as_ref(), greatest, "{}", column.name);
@@ -77,7 +79,11 @@ fn long_text_is_cut_to_bounds() {
     check(&["b", &"a".repeat(65)], &a, Some("b"));
     let top = "\u{10ffff}".repeat(16);
     check(&[&"\u{10ffff}".repeat(20)], &top, None);
-    check(&[&("a".repeat(60) + &"\u{10ffff}".repeat(20))], &("a".repeat(60) + "\u{10ffff}"), Some(&("a".repeat(59) + "b")));
+    check(
+        &[&("a".repeat(60) + &"\u{10ffff}".repeat(20))],
+        &("a".repeat(60) + "\u{10ffff}"),
+        Some(&("a".repeat(59) + "b")),
+    );
     check(&[&"\u{d7ff}".repeat(22)], &"\u{d7ff}".repeat(21), Some(&("\u{d7ff}".repeat(20) + "\u{e000}")));
 }
 
@@ -157,7 +163,9 @@ fn partitions_go_to_files_of_their_own() {
     let entries = folder.write(&def, std::slice::from_ref(&batch), WriteOptions::default());
     assert_eq!(entries.len(), 40);
     assert_eq!(entries.iter().filter(|entry| entry.partition_values["p"].is_none()).count(), 1);
-    assert!(entries.iter().all(|entry| entry.rows == 25 && entry.sorted_by == ["ts"] && !entry.stats.contains_key("p")));
+    assert!(
+        entries.iter().all(|entry| entry.rows == 25 && entry.sorted_by == ["ts"] && !entry.stats.contains_key("p"))
+    );
     assert_eq!(sorted_rows(&folder.read(&def, &entries)), sorted_rows(&[batch]));
 }
 

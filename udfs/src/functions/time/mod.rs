@@ -1,8 +1,17 @@
-//! Dates, times and intervals.
+//! Dates, times and intervals, with the calendar and zones of the types.
 
 use super::define::Function;
 
+mod arithmetic;
+mod fields;
+mod format;
+mod make;
+pub(crate) mod pattern;
+mod parse;
+mod trunc;
 pub(crate) mod zone;
+
+pub(crate) use format::ordinal_suffix;
 
 /// True for the timestamps before and after all others.
 pub(crate) fn is_infinite(micros: i64) -> bool {
@@ -11,5 +20,15 @@ pub(crate) fn is_infinite(micros: i64) -> bool {
 
 /// Every function of this family.
 pub(crate) fn all() -> Vec<Function> {
-    vec![]
+    [
+        fields::functions(),
+        trunc::functions(),
+        arithmetic::functions(),
+        make::functions(),
+        format::functions(),
+        parse::functions(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

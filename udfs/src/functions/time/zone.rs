@@ -1,9 +1,10 @@
 //! Time zones: names and offsets, and the two directions between local clocks and UTC.
 
-use chrono::{LocalResult, NaiveDateTime, Offset, TimeZone};
 use chrono_tz::Tz;
 
 use super::super::call::{Value, fail};
+use crate::types::calendar::{SECOND, abbreviation_at, offset_at, offset_of_local};
+use crate::types::datetime_words::zone_abbreviation;
 use crate::types::zone_by_name;
 
 /// A zone by its name.
@@ -24,8 +25,6 @@ pub(crate) enum Zone {
     Fixed(i64),
 }
 
-const MICROS: i64 = 1_000_000;
-
 /// `+05:30`, `UTC-3`, `-08`: in POSIX style, as AT TIME ZONE reads it, west of UTC is positive.
 fn posix(name: &str) -> Option<i64> {
     let offset = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
@@ -38,18 +37,24 @@ fn posix(name: &str) -> Option<i64> {
         let plain = !part.is_empty() && part.len() <= 2 && part.bytes().all(|b| b.is_ascii_digit());
         if plain { part.parse::<i64>().ok() } else { None }
     });
-    let (hours, minutes, seconds) =
-        (parts.next()??, parts.next().unwrap_or(Some(0))?, parts.next().unwrap_or(Some(0))?);
-    (hours <= 15 && minutes < 60 && seconds < 60 && parts.next().is_none())
-        .then_some(sign * (hours * 3600 + minutes * 60 + seconds))
+    let hours = parts.next()??;
+    let minutes = parts.next().unwrap_or(Some(0))?;
+    let seconds = parts.next().unwrap_or(Some(0))?;
+    let valid = hours <= 15 && minutes < 60 && seconds < 60 && parts.next().is_none();
+    valid.then_some(sign * (hours * 3600 + minutes * 60 + seconds))
 }
 
 impl Zone {
-    /// A zone by name or POSIX offset.
+    /// A zone by abbreviation, name or POSIX offset.
     ///
     /// # Errors
     /// 22023
     pub(crate) fn find(name: &str) -> Value<Self> {
+        match zone_abbreviation(&name.to_ascii_lowercase()) {
+            Some(Ok(seconds)) => return Ok(Self::Fixed(seconds.into())),
+            Some(Err(zone)) => return find_name(zone).map(Self::Named),
+            None => {}
+        }
         match zone_by_name(name) {
             Some(zone) => Ok(Self::Named(zone)),
             None => match posix(name) {
@@ -64,10 +69,7 @@ impl Zone {
         match self {
             Self::Fixed(seconds) => seconds,
             Self::Named(Tz::UTC) => 0,
-            Self::Named(zone) => match clock(instant) {
-                Some(utc) => zone.offset_from_utc_datetime(&utc).fix().local_minus_utc().into(),
-                None => 0,
-            },
+            Self::Named(zone) => offset_at(zone, instant).into(),
         }
     }
 
@@ -76,47 +78,27 @@ impl Zone {
         if super::is_infinite(instant) {
             return instant;
         }
-        instant.saturating_add(self.offset(instant) * MICROS)
+        instant.saturating_add(self.offset(instant) * SECOND)
     }
 
-    /// The instant at which the local clock reads that: the first of two, and behind a gap as far as it lies in it.
+    /// The instant at which the local clock reads that; readings that come twice or never are taken as standard time.
     pub(crate) fn to_utc(self, local: i64) -> i64 {
         if super::is_infinite(local) {
             return local;
         }
-        match self {
-            Self::Fixed(seconds) => local.saturating_sub(seconds * MICROS),
-            Self::Named(Tz::UTC) => local,
-            Self::Named(zone) => {
-                let Some(reading) = clock(local) else { return local };
-                let seconds: i64 = match zone.offset_from_local_datetime(&reading) {
-                    LocalResult::Single(offset) => offset.fix().local_minus_utc().into(),
-                    // PostgreSQL takes standard time, which is the later instant, for a reading that comes twice.
-                    LocalResult::Ambiguous(first, second) => {
-                        first.fix().local_minus_utc().min(second.fix().local_minus_utc()).into()
-                    }
-                    // A reading that is skipped is taken by the offset before the gap.
-                    LocalResult::None => {
-                        self.offset(local.saturating_sub(self.offset(local) * MICROS + 3 * 3600 * MICROS))
-                    }
-                };
-                local.saturating_sub(seconds * MICROS)
-            }
-        }
+        let seconds = match self {
+            Self::Fixed(seconds) => seconds,
+            Self::Named(Tz::UTC) => 0,
+            Self::Named(zone) => offset_of_local(zone, local).into(),
+        };
+        local.saturating_sub(seconds * SECOND)
     }
 
     /// The zone's abbreviation at an instant.
     pub(crate) fn abbreviation(self, instant: i64) -> String {
         match self {
             Self::Fixed(_) => String::new(),
-            Self::Named(zone) => match clock(instant) {
-                Some(utc) => zone.from_utc_datetime(&utc).format("%Z").to_string(),
-                None => "UTC".into(),
-            },
+            Self::Named(zone) => abbreviation_at(zone, instant),
         }
     }
-}
-
-fn clock(micros: i64) -> Option<NaiveDateTime> {
-    chrono::DateTime::from_timestamp_micros(micros).map(|instant| instant.naive_utc())
 }

@@ -30,6 +30,7 @@ mod flush;
 mod garbage;
 mod maintain;
 mod open;
+mod room;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -72,6 +73,13 @@ pub struct Store {
     shared: Arc<Shared>,
     cache: Arc<ColumnCache>,
     writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// A statement's claim on a table's rows, see [`Store::hold`]. Dropping it ends the claim.
+#[derive(Debug)]
+#[must_use]
+pub struct TableHold {
+    _guard: tokio::sync::OwnedRwLockReadGuard<()>,
 }
 
 /// One table's part of background work, chosen by a pure function.
@@ -132,8 +140,22 @@ impl Store {
         }
         // Here, not in the writer thread: clients encode in parallel.
         let changes = with_physical_rows(&self.snapshot(), changes)?;
+        if is_insert(&changes) {
+            self.shared.hot_room.wait().await?;
+        }
         let payload = wal::record::encode(&changes)?;
-        self.shared.queue.commit(changes, payload).await
+        let bytes = payload.bytes.len();
+        let lsn = self.shared.queue.commit(changes, payload).await?;
+        self.shared.hot_room.add(bytes);
+        Ok(lsn)
+    }
+
+    /// Keeps the table's rows where they are (flush and compaction put themselves off) until the hold is dropped. DELETE
+    /// and UPDATE take it before they take their snapshot, and drop it after their commit: then only other statements can
+    /// be in conflict with them. Shared; waits at most for a Delta commit. Do not ask twice while holding.
+    pub async fn hold(&self, table: Oid) -> TableHold {
+        let lock = Arc::clone(&self.shared.moving.of(table).lock);
+        TableHold { _guard: lock.read_owned().await }
     }
 
     /// A fresh object identifier, ≥ 16384.
@@ -184,13 +206,17 @@ impl Store {
         }
     }
 
-    /// Writes the table's hot rows and unpublished changes to Delta. Blocking: call it off the async threads.
+    /// Writes the table's hot rows and unpublished changes to Delta. Blocking: call it off the async threads. Does nothing
+    /// while a statement holds the table ([`Store::hold`]), unless that has put it off some times already: then it waits.
     ///
     /// # Errors
     /// `DiskFull`, `Io`; the rows stay in the log and hot, the next flush tries again.
     pub fn flush(&self, table: Oid, now_us: i64) -> Result<()> {
         let now_us = self.shared.tell_time(now_us);
-        flush::flush(&self.shared, table, now_us)
+        let result = flush::flush(&self.shared, table, now_us);
+        self.shared.hot_room.count(&self.snapshot());
+        self.shared.hot_room.note_flush(&result);
+        result
     }
 
     /// Merges small files into large sorted ones; `full` rewrites all of them. Blocking.
@@ -232,6 +258,13 @@ impl Drop for Store {
             tracing::error!("the log's writer thread panicked");
         }
     }
+}
+
+/// True if the changes only add hot rows. Others may hold tables ([`Store::hold`]) and must not wait for a flush.
+fn is_insert(changes: &[Change]) -> bool {
+    let is_adding = |change: &Change| matches!(change, Change::Write(write) if !write.add_chunks.is_empty());
+    let is_removing = |change: &Change| matches!(change, Change::Write(write) if !write.remove_chunks.is_empty() || !write.remove_files.is_empty());
+    changes.iter().any(is_adding) && !changes.iter().any(is_removing)
 }
 
 /// The changes with their rows under physical names, as the log and the chunks have them. Rows are matched with the

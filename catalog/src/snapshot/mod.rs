@@ -113,8 +113,10 @@ pub struct Published {
 /// The rows of every table, by oid: a map of which a changed copy shares all but one small part with the original.
 #[derive(Debug, Clone)]
 pub struct Tables {
-    shards: Arc<[Arc<HashMap<Oid, Arc<TableState>>>; SHARDS]>,
+    shards: Arc<[Arc<Shard>; SHARDS]>,
 }
+
+type Shard = HashMap<Oid, Arc<TableState>>;
 
 /// A copy for a change copies this many pointers and one map: with 10,000 tables 128 + 80 entries.
 const SHARDS: usize = 128;
@@ -165,7 +167,7 @@ impl Tables {
         oid as usize % SHARDS
     }
 
-    fn shard_mut(&mut self, oid: Oid) -> &mut HashMap<Oid, Arc<TableState>> {
+    fn shard_mut(&mut self, oid: Oid) -> &mut Shard {
         Arc::make_mut(&mut Arc::make_mut(&mut self.shards)[Self::shard(oid)])
     }
 }
