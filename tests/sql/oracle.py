@@ -161,10 +161,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", default="127.0.0.1:5432")
     parser.add_argument("--user", default="postgres")
+    parser.add_argument("--database", default="postgres", help="to create others from")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("files", nargs="+")
     arguments = parser.parse_args()
-    admin = Session(arguments.server, arguments.user, "postgres")
+    admin = Session(arguments.server, arguments.user, arguments.database)
     different = 0
     for number, path in enumerate(arguments.files):
         database = f"oracle_{number}"
