@@ -164,7 +164,8 @@ impl Csv {
         if !header {
             narrow(&first);
         }
-        let names = if header { first.into_iter().map(|field| field.text).collect() } else { vec![String::new(); kinds.len()] };
+        let names =
+            if header { first.into_iter().map(|field| field.text).collect() } else { vec![String::new(); kinds.len()] };
         Some(Self { delimiter, header, columns: names_of(names).into_iter().zip(kinds).collect() })
     }
 }
@@ -172,7 +173,8 @@ impl Csv {
 /// A header names things: every field is a text, none is empty, none comes twice.
 fn is_header(first: &[Field]) -> bool {
     let distinct: BTreeSet<_> = first.iter().map(|field| field.text.as_str()).collect();
-    distinct.len() == first.len() && first.iter().all(|field| !field.text.is_empty() && Kind::of(&field.text) == Kind::Text)
+    distinct.len() == first.len()
+        && first.iter().all(|field| !field.text.is_empty() && Kind::of(&field.text) == Kind::Text)
 }
 
 /// Of the usual delimiters the one that the first line has most of.
@@ -180,7 +182,12 @@ fn delimiter(text: &[u8]) -> u8 {
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let count = |delimiter: u8| {
         let mut quoted = false;
-        line.iter().filter(|byte| { quoted ^= **byte == b'"'; **byte == delimiter && !quoted }).count()
+        line.iter()
+            .filter(|byte| {
+                quoted ^= **byte == b'"';
+                **byte == delimiter && !quoted
+            })
+            .count()
     };
     // The first of equals: a comma if there is none at all.
     [b',', b';', b'\t', b'|'].into_iter().rev().max_by_key(|delimiter| count(*delimiter)).unwrap_or(b',')
@@ -282,22 +289,32 @@ pub(super) fn sql_type(data_type: &DataType) -> String {
         DataType::UInt64 => "numeric(20,0)".into(),
         DataType::Float16 | DataType::Float32 => "real".into(),
         DataType::Float64 => "double precision".into(),
-        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) | DataType::Decimal128(precision, scale)
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale)
             if *scale >= 0 =>
         {
             format!("numeric({precision},{scale})")
         }
-        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => "numeric".into(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "bytea".into(),
+        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
+            "numeric".into()
+        }
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            "bytea".into()
+        }
         DataType::Date32 | DataType::Date64 => "date".into(),
         DataType::Time32(_) | DataType::Time64(_) => "time".into(),
         DataType::Timestamp(_, None) => "timestamp".into(),
-        DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond, Some(_)) => {
-            "timestamptz".into()
-        }
+        DataType::Timestamp(
+            TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond,
+            Some(_),
+        ) => "timestamptz".into(),
         DataType::Interval(_) | DataType::Duration(_) => "interval".into(),
         DataType::Dictionary(_, value) => sql_type(value),
-        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::FixedSizeList(item, _)
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::FixedSizeList(item, _)
             if !item.data_type().is_nested() =>
         {
             format!("{}[]", sql_type(item.data_type()))

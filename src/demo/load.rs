@@ -226,7 +226,8 @@ mod tests {
     #[test]
     fn pieces_are_joined() {
         let pieces = (0..3).map(|_| Ok((Bytes::from(vec![b'x'; CHUNK_BYTES / 2]), 1)));
-        let sizes: Vec<_> = batched(pieces).map(|chunk| chunk.map(|(bytes, count)| (bytes.len(), count)).unwrap()).collect();
+        let sizes: Vec<_> =
+            batched(pieces).map(|chunk| chunk.map(|(bytes, count)| (bytes.len(), count)).unwrap()).collect();
         assert_eq!(sizes, [(CHUNK_BYTES, 2), (CHUNK_BYTES / 2, 1)]);
     }
 }

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Array, BinaryOperator, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, Offset,
-    OffsetRows, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TypedString, Value,
-    ValueWithSpan, VisitMut, VisitorMut, CastKind,
+    Array, BinaryOperator, CastKind, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName,
+    ObjectNamePart, Offset, OffsetRows, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
+    SetExpr, TableFactor, TypedString, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -247,9 +247,9 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
 /// `pg_catalog.lower(x)` is `lower(x)`.
 fn strip_schema(name: &mut ObjectName) {
     if name.0.len() > 1
-        && name.0[0].as_ident().is_some_and(|schema| {
-            matches!(schema.value.to_lowercase().as_str(), "pg_catalog" | "information_schema")
-        })
+        && name.0[0]
+            .as_ident()
+            .is_some_and(|schema| matches!(schema.value.to_lowercase().as_str(), "pg_catalog" | "information_schema"))
     {
         name.0.remove(0);
     }
@@ -412,8 +412,7 @@ fn name_columns(items: &mut [SelectItem]) {
     let wildcard = items.iter().any(|item| {
         matches!(
             item,
-            SelectItem::Wildcard(_)
-                | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), _)
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), _)
         )
     });
     for (index, item) in items.iter_mut().enumerate() {
@@ -474,12 +473,13 @@ fn name_of(expr: &Expr) -> Option<String> {
         Expr::Cast { expr, data_type, .. } => name_of(expr).or_else(|| Some(type_name(data_type))),
         Expr::TypedString(TypedString { data_type, .. }) => Some(type_name(data_type)),
         Expr::Interval(_) => Some("interval".into()),
-        Expr::Case { else_result, .. } => {
-            else_result.as_ref().and_then(|result| match result.as_ref() {
+        Expr::Case { else_result, .. } => else_result
+            .as_ref()
+            .and_then(|result| match result.as_ref() {
                 Expr::Value(_) => None,
                 other => name_of(other),
-            }).or_else(|| Some("case".into()))
-        }
+            })
+            .or_else(|| Some("case".into())),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => name_of(inner),
         Expr::CompoundFieldAccess { root, access_chain } => access_chain
             .iter()
@@ -583,7 +583,10 @@ pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
 /// True if the query orders its rows by expressions (and not `ORDER BY ALL`).
 #[cfg(test)]
 fn has_order(query: &Query) -> bool {
-    query.order_by.as_ref().is_some_and(|order| matches!(&order.kind, OrderByKind::Expressions(exprs) if !exprs.is_empty()))
+    query
+        .order_by
+        .as_ref()
+        .is_some_and(|order| matches!(&order.kind, OrderByKind::Expressions(exprs) if !exprs.is_empty()))
 }
 
 #[cfg(test)]

@@ -265,14 +265,12 @@ impl Session {
     pub fn start(instance: Arc<Instance>, handle: Arc<SessionHandle>, login: Login) -> Result<Self> {
         let snapshot = instance.store.snapshot();
         let role = snapshot.catalog.find(0, NameClass::Role, &login.user).cloned().ok_or_else(|| {
-            Error::new(
-                SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
-                format!("role \"{}\" does not exist", login.user),
-            )
-            .fatal()
+            Error::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, format!("role \"{}\" does not exist", login.user))
+                .fatal()
         })?;
         let database = snapshot.catalog.find(0, NameClass::Database, &login.database).cloned().ok_or_else(|| {
-            Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{}\" does not exist", login.database)).fatal()
+            Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{}\" does not exist", login.database))
+                .fatal()
         })?;
         let settings = initial_settings(&instance, &role, &login).map_err(Error::fatal)?;
         let planner = Arc::new(Planner::new(&instance));
@@ -607,7 +605,9 @@ impl Session {
             let result = self.execute_once(portal, last).await;
             match result {
                 // Another transaction got there first. Alone, the statement has seen nothing that binds it: try again.
-                Err(error) if alone && attempt < RETRIES_MAX && error.code() == &SqlState::T_R_SERIALIZATION_FAILURE => {
+                Err(error)
+                    if alone && attempt < RETRIES_MAX && error.code() == &SqlState::T_R_SERIALIZATION_FAILURE =>
+                {
                     self.transaction = None;
                     tokio::time::sleep(Duration::from_millis(1 << attempt)).await;
                 }
@@ -631,7 +631,10 @@ impl Session {
         let outcome = stop.guard(self.dispatch(portal, parsed, &stop.token)).await?;
         let outcome = stop.watch(outcome);
         // Streams read a snapshot and need no transaction: all but COPY IN is done.
-        if last && !matches!(outcome, Outcome::CopyIn(_)) && self.transaction.as_ref().is_some_and(|open| !open.explicit) {
+        if last
+            && !matches!(outcome, Outcome::CopyIn(_))
+            && self.transaction.as_ref().is_some_and(|open| !open.explicit)
+        {
             self.commit().await?;
         }
         Ok(outcome)
