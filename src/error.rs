@@ -378,6 +378,25 @@ fn plan(message: &str) -> Error {
             SqlState::INVALID_COLUMN_REFERENCE,
             format!("table has {have} columns available but {given} columns specified"),
         )
+    } else if message.starts_with("LIMIT must be") {
+        (SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE, "LIMIT must not be negative".to_owned())
+    } else if message.starts_with("OFFSET must be") {
+        (SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE, "OFFSET must not be negative".to_owned())
+    } else if message.starts_with("Cannot create filter with non-boolean predicate") {
+        let given = match message.rsplit(' ').next().unwrap_or_default() {
+            "Int64" if message.contains("'Int64(") => "integer",
+            "Int16" => "smallint",
+            "Int32" => "integer",
+            "Int64" => "bigint",
+            "Float32" => "real",
+            "Float64" => "double precision",
+            "Utf8" | "Utf8View" => "text",
+            "Date32" => "date",
+            other if other.starts_with("Decimal") => "numeric",
+            other if other.starts_with("Timestamp") => "timestamp",
+            other => other,
+        };
+        (SqlState::DATATYPE_MISMATCH, format!("argument of WHERE must be type boolean, not type {given}"))
     } else if message.starts_with("Projections require unique expression names") {
         (SqlState::DUPLICATE_COLUMN, "a column is selected more than once".to_owned())
     } else if message.contains("Correlated scalar subquery must be aggregated")

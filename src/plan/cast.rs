@@ -449,7 +449,7 @@ fn to_utc(micros: i64, zone: chrono_tz::Tz) -> i64 {
     }
 }
 
-fn to_local(micros: i64, zone: chrono_tz::Tz) -> i64 {
+pub(super) fn to_local(micros: i64, zone: chrono_tz::Tz) -> i64 {
     if zone == chrono_tz::Tz::UTC || is_infinite(micros) {
         return micros;
     }

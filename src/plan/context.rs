@@ -283,7 +283,6 @@ impl<'a> Names<'a> {
         args.into_iter()
             .map(|arg| {
                 let value = typing.expression(arg, &Sight { schema: &schema, outer: &[] })?;
-                let value = typing.settled(value)?;
                 Ok((self.planner.evaluate(self.scope, &value.expr)?, value.sql_type))
             })
             .collect()
@@ -325,6 +324,14 @@ impl ContextProvider for Names<'_> {
         if name == "generate_series" {
             return super::series::table(self.scope, &args).map(provider_as_source).map_err(DataFusionError::from);
         }
+        let args: Vec<(ScalarValue, SqlType)> = args
+            .into_iter()
+            .map(|(value, sql_type)| match (value, sql_type) {
+                (ScalarValue::Utf8(text), SqlType::Unknown) => (ScalarValue::Utf8View(text), SqlType::Text),
+                (_, SqlType::Unknown) => (ScalarValue::Utf8View(None), SqlType::Text),
+                typed => typed,
+            })
+            .collect();
         let literals: Vec<Expr> = args.iter().map(|(value, _)| Expr::Literal(value.clone(), None)).collect();
         match system::table_function(self.scope, name, &literals).map_err(DataFusionError::from)? {
             Some(provider) => Ok(provider_as_source(provider)),

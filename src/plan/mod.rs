@@ -27,8 +27,10 @@ use crate::instance::{Instance, SessionHandle};
 use crate::session::Column;
 use crate::session::settings::Settings;
 
+mod apply;
 mod arithmetic;
 mod cast;
+mod clock;
 mod context;
 mod dml;
 mod engine;
@@ -251,8 +253,7 @@ impl Planner {
         if run::is_constant(&logical) {
             return run::constant(&engine, &logical);
         }
-        let logical = engine.optimized(logical)?;
-        Ok(engine.physical(&logical).await?)
+        Ok(apply::physical(&engine, logical).await?)
     }
 
     /// Runs a physical plan as one stream that stops when the scope's token is cancelled (57014) and keeps to the query's

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Array, BinaryOperator, CastKind, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName,
-    ObjectNamePart, Offset, OffsetRows, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
-    SetExpr, TableFactor, TypedString, Value, ValueWithSpan, VisitMut, VisitorMut,
+    AccessExpr, Array, BinaryOperator, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, Offset,
+    OffsetRows, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TypedString, Value,
+    ValueWithSpan, VisitMut, VisitorMut, CastKind,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -94,8 +94,19 @@ impl VisitorMut for Prepare {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
-        if let TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } = factor {
+        if let TableFactor::Table { name, args: Some(args), alias, with_ordinality, .. } = factor {
+            // A function in FROM sees what stands before it.
+            *factor = TableFactor::Function {
+                lateral: true,
+                name: name.clone(),
+                args: std::mem::take(&mut args.args),
+                with_ordinality: *with_ordinality,
+                alias: alias.take(),
+            };
+        }
+        if let TableFactor::Function { name, lateral, .. } = factor {
             strip_schema(name);
+            *lateral = true;
         }
         ControlFlow::Continue(())
     }
@@ -126,6 +137,14 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             if let Some(replacement) = rewrite_function(function)? {
                 *expr = replacement;
                 return rewrite(expr);
+            }
+        }
+        // A field of a row: `(keys).x`.
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            if let [AccessExpr::Dot(Expr::Identifier(field))] = access_chain.as_slice() {
+                let field = string(folded(field));
+                let root = std::mem::replace(root.as_mut(), null());
+                *expr = call("get_field", vec![root, field]);
             }
         }
         Expr::Identifier(ident) if ident.quote_style.is_none() => {
@@ -163,17 +182,17 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
         }
         Expr::AnyOp { .. } | Expr::AllOp { .. } => rewrite_quantified(expr)?,
         Expr::BinaryOp { left, op, right } => {
-            if let (Expr::Tuple(left), Expr::Tuple(right)) = (left.as_ref(), right.as_ref()) {
-                *expr = row_comparison(left, op, right)?;
+            if let (Some(left), Some(right)) = (row_items(left), row_items(right)) {
+                *expr = row_comparison(&left, op, &right)?;
             }
         }
         Expr::InList { expr: value, list, negated } => {
-            if let Expr::Tuple(left) = value.as_ref() {
+            if let Some(left) = row_items(value) {
                 let rows = list
                     .iter()
-                    .map(|row| match row {
-                        Expr::Tuple(right) => row_comparison(left, &BinaryOperator::Eq, right),
-                        _ => Err(Error::new(SqlState::SYNTAX_ERROR, "unequal number of entries in row expressions")),
+                    .map(|row| match row_items(row) {
+                        Some(right) => row_comparison(&left, &BinaryOperator::Eq, &right),
+                        None => Err(Error::new(SqlState::SYNTAX_ERROR, "unequal number of entries in row expressions")),
                     })
                     .collect::<Result<Vec<_>>>()?;
                 let any = joined(rows, BinaryOperator::Or);
@@ -241,15 +260,22 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
     {
         return Ok(Some(call(&name, vec![])));
     }
+    // DataFusion names what is called by another name in a way of its own.
+    if let [ObjectNamePart::Identifier(ident)] = function.name.0.as_mut_slice()
+        && ident.quote_style.is_none()
+        && let Some(own) = super::registry::REGISTRY.own_name(&ident.value.to_lowercase())
+    {
+        own.clone_into(&mut ident.value);
+    }
     Ok(None)
 }
 
 /// `pg_catalog.lower(x)` is `lower(x)`.
 fn strip_schema(name: &mut ObjectName) {
     if name.0.len() > 1
-        && name.0[0]
-            .as_ident()
-            .is_some_and(|schema| matches!(schema.value.to_lowercase().as_str(), "pg_catalog" | "information_schema"))
+        && name.0[0].as_ident().is_some_and(|schema| {
+            matches!(schema.value.to_lowercase().as_str(), "pg_catalog" | "information_schema")
+        })
     {
         name.0.remove(0);
     }
@@ -345,6 +371,26 @@ fn rewrite_quantified(expr: &mut Expr) -> Result<()> {
     Ok(())
 }
 
+/// The items of a row constructor: `(a, b)`, `ROW(a, b)`.
+fn row_items(expr: &Expr) -> Option<Vec<Expr>> {
+    match expr {
+        Expr::Tuple(items) => Some(items.clone()),
+        Expr::Nested(inner) => row_items(inner),
+        Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("row") => match &function.args {
+            FunctionArguments::List(list) => list
+                .args
+                .iter()
+                .map(|arg| match arg {
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// `(a, b) < (c, d)` as PostgreSQL compares rows: column by column.
 fn row_comparison(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Result<Expr> {
     if left.len() != right.len() {
@@ -397,6 +443,10 @@ pub(super) fn array_function(name: &str) -> Option<&'static str> {
 
 /// Functions that give several rows: in the select list they unnest an array.
 fn set_returning(expr: &mut Expr) {
+    // `(f(x)).n`: a field of each row.
+    if let Expr::Nested(inner) | Expr::CompoundFieldAccess { root: inner, .. } = expr {
+        return set_returning(inner);
+    }
     let Expr::Function(function) = expr else { return };
     strip_schema(&mut function.name);
     let Some(name) = function.name.0.last().and_then(ObjectNamePart::as_ident).map(folded) else { return };
@@ -412,7 +462,8 @@ fn name_columns(items: &mut [SelectItem]) {
     let wildcard = items.iter().any(|item| {
         matches!(
             item,
-            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), _)
+            SelectItem::Wildcard(_)
+                | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), _)
         )
     });
     for (index, item) in items.iter_mut().enumerate() {
@@ -443,79 +494,77 @@ fn is_special(expr: &Expr) -> bool {
 
 /// PostgreSQL's name for an output column without AS (FigureColname).
 pub(super) fn column_name(expr: &Expr) -> String {
-    name_of(expr).unwrap_or_else(|| "?column?".into())
+    name_of(expr).map_or_else(|| "?column?".into(), |(name, _)| name)
 }
 
 fn folded(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
-fn name_of(expr: &Expr) -> Option<String> {
+/// A name, and whether it is a good one: a cast puts its type's name in place of a weak one.
+fn name_of(expr: &Expr) -> Option<(String, bool)> {
+    let good = |name: &str| Some((name.to_owned(), true));
     match expr {
-        Expr::Identifier(ident) => Some(folded(ident)),
-        Expr::CompoundIdentifier(idents) => idents.last().map(folded),
+        Expr::Identifier(ident) => Some((folded(ident), true)),
+        Expr::CompoundIdentifier(idents) => idents.last().map(|ident| (folded(ident), true)),
         Expr::Function(function) => {
             let name = function.name.0.last().and_then(ObjectNamePart::as_ident).map(folded)?;
             // What a set-returning function in the select list was turned into.
             if name == "unnest"
                 && let FunctionArguments::List(list) = &function.args
                 && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(inner @ Expr::Function(_)))] = list.args.as_slice()
-                && let Some(inner) = name_of(inner)
+                && let Some((inner, _)) = name_of(inner)
+                && !matches!(inner.as_str(), "regexp_split_to_array" | "string_to_array")
+                && array_function(&inner).is_some()
             {
-                return Some(match inner.as_str() {
-                    "regexp_split_to_array" | "string_to_array" => name,
-                    inner if array_function(inner).is_some() => inner.to_owned(),
-                    _ => name,
-                });
+                return Some((inner, true));
             }
-            Some(name)
+            Some((name, true))
         }
-        Expr::Cast { expr, data_type, .. } => name_of(expr).or_else(|| Some(type_name(data_type))),
-        Expr::TypedString(TypedString { data_type, .. }) => Some(type_name(data_type)),
-        Expr::Interval(_) => Some("interval".into()),
-        Expr::Case { else_result, .. } => else_result
-            .as_ref()
-            .and_then(|result| match result.as_ref() {
-                Expr::Value(_) => None,
-                other => name_of(other),
-            })
-            .or_else(|| Some("case".into())),
+        Expr::Cast { expr, data_type, .. } => match name_of(expr) {
+            Some((name, true)) => Some((name, true)),
+            _ => Some((type_name(data_type), false)),
+        },
+        Expr::TypedString(TypedString { data_type, .. }) => Some((type_name(data_type), false)),
+        Expr::Interval(_) => Some(("interval".into(), false)),
+        Expr::Case { else_result, .. } => match else_result.as_ref().and_then(|result| name_of(result)) {
+            Some((name, true)) => Some((name, true)),
+            _ => Some(("case".into(), false)),
+        },
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => name_of(inner),
         Expr::CompoundFieldAccess { root, access_chain } => access_chain
             .iter()
             .rev()
             .find_map(|access| match access {
-                datafusion::sql::sqlparser::ast::AccessExpr::Dot(Expr::Identifier(ident)) => Some(folded(ident)),
+                AccessExpr::Dot(Expr::Identifier(ident)) => Some((folded(ident), true)),
                 _ => None,
             })
             .or_else(|| name_of(root)),
-        Expr::Array(_) => Some("array".into()),
-        Expr::Exists { .. } => Some("exists".into()),
+        Expr::Array(_) => good("array"),
+        Expr::Exists { .. } => good("exists"),
         Expr::Subquery(query) => match query.body.as_ref() {
             SetExpr::Select(select) => match select.projection.first() {
                 Some(SelectItem::UnnamedExpr(expr)) => name_of(expr),
-                Some(SelectItem::ExprWithAlias { alias, .. }) => Some(folded(alias)),
+                Some(SelectItem::ExprWithAlias { alias, .. }) => Some((folded(alias), true)),
                 _ => None,
             },
             _ => None,
         },
-        Expr::Extract { .. } => Some("extract".into()),
-        Expr::Position { .. } => Some("position".into()),
-        Expr::Substring { .. } => Some("substring".into()),
-        Expr::Trim { trim_where, .. } => Some(
-            match trim_where {
-                Some(datafusion::sql::sqlparser::ast::TrimWhereField::Leading) => "ltrim",
-                Some(datafusion::sql::sqlparser::ast::TrimWhereField::Trailing) => "rtrim",
-                _ => "btrim",
-            }
-            .into(),
-        ),
-        Expr::Overlay { .. } => Some("overlay".into()),
-        Expr::Ceil { .. } => Some("ceil".into()),
-        Expr::Floor { .. } => Some("floor".into()),
-        Expr::AtTimeZone { .. } => Some("timezone".into()),
-        Expr::Tuple(_) => Some("row".into()),
-        Expr::Value(ValueWithSpan { value: Value::Boolean(_), .. }) => Some("bool".into()),
+        Expr::Extract { .. } => good("extract"),
+        Expr::Position { .. } => good("position"),
+        Expr::Substring { shorthand: true, .. } => good("substr"),
+        Expr::Substring { .. } => good("substring"),
+        Expr::Trim { trim_where, .. } => good(match trim_where {
+            Some(datafusion::sql::sqlparser::ast::TrimWhereField::Leading) => "ltrim",
+            Some(datafusion::sql::sqlparser::ast::TrimWhereField::Trailing) => "rtrim",
+            _ => "btrim",
+        }),
+        Expr::Overlay { .. } => good("overlay"),
+        Expr::Ceil { .. } => good("ceil"),
+        Expr::Floor { .. } => good("floor"),
+        Expr::AtTimeZone { .. } => good("timezone"),
+        Expr::Tuple(_) => good("row"),
+        Expr::Value(ValueWithSpan { value: Value::Boolean(_), .. }) => Some(("bool".into(), false)),
         _ => None,
     }
 }
@@ -583,10 +632,7 @@ pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
 /// True if the query orders its rows by expressions (and not `ORDER BY ALL`).
 #[cfg(test)]
 fn has_order(query: &Query) -> bool {
-    query
-        .order_by
-        .as_ref()
-        .is_some_and(|order| matches!(&order.kind, OrderByKind::Expressions(exprs) if !exprs.is_empty()))
+    query.order_by.as_ref().is_some_and(|order| matches!(&order.kind, OrderByKind::Expressions(exprs) if !exprs.is_empty()))
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl Registry {
                 insert(&mut scalar, function.name().to_owned(), function.aliases().to_vec(), &function);
             }
         }
-        for function in tidemill_udfs::functions::all_scalar() {
+        for function in tidemill_udfs::functions::all_scalar().into_iter().chain(super::clock::all()) {
             insert(&mut scalar, function.name().to_owned(), function.aliases().to_vec(), &function);
         }
         for function in SessionStateDefaults::default_aggregate_functions()
@@ -61,6 +61,17 @@ impl Registry {
         let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(super::pending::Operators)];
         planners.extend(SessionStateDefaults::default_expr_planners());
         Self { scalar, aggregate, window, planners }
+    }
+
+    /// The name a function goes by itself, where this one is another name for it.
+    pub(super) fn own_name(&self, alias: &str) -> Option<&str> {
+        let own = self
+            .scalar
+            .get(alias)
+            .map(|function| function.name())
+            .or_else(|| self.aggregate.get(alias).map(|function| function.name()))
+            .or_else(|| self.window.get(alias).map(|function| function.name()))?;
+        (own != alias).then_some(own)
     }
 
     pub(super) fn scalars(&self) -> Vec<Arc<ScalarUDF>> {

@@ -55,6 +55,7 @@ const ROWS: usize = 8192;
 /// # Errors
 /// 42883 for arguments of other types, 22023 for a step of zero.
 pub(super) fn table(scope: &Arc<Scope>, arguments: &[(ScalarValue, SqlType)]) -> Result<Arc<dyn TableProvider>> {
+    let arguments = &known(scope, arguments)?[..];
     let series = series(scope, arguments)?;
     let schema = Arc::new(Schema::new(vec![named_field("generate_series", &series.sql_type(), true)]));
     let schema = match &series {
@@ -65,6 +66,37 @@ pub(super) fn table(scope: &Arc<Scope>, arguments: &[(ScalarValue, SqlType)]) ->
     };
     let partition = Arc::new(Partition { series, schema: Arc::clone(&schema) });
     Ok(Arc::new(StreamingTable::try_new(schema, vec![partition])?))
+}
+
+/// Untyped literals beside a time are times, and the step an interval; beside numbers they are numbers.
+fn known(scope: &Arc<Scope>, arguments: &[(ScalarValue, SqlType)]) -> Result<Vec<(ScalarValue, SqlType)>> {
+    let typed = arguments.iter().take(2).map(|(_, sql_type)| sql_type).find(|sql_type| **sql_type != SqlType::Unknown);
+    let step_is_interval = arguments.get(2).is_some_and(|(_, sql_type)| *sql_type == SqlType::Interval);
+    arguments
+        .iter()
+        .enumerate()
+        .map(|(place, (value, sql_type))| {
+            if *sql_type != SqlType::Unknown {
+                return Ok((value.clone(), sql_type.clone()));
+            }
+            let time = matches!(typed, Some(SqlType::Date | SqlType::Timestamp | SqlType::TimestampTz));
+            let to = match (place, typed) {
+                (2, _) if time => SqlType::Interval,
+                (_, Some(SqlType::Date)) => SqlType::TimestampTz,
+                (_, Some(typed)) => typed.clone(),
+                (_, None) if step_is_interval => SqlType::TimestampTz,
+                (_, None) => SqlType::Int4,
+            };
+            let text = match value {
+                ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) => text.as_deref(),
+                _ => None,
+            };
+            match super::cast::literal(scope, text, &to)?.expr {
+                datafusion::logical_expr::Expr::Literal(value, _) => Ok((value, to)),
+                _ => Err(Error::internal("a literal that is none")),
+            }
+        })
+        .collect()
 }
 
 fn undefined(arguments: &[(ScalarValue, SqlType)]) -> Error {

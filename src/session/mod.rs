@@ -79,6 +79,8 @@ pub struct Session {
     reported: HashMap<String, String>,
     reported_generation: Option<u64>,
     text: Option<(u64, Arc<TextSettings>)>,
+    /// Keeps flush and compaction off the table that the open transaction's UPDATE or DELETE rewrites.
+    hold: Option<tidemill_catalog::store::TableHold>,
     /// Statements of the simple query string that are still to run, the present one included.
     simple_left: usize,
     /// The next protocol message is Sync: a statement that changes data may commit before it is answered.
@@ -265,12 +267,14 @@ impl Session {
     pub fn start(instance: Arc<Instance>, handle: Arc<SessionHandle>, login: Login) -> Result<Self> {
         let snapshot = instance.store.snapshot();
         let role = snapshot.catalog.find(0, NameClass::Role, &login.user).cloned().ok_or_else(|| {
-            Error::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, format!("role \"{}\" does not exist", login.user))
-                .fatal()
+            Error::new(
+                SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+                format!("role \"{}\" does not exist", login.user),
+            )
+            .fatal()
         })?;
         let database = snapshot.catalog.find(0, NameClass::Database, &login.database).cloned().ok_or_else(|| {
-            Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{}\" does not exist", login.database))
-                .fatal()
+            Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{}\" does not exist", login.database)).fatal()
         })?;
         let settings = initial_settings(&instance, &role, &login).map_err(Error::fatal)?;
         let planner = Arc::new(Planner::new(&instance));
@@ -298,6 +302,7 @@ impl Session {
             reported: HashMap::new(),
             reported_generation: None,
             text: None,
+            hold: None,
             simple_left: 0,
             sync_follows: false,
         })
@@ -605,10 +610,8 @@ impl Session {
             let result = self.execute_once(portal, last).await;
             match result {
                 // Another transaction got there first. Alone, the statement has seen nothing that binds it: try again.
-                Err(error)
-                    if alone && attempt < RETRIES_MAX && error.code() == &SqlState::T_R_SERIALIZATION_FAILURE =>
-                {
-                    self.transaction = None;
+                Err(error) if alone && attempt < RETRIES_MAX && error.code() == &SqlState::T_R_SERIALIZATION_FAILURE => {
+                    self.rollback();
                     tokio::time::sleep(Duration::from_millis(1 << attempt)).await;
                 }
                 Err(error) => {
@@ -631,10 +634,7 @@ impl Session {
         let outcome = stop.guard(self.dispatch(portal, parsed, &stop.token)).await?;
         let outcome = stop.watch(outcome);
         // Streams read a snapshot and need no transaction: all but COPY IN is done.
-        if last
-            && !matches!(outcome, Outcome::CopyIn(_))
-            && self.transaction.as_ref().is_some_and(|open| !open.explicit)
-        {
+        if last && !matches!(outcome, Outcome::CopyIn(_)) && self.transaction.as_ref().is_some_and(|open| !open.explicit) {
             self.commit().await?;
         }
         Ok(outcome)
@@ -653,6 +653,13 @@ impl Session {
             return statement::execute(self, control, parsed, portal, cancel).await;
         }
         let kind = portal.prepared.planned.lock().kind.clone();
+        if let PlanKind::Modify(plan, _) = &kind
+            && self.transaction.is_none()
+            && !transaction::is_temporary(plan.table)
+        {
+            // Before the snapshot: then only other statements can be in the way, not the server's own work.
+            self.hold = Some(self.instance.store.hold(plan.table).await);
+        }
         self.ensure_transaction();
         match kind {
             PlanKind::Query(plan) => {
@@ -815,6 +822,7 @@ impl Session {
             cursor.held = keep;
             keep
         });
+        self.hold = None;
         self.handle.activity.lock().transaction_started_at = None;
     }
 
@@ -834,7 +842,8 @@ fn modify(plan: ModifyPlan, command: &'static str) -> (PlanKind, Vec<SqlType>, O
 }
 
 /// Turns a byte offset in the statement into a character position in the client's text.
-fn placed(mut error: Error, parsed: &Parsed) -> Error {
+fn placed(error: Error, parsed: &Parsed) -> Error {
+    let mut error = error.resolve(&parsed.text);
     let report = error.report_mut();
     if let (Some(offset), None) = (report.offset.take(), report.position) {
         let before = parsed.text.get(..offset.min(parsed.text.len())).unwrap_or(&parsed.text);

@@ -2,7 +2,7 @@
 //! input and output functions of types, by which drivers recognise arrays.
 //!
 //! What can be called is asked of the engine, so that nothing is listed that does not exist: a row of PostgreSQL's
-//! pg_proc appears if some function of ours has its name. Functions that only we have get one row each, typed loosely,
+//! pg_proc appears if some function of ours has its name, or if an operator or cast that we list refers to it. Functions that only we have get one row each, typed loosely,
 //! with an oid made of the name.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -49,6 +49,8 @@ pub(crate) struct Own {
 pub(crate) struct Routines {
     /// Rows of PostgreSQL's table that we list.
     pub(crate) rows: Vec<usize>,
+    /// Those of them that users can call; the others only serve types, operators and casts.
+    callable: HashSet<usize>,
     by_oid: HashMap<Oid, usize>,
     by_name: HashMap<&'static str, Vec<Oid>>,
     /// The others, by name.
@@ -67,10 +69,11 @@ impl Routines {
         let table = data::procs();
         let (oid, name, io) = (position("oid"), position("proname"), position("io"));
         let callable = callable();
+        let referenced = referenced();
         let known: HashSet<&str> = (0..table.len()).filter_map(|row| table.text(row, name)).collect();
+        let is_callable = |row: &usize| table.text(*row, name).is_some_and(|name| callable.contains_key(name));
         let listed = |row: &usize| {
-            let is_callable = table.text(*row, name).is_some_and(|name| callable.contains_key(name));
-            is_callable || table.text(*row, io) == Some("t")
+            is_callable(row) || table.text(*row, io) == Some("t") || referenced.contains(&table.oid(*row, oid))
         };
         let rows: Vec<usize> = (0..table.len()).filter(listed).collect();
         let mut by_name: HashMap<&str, Vec<Oid>> = HashMap::new();
@@ -78,12 +81,23 @@ impl Routines {
             by_name.entry(table.text(*row, name).unwrap_or_default()).or_default().push(table.oid(*row, oid));
         }
         Self {
+            callable: rows.iter().filter(|row| is_callable(row)).copied().collect(),
             by_oid: rows.iter().map(|row| (table.oid(*row, oid), *row)).collect(),
             rows,
             by_name,
             own: callable.into_iter().filter(|(name, _)| !known.contains(name.as_str())).collect(),
         }
     }
+}
+
+/// The functions that rows of other catalogs refer to: those of operators, casts and aggregates.
+fn referenced() -> HashSet<Oid> {
+    let column = |table: &'static data::Table, name| {
+        let position = table.position(name);
+        (0..table.len()).filter_map(move |row| position.map(|position| table.oid(row, position)))
+    };
+    let operators = ["oprcode", "oprrest", "oprjoin"].into_iter().flat_map(|name| column(data::operators(), name));
+    operators.chain(column(data::casts(), "castfunc")).chain(column(data::aggregates(), "aggfnoid")).collect()
 }
 
 /// Everything that can be called, by name.
@@ -215,11 +229,11 @@ pub(crate) fn kind(oid: Oid) -> Option<&'static str> {
     }
 }
 
-/// Name and oid of everything that can be called by users: all but input and output functions of types.
+/// Name and oid of everything that users can call.
 pub(crate) fn callable_oids() -> impl Iterator<Item = (&'static str, Oid)> {
     let table = data::procs();
-    let (oid, name, io) = (position("oid"), position("proname"), position("io"));
-    let known = all().rows.iter().filter(move |row| table.text(**row, io) != Some("t"));
+    let (oid, name) = (position("oid"), position("proname"));
+    let known = all().rows.iter().filter(|row| all().callable.contains(*row));
     let known = known.filter_map(move |row| Some((table.text(*row, name)?, table.oid(*row, oid))));
     known.chain(all().own.iter().map(|(name, own)| (name.as_str(), own.oid)))
 }

@@ -69,7 +69,7 @@ impl Typing<'_> {
             Expr::InList(list) => self.in_list(list, sight),
             Expr::Between(between) => self.between(between, sight),
             Expr::Like(like) => self.like(like, sight, Expr::Like),
-            Expr::SimilarTo(like) => self.like(like, sight, Expr::SimilarTo),
+            Expr::SimilarTo(like) => self.similar(like, sight),
             Expr::Not(inner) => {
                 let value = self.expression(*inner, sight)?;
                 Ok(Typed::bool(Expr::Not(Box::new(self.condition(value, "NOT")?))))
@@ -188,6 +188,10 @@ impl Typing<'_> {
                 let function = Arc::clone(function);
                 self.function(function, args)
             }
+            Some(pending) if pending.name == "pg_typeof" && args.len() == 1 => {
+                let oid = args[0].sql_type.oid();
+                Ok(Typed::literal(ScalarValue::UInt32(Some(oid)), SqlType::RegType))
+            }
             Some(pending) => Err(super::functions::undefined(&pending.name, &args)),
             None => self.function(func, args),
         }
@@ -275,6 +279,25 @@ impl Typing<'_> {
             like.case_insensitive,
         );
         Ok(Typed::bool(make(like)))
+    }
+
+    /// `x SIMILAR TO 'pattern'` as a regular expression.
+    fn similar(&mut self, like: Like, sight: &Sight) -> Result<Typed> {
+        let value = self.expression(*like.expr, sight)?;
+        let pattern = self.expression(*like.pattern, sight)?;
+        let value = self.implicitly(value, &SqlType::Text)?;
+        let pattern = self.implicitly(pattern, &SqlType::Text)?;
+        let Expr::Literal(text, _) = &pattern.expr else {
+            return Err(Error::unsupported("SIMILAR TO with a pattern that is not a constant is not supported"));
+        };
+        let text = match text {
+            ScalarValue::Utf8View(text) | ScalarValue::Utf8(text) => text.as_deref(),
+            _ => None,
+        };
+        let regex = text.map(|text| similar_regex(text, like.escape_char.unwrap_or('\\')));
+        let regex = Typed::literal(ScalarValue::Utf8View(regex), SqlType::Text);
+        let op = if like.negated { Operator::RegexNotMatch } else { Operator::RegexMatch };
+        Ok(Typed::bool(Expr::BinaryExpr(BinaryExpr::new(Box::new(value.expr), op, Box::new(regex.expr)))))
     }
 
     fn negative(&mut self, inner: Expr, sight: &Sight) -> Result<Typed> {
@@ -410,6 +433,41 @@ fn literal(value: ScalarValue) -> Result<Typed> {
             super::canonical(Typed::literal(other, sql_type))
         }
     })
+}
+
+/// A SQL regular expression in the words of a usual one.
+fn similar_regex(pattern: &str, escape: char) -> String {
+    let mut regex = String::from("^(?s:");
+    let mut rest = pattern.chars();
+    let mut in_brackets = false;
+    while let Some(letter) = rest.next() {
+        match letter {
+            letter if letter == escape => {
+                if let Some(escaped) = rest.next() {
+                    regex.push_str(&regex_literal(escaped));
+                }
+            }
+            '[' => {
+                in_brackets = true;
+                regex.push('[');
+            }
+            ']' => {
+                in_brackets = false;
+                regex.push(']');
+            }
+            letter if in_brackets => regex.push(letter),
+            '%' => regex.push_str(".*"),
+            '_' => regex.push('.'),
+            '.' | '^' | '$' | '\\' => regex.push_str(&regex_literal(letter)),
+            other => regex.push(other),
+        }
+    }
+    regex.push_str(")$");
+    regex
+}
+
+fn regex_literal(letter: char) -> String {
+    if letter.is_alphanumeric() { letter.to_string() } else { format!("\\{letter}") }
 }
 
 fn too_large() -> Error {

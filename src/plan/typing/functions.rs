@@ -6,7 +6,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_with_udf};
-use datafusion::logical_expr::{Expr, ReturnFieldArgs, ScalarUDF, WindowFunctionDefinition};
+use datafusion::logical_expr::{Cast, Expr, ReturnFieldArgs, ScalarUDF, WindowFunctionDefinition};
 use tidemill_udfs::types::SqlType;
 
 use super::{Sight, Typed, Typing, canonical, element_of, is_textual, type_list};
@@ -55,6 +55,19 @@ fn shape(name: &str) -> Shape {
     }
 }
 
+/// int2vector and oidvector count their items from 0: arguments of a subscript as of an array, which counts from 1.
+fn counted_from_one(mut args: Vec<Typed>) -> Vec<Typed> {
+    if let [array, index] = args.as_mut_slice()
+        && matches!(array.sql_type, SqlType::Int2Vector | SqlType::OidVector)
+        && index.data_type.is_integer()
+    {
+        let one = Expr::Literal(ScalarValue::Int8(Some(1)), None);
+        let one = Expr::Cast(Cast::new(Box::new(one), index.data_type.clone()));
+        index.expr = std::mem::take(&mut index.expr) + one;
+    }
+    args
+}
+
 impl Typing<'_> {
     /// A call of a function found by name among those all sessions share.
     pub(super) fn call(&mut self, name: &str, args: Vec<Typed>) -> Result<Typed> {
@@ -66,6 +79,10 @@ impl Typing<'_> {
 
     /// A call of a scalar function.
     pub(super) fn function(&mut self, function: Arc<ScalarUDF>, args: Vec<Typed>) -> Result<Typed> {
+        if let ("pg_typeof", [value]) = (function.name(), args.as_slice()) {
+            let oid = value.sql_type.oid();
+            return Ok(Typed::literal(ScalarValue::UInt32(Some(oid)), SqlType::RegType));
+        }
         match shape(function.name()) {
             Shape::Unified => {
                 let word = function.name().to_uppercase();
@@ -95,7 +112,7 @@ impl Typing<'_> {
             }
             Shape::ItemOfFirst => {
                 let item = args.first().and_then(|first| element_of(&first.sql_type));
-                let result = self.plain(&function, args)?;
+                let result = self.plain(&function, counted_from_one(args))?;
                 Ok(match item {
                     Some(item) if !matches!(result.data_type, DataType::List(_)) => Typed { sql_type: item, ..result },
                     _ => result,

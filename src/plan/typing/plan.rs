@@ -234,8 +234,26 @@ impl Typing<'_> {
             }
         }
         let term = self.coerce_output(term, &targets)?;
+        // DataFusion wants the same metadata on both sides, also where the physical plan would drop it.
+        let (base, term) = (self.relabelled(base, &targets)?, self.relabelled(term, &targets)?);
         let query = RecursiveQuery::try_new(query.name, Arc::new(base), Arc::new(term), query.is_distinct)?;
         Ok(LogicalPlan::RecursiveQuery(query))
+    }
+
+    /// The plan's columns, each through a cast to the type it has.
+    fn relabelled(&self, plan: LogicalPlan, targets: &[Target]) -> Result<LogicalPlan> {
+        let schema = Arc::clone(plan.schema());
+        let exprs = schema
+            .iter()
+            .zip(targets)
+            .map(|((relation, field), (sql_type, data_type))| {
+                let column = Expr::Column(Column::from((relation, field)));
+                let mode = crate::plan::cast::Mode::Implicit;
+                let cast = crate::plan::cast::call(self.scope, column, sql_type, sql_type, data_type, mode)?;
+                Ok(cast.alias_qualified(relation.cloned(), field.name()))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
     }
 
     fn row_count(&mut self, count: Option<Box<Expr>>, word: &str) -> Result<Option<Box<Expr>>> {

@@ -8,8 +8,8 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayAccessor, ArrayRef, AsArray, BinaryViewArray, BinaryViewBuilder, BooleanArray, BooleanBuilder, ListArray,
-    PrimitiveArray, StringViewArray, StringViewBuilder,
+    Array, ArrayAccessor, ArrayRef, AsArray, BinaryViewArray, BinaryViewBuilder, BooleanArray, BooleanBuilder,
+    ListArray, PrimitiveArray, StringViewArray, StringViewBuilder,
 };
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int16Type,
@@ -141,13 +141,10 @@ impl<'c> Call<'c> {
         &'a self,
         mut f: impl FnMut(A, B, C, D) -> Value<R>,
     ) -> Result<ArrayRef> {
-        let (a, b, c, d) =
-            (self.column::<A>(0)?, self.column::<B>(1)?, self.column::<C>(2)?, self.column::<D>(3)?);
-        R::build(self.rows, self.returns.data_type(), |row| {
-            match (a.get(row), b.get(row), c.get(row), d.get(row)) {
-                (Some(a), Some(b), Some(c), Some(d)) => f(a, b, c, d).map(R::into_option),
-                _ => Ok(None),
-            }
+        let (a, b, c, d) = (self.column::<A>(0)?, self.column::<B>(1)?, self.column::<C>(2)?, self.column::<D>(3)?);
+        R::build(self.rows, self.returns.data_type(), |row| match (a.get(row), b.get(row), c.get(row), d.get(row)) {
+            (Some(a), Some(b), Some(c), Some(d)) => f(a, b, c, d).map(R::into_option),
+            _ => Ok(None),
         })
     }
 }
@@ -369,11 +366,7 @@ impl IntoResult for Num {
     fn into_option(self) -> Option<Num> {
         Some(self)
     }
-    fn build(
-        rows: usize,
-        data_type: &DataType,
-        mut next: impl FnMut(usize) -> Value<Option<Num>>,
-    ) -> Result<ArrayRef> {
+    fn build(rows: usize, data_type: &DataType, mut next: impl FnMut(usize) -> Value<Option<Num>>) -> Result<ArrayRef> {
         let DataType::Decimal128(precision, scale) = data_type else {
             return exec_err!("numeric results need a decimal array, not {data_type}");
         };

@@ -133,7 +133,9 @@ impl Function {
         let (mut args, mut rest) = (vec![], None);
         let mut optional = usize::MAX;
         // An optional argument's bracket opens before its comma: "text [, text]".
-        for part in left.replace("[,", ",?").replace(" ]", "]").split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        for part in
+            left.replace("[,", ",?").replace(" ]", "]").split(',').map(str::trim).filter(|part| !part.is_empty())
+        {
             if let Some(variadic) = part.strip_prefix("...") {
                 rest = Some(kind(variadic));
                 continue;
@@ -152,9 +154,21 @@ impl Function {
         self.texts.push(format!("{}({}) → {}", self.name, left.trim(), right.trim()));
         let least = optional.min(args.len());
         for count in least..=args.len() {
-            self.overloads.push(Overload { args: args[..count].to_vec(), rest: rest.clone(), returns: returns.clone(), body });
+            self.overloads.push(Overload {
+                args: args[..count].to_vec(),
+                rest: rest.clone(),
+                returns: returns.clone(),
+                body,
+            });
         }
         self
+    }
+
+    /// The argument types of every signature, any number of further ones given twice; for tests.
+    #[cfg(test)]
+    pub(crate) fn signatures(&self) -> Vec<Vec<Kind>> {
+        let rest = |overload: &Overload| overload.rest.iter().cloned().cycle().take(2).collect::<Vec<_>>();
+        self.overloads.iter().map(|overload| [overload.args.clone(), rest(overload)].concat()).collect()
     }
 
     /// What the function is, for documentation.
@@ -297,11 +311,9 @@ fn element_type<'t>(args: impl Iterator<Item = (&'t Kind, &'t DataType)> + Clone
 /// A list type of these elements, keeping the element's field where it says more than the Arrow type.
 fn list_of(element: &DataType, from: &DataType) -> DataType {
     match from {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            DataType::List(Arc::new(
-                item.as_ref().clone().with_data_type(element.clone()).with_name("item").with_nullable(true),
-            ))
-        }
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => DataType::List(
+            Arc::new(item.as_ref().clone().with_data_type(element.clone()).with_name("item").with_nullable(true)),
+        ),
         _ => DataType::new_list(element.clone(), true),
     }
 }
@@ -337,7 +349,11 @@ fn cast_cost(from: &DataType, to: &SqlType) -> Option<(u32, DataType)> {
     };
     let decimal = matches!(from, D::Decimal32(..) | D::Decimal64(..) | D::Decimal128(..) | D::Decimal256(..));
     let cost = match to {
-        SqlType::Text | SqlType::Varchar(_) | SqlType::Name | SqlType::Json | SqlType::Jsonb | SqlType::Uuid if text => 0,
+        SqlType::Text | SqlType::Varchar(_) | SqlType::Name | SqlType::Json | SqlType::Jsonb | SqlType::Uuid
+            if text =>
+        {
+            0
+        }
         SqlType::Bool if *from == D::Boolean => 0,
         SqlType::Int2 => integer(1)?,
         SqlType::Int4 => integer(2).or(text.then_some(20))?,
@@ -361,11 +377,7 @@ fn cast_cost(from: &DataType, to: &SqlType) -> Option<(u32, DataType)> {
                 },
             };
         }
-        SqlType::Bytea
-            if matches!(from, D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_)) =>
-        {
-            0
-        }
+        SqlType::Bytea if matches!(from, D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_)) => 0,
         SqlType::Date if matches!(from, D::Date32) => 0,
         SqlType::Time => match from {
             D::Time64(TimeUnit::Microsecond) => 0,

@@ -222,7 +222,10 @@ impl Num {
     /// A double to its 15 significant digits, as a cast to numeric takes it.
     pub(crate) fn from_f64(value: f64) -> Value<Self> {
         if value.is_nan() || value.is_infinite() {
-            return fail("22003", format!("cannot convert {} to numeric", if value.is_nan() { "NaN" } else { "infinity" }));
+            return fail(
+                "22003",
+                format!("cannot convert {} to numeric", if value.is_nan() { "NaN" } else { "infinity" }),
+            );
         }
         match Self::parse(&format!("{value:.14e}")) {
             Some(number) => Ok(number.trim()),

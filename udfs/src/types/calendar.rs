@@ -7,25 +7,25 @@ use chrono::{DateTime, MappedLocalTime, NaiveDateTime, Offset, TimeZone};
 use chrono_tz::{OffsetName, TZ_VARIANTS, Tz};
 
 /// Microseconds of a second.
-pub(super) const SECOND: i64 = 1_000_000;
+pub(crate) const SECOND: i64 = 1_000_000;
 /// Microseconds of a minute.
-pub(super) const MINUTE: i64 = 60 * SECOND;
+pub(crate) const MINUTE: i64 = 60 * SECOND;
 /// Microseconds of an hour.
-pub(super) const HOUR: i64 = 60 * MINUTE;
+pub(crate) const HOUR: i64 = 60 * MINUTE;
 /// Microseconds of a day.
-pub(super) const DAY: i64 = 24 * HOUR;
+pub(crate) const DAY: i64 = 24 * HOUR;
 
 /// 2000-01-01, from which PostgreSQL's binary forms count.
-pub(super) const POSTGRES_EPOCH_DAYS: i32 = 10_957;
+pub(crate) const POSTGRES_EPOCH_DAYS: i32 = 10_957;
 /// See [`POSTGRES_EPOCH_DAYS`].
-pub(super) const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+pub(crate) const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
 /// 4714-11-24 BC, day 0 of the Julian period: the first date there is.
-pub(super) const FIRST_DAY: i64 = -2_440_588;
+pub(crate) const FIRST_DAY: i64 = -2_440_588;
 /// 5874897-12-31
-pub(super) const LAST_DAY: i64 = 2_145_042_905;
+pub(crate) const LAST_DAY: i64 = 2_145_042_905;
 /// Days before a date. Any month from 1 to 12; the day may lie outside of it.
-pub(super) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
+pub(crate) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     // Years begin in March: the leap day is the last of the year, and months have a linear formula.
     let shifted = if month <= 2 { year - 1 } else { year };
     let era = shifted.div_euclid(400);
@@ -37,7 +37,7 @@ pub(super) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
 }
 
 /// Year (0 is 1 BC), month and day of a day.
-pub(super) fn civil_from_days(days: i64) -> (i64, u32, u32) {
+pub(crate) fn civil_from_days(days: i64) -> (i64, u32, u32) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
@@ -51,12 +51,12 @@ pub(super) fn civil_from_days(days: i64) -> (i64, u32, u32) {
 }
 
 /// Whether February has 29 days.
-pub(super) fn is_leap(year: i64) -> bool {
+pub(crate) fn is_leap(year: i64) -> bool {
     year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0)
 }
 
 /// Days of a month.
-pub(super) fn days_in_month(year: i64, month: u32) -> u32 {
+pub(crate) fn days_in_month(year: i64, month: u32) -> u32 {
     match month {
         2 => 28 + u32::from(is_leap(year)),
         4 | 6 | 9 | 11 => 30,
@@ -65,7 +65,7 @@ pub(super) fn days_in_month(year: i64, month: u32) -> u32 {
 }
 
 /// 0: Sunday.
-pub(super) fn weekday(days: i64) -> usize {
+pub(crate) fn weekday(days: i64) -> usize {
     usize::try_from((days + 4).rem_euclid(7)).expect("below 7")
 }
 
@@ -90,7 +90,7 @@ fn covered(us: i64) -> NaiveDateTime {
 
 /// Seconds east of UTC at an instant.
 #[inline]
-pub(super) fn offset_at(zone: Tz, utc_us: i64) -> i32 {
+pub(crate) fn offset_at(zone: Tz, utc_us: i64) -> i32 {
     if zone == Tz::UTC {
         return 0;
     }
@@ -113,7 +113,7 @@ pub(crate) fn abbreviation_at(zone: Tz, utc_us: i64) -> String {
 
 /// Seconds east of UTC of a wall clock reading whose abbreviation is given: what it means in the zone then, half a year
 /// before or after, or else the zone's time.
-pub(super) fn offset_of_abbreviation(zone: Tz, abbreviation: &str, local_us: i64) -> i32 {
+pub(crate) fn offset_of_abbreviation(zone: Tz, abbreviation: &str, local_us: i64) -> i32 {
     let half_a_year = 183 * DAY;
     [0, -half_a_year, half_a_year]
         .into_iter()
@@ -124,7 +124,7 @@ pub(super) fn offset_of_abbreviation(zone: Tz, abbreviation: &str, local_us: i64
 
 /// Seconds east of UTC of a wall clock reading. One that occurs twice means the second; one that is skipped is read as if
 /// the clock had not been moved.
-pub(super) fn offset_of_local(zone: Tz, local_us: i64) -> i32 {
+pub(crate) fn offset_of_local(zone: Tz, local_us: i64) -> i32 {
     if zone == Tz::UTC {
         return 0;
     }

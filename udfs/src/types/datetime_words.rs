@@ -2,7 +2,7 @@
 
 /// A word of a date or time.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Keyword {
+pub(crate) enum Keyword {
     /// 1: January.
     Month(i64),
     /// Says nothing that the date does not.
@@ -27,7 +27,7 @@ pub(super) enum Keyword {
 }
 
 /// What a lower-case word means.
-pub(super) fn keyword(word: &str) -> Option<Keyword> {
+pub(crate) fn keyword(word: &str) -> Option<Keyword> {
     Some(match word {
         "january" | "jan" => Keyword::Month(1),
         "february" | "feb" => Keyword::Month(2),

@@ -19,6 +19,7 @@ use arrow::datatypes::{
 };
 
 use super::number::{write_float, write_int};
+use super::sql_type::NUMERIC_DEFAULT_SCALE;
 use super::{SqlType, TextSettings, ValueError, binary_out, bytes, datetime_out, interval, numeric};
 
 /// Writes the values of one array.
@@ -156,7 +157,12 @@ impl ColumnEncoder {
 
 impl Values {
     fn new(array: &ArrayRef, sql_type: &SqlType, settings: &TextSettings) -> Result<Self, ValueError> {
-        let trimmed = *sql_type == SqlType::Numeric(None);
+        // A numeric without modifier is stored with zeros it did not come with; what was computed keeps its scale.
+        let stored = matches!(
+            array.data_type(),
+            DataType::Decimal128(_, NUMERIC_DEFAULT_SCALE) | DataType::Decimal256(_, NUMERIC_DEFAULT_SCALE)
+        );
+        let trimmed = *sql_type == SqlType::Numeric(None) && stored;
         Ok(match array.data_type() {
             DataType::Null => Self::Null,
             DataType::Boolean => Self::Bool(array.as_boolean().clone()),

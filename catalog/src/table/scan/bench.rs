@@ -18,6 +18,7 @@ use crate::table::file::FileIndex;
 use crate::table::testing::{Folder, def_of};
 use crate::table::writer::{Compression, WriteOptions};
 
+/// Rows, unless `ROWS` says otherwise.
 const ROWS: i64 = 10_000_000;
 const HOSTS: i64 = 1000;
 
@@ -26,12 +27,14 @@ fn batches(schema: &SchemaRef) -> Vec<RecordBatch> {
     let mut rng = rand::rngs::StdRng::seed_from_u64(1);
     let mut walks = vec![[50.0_f64; 5]; HOSTS as usize];
     let mut batches = vec![];
-    for start in (0..ROWS).step_by(100_000) {
+    let all = std::env::var("ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(ROWS);
+    for start in (0..all).step_by(100_000) {
         let rows = start..start + 100_000;
         let times = TimestampMicrosecondArray::from_iter_values(rows.clone().map(|row| row / HOSTS * 10_000_000));
         let times = times.with_timezone("UTC");
         let hosts = StringViewArray::from_iter_values(rows.clone().map(|row| format!("host_{}", row % HOSTS)));
-        let regions = StringViewArray::from_iter_values(rows.clone().map(|row| format!("eu-central-{}", row % HOSTS % 9)));
+        let regions =
+            StringViewArray::from_iter_values(rows.clone().map(|row| format!("eu-central-{}", row % HOSTS % 9)));
         let mut values: [Vec<f64>; 5] = Default::default();
         for row in rows {
             for (value, out) in walks[(row % HOSTS) as usize].iter_mut().zip(&mut values) {
@@ -92,7 +95,8 @@ fn measure(folder: &Folder, def: &Arc<crate::record::TableDef>, entries: &[Arc<F
         ]
     };
     let over = binary(column("u1"), Operator::Gt, lit(85.0), &schema).unwrap();
-    let host = binary(column("hostname"), Operator::Eq, lit(ScalarValue::Utf8View(Some("host_77".into()))), &schema).unwrap();
+    let host =
+        binary(column("hostname"), Operator::Eq, lit(ScalarValue::Utf8View(Some("host_77".into()))), &schema).unwrap();
     let cases = [
         ("host, u1", vec![1, 3], vec![]),
         ("host, u1 over 12 h", vec![1, 3], between(20_000, 63_200)),

@@ -1,5 +1,6 @@
 //! Filters evaluated by the scan itself, before the columns that only the result needs are decoded.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
@@ -15,6 +16,7 @@ use datafusion_physical_expr::utils::collect_columns;
 use datafusion_physical_expr::{PhysicalExpr, split_conjunction};
 
 use crate::table::adapt::batch_of;
+use crate::table::reader::Bounds;
 
 /// Conjuncts over the columns they need.
 #[derive(Debug, Clone)]
@@ -23,6 +25,8 @@ pub(super) struct Filter {
     pub(super) columns: Vec<usize>,
     schema: SchemaRef,
     conjuncts: Vec<Conjunct>,
+    /// The conjuncts over the table's schema.
+    conditions: Vec<Arc<dyn PhysicalExpr>>,
 }
 
 #[derive(Debug, Clone)]
@@ -50,19 +54,28 @@ impl Filter {
         if conditions.is_empty() {
             return Ok(None);
         }
+        let conditions: Vec<_> = conditions.iter().flat_map(split_conjunction).map(Arc::clone).collect();
         let mut columns: Vec<usize> =
             conditions.iter().flat_map(collect_columns).map(|column| column.index()).collect();
         columns.sort_unstable();
         columns.dedup();
         let schema = Arc::new(table.project(&columns)?);
-        let conjuncts = conditions.iter().flat_map(split_conjunction).map(|condition| {
-            Ok(Conjunct {
-                condition: remap(condition, |index| columns.binary_search(&index).ok())?,
-                total: is_total(condition),
-            })
-        });
-        let conjuncts = conjuncts.collect::<Result<_>>()?;
-        Ok(Some(Self { columns, schema, conjuncts }))
+        let conjunct = |condition| {
+            let condition_here = remap(condition, |index| columns.binary_search(&index).ok())?;
+            Ok(Conjunct { condition: condition_here, total: is_total(condition) })
+        };
+        let conjuncts = conditions.iter().map(conjunct).collect::<Result<_>>()?;
+        Ok(Some(Self { columns, schema, conjuncts, conditions }))
+    }
+
+    /// What is left to evaluate on rows whose columns have these bounds: `None` if all of them pass.
+    pub(super) fn within(&self, table: &Schema, bounds: impl Fn(usize) -> Bounds) -> Result<Option<Cow<'_, Self>>> {
+        let open = |condition: &&Arc<dyn PhysicalExpr>| !is_surely_true(condition, &bounds);
+        let left: Vec<_> = self.conditions.iter().filter(open).map(Arc::clone).collect();
+        if left.len() == self.conditions.len() {
+            return Ok(Some(Cow::Borrowed(self)));
+        }
+        Ok(Self::new(&left, table)?.map(Cow::Owned))
     }
 
     /// Evaluates the conjuncts in the order in which they were written, each only where the ones before are true unless
@@ -136,4 +149,29 @@ fn is_total(expression: &Arc<dyn PhysicalExpr>) -> bool {
         }
     };
     node && expression.children().into_iter().all(is_total)
+}
+
+/// True if a comparison of a column with a constant is true for every value within the column's bounds.
+fn is_surely_true(condition: &Arc<dyn PhysicalExpr>, bounds: impl Fn(usize) -> Bounds) -> bool {
+    let Some(comparison) = condition.downcast_ref::<BinaryExpr>() else { return false };
+    let (column, constant) = (comparison.left().downcast_ref::<Column>(), comparison.right().downcast_ref::<Literal>());
+    let (Some(column), Some(constant)) = (column, constant) else { return false };
+    let constant = constant.value();
+    // NaN is outside the bounds of floating-point columns.
+    if constant.is_null() || constant.data_type().is_floating() {
+        return false;
+    }
+    let Bounds { min: Some(min), max: Some(max), nulls: Some(0) } = bounds(column.index()) else { return false };
+    if min.data_type() != constant.data_type() {
+        return false;
+    }
+    match comparison.op() {
+        Operator::Lt => max < *constant,
+        Operator::LtEq => max <= *constant,
+        Operator::Gt => min > *constant,
+        Operator::GtEq => min >= *constant,
+        Operator::Eq => min == *constant && max == *constant,
+        Operator::NotEq => max < *constant || min > *constant,
+        _ => false,
+    }
 }

@@ -41,7 +41,7 @@ struct State {
     /// Files being opened by some partition.
     opening: usize,
     /// The dynamic filters' generation that `tasks` were last checked against.
-    generation: u64,
+    generation: Option<u64>,
 }
 
 /// A file being opened: others wait for its row groups, or for this to be dropped.
@@ -119,7 +119,7 @@ impl Queue {
             state.tasks.push_front(group);
         }
         // They have not been checked against the dynamic filters.
-        state.generation = 0;
+        state.generation = None;
         Ok(())
     }
 
@@ -129,10 +129,10 @@ impl Queue {
             return Ok(());
         }
         let generation: u64 = self.dynamic.iter().map(snapshot_generation).sum();
-        if generation == state.generation {
+        if state.generation == Some(generation) {
             return Ok(());
         }
-        state.generation = generation;
+        state.generation = Some(generation);
         let now = self.dynamic.iter().map(|filter| snapshot_physical_expr(Arc::clone(filter)));
         let now = now.collect::<Result<Vec<_>>>()?;
         if let Some(predicate) = prune::predicate(&now, &self.scan.schema) {

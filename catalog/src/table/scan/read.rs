@@ -80,11 +80,13 @@ pub(super) struct TaskReader {
 }
 
 impl TaskReader {
-    /// Opens a task and evaluates the filter on it. `None` if no row passes.
+    /// Opens a task and evaluates the filter on it. `None` if no row passes. With `last_rows`, only about so many rows
+    /// are needed, from the end.
     pub(super) async fn open(
         scan: &Arc<Scan>,
         projection: &Arc<[usize]>,
         filter: Option<&Filter>,
+        last_rows: Option<usize>,
         task: Task,
         metrics: &ScanMetrics,
     ) -> Result<Option<Self>> {
@@ -94,13 +96,21 @@ impl TaskReader {
             Part::Rows { start, rows } => (RowGroup { start: *start as u64, rows: *rows }, None),
             Part::File => return Err(DataFusionError::Internal("a file is read by its row groups".into())),
         };
+        let filter = match filter {
+            Some(filter) => filter.within(&scan.schema, |column| scan.bounds(&task, column))?,
+            None => None,
+        };
         let (scan, projection) = (Arc::clone(scan), Arc::clone(projection));
         let mut reader =
             Self { scan, projection, task, group, meta, columns: HashMap::new(), selected: vec![], block: 0 };
         reader.selected = vec![Selected::All; group.blocks()];
+        if let (None, Some(rows)) = (&filter, last_rows) {
+            let first = group.rows.saturating_sub(rows) / BLOCK_ROWS;
+            reader.selected[..first].fill(Selected::None);
+        }
         if let Some(filter) = filter {
             reader.fetch(&filter.columns, metrics).await?;
-            reader.evaluate(filter).await?;
+            reader.evaluate(&filter).await?;
             if reader.selected.iter().all(|selected| matches!(selected, Selected::None)) {
                 reader.finish();
                 return Ok(None);

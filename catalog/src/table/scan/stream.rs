@@ -111,9 +111,10 @@ impl Running {
                 }
                 Some(task) => {
                     let filter = partition.filter.as_ref();
+                    let last_rows = partition.reversed.then_some(self.remaining);
+                    let (scan, projection) = (&partition.scan, &partition.projection);
                     self.reader =
-                        TaskReader::open(&partition.scan, &partition.projection, filter, task, &partition.metrics)
-                            .await?;
+                        TaskReader::open(scan, projection, filter, last_rows, task, &partition.metrics).await?;
                 }
             },
         }

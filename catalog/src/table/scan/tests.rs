@@ -45,7 +45,13 @@ impl Table {
             Arc::new(HotChunk::new(id, batch, 1000 + id, 0))
         };
         state.chunks = (1..).zip(&chunks).map(hot).collect();
-        Self { folder, def, cache: Arc::new(ColumnCache::new(64 << 20)), state: Arc::new(state), units: Default::default() }
+        Self {
+            folder,
+            def,
+            cache: Arc::new(ColumnCache::new(64 << 20)),
+            state: Arc::new(state),
+            units: Default::default(),
+        }
     }
 
     fn scan(&self) -> Arc<Scan> {

@@ -206,7 +206,6 @@ impl TableWriter {
     }
 
     /// The rows of each partition, in their order; one partition without values if the table has none.
-    #[expect(clippy::type_complexity, reason = "partition values and their rows")]
     fn partitions(&self, columns: &[ArrayRef]) -> Result<Vec<(Vec<Option<String>>, UInt32Array)>> {
         let rows = columns.first().map_or(0, |column| column.len());
         let count = u32::try_from(rows).map_err(|_| crate::Error::Invalid("too many rows in one run".into()))?;

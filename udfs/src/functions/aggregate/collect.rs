@@ -176,9 +176,13 @@ impl AggregateUDFImpl for Collect {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let list = |name: String, data_type: DataType| Arc::new(Field::new_list(name, Field::new_list_field(data_type, true), true));
-        let mut fields =
-            vec![list(format!("{}[pieces]", args.name), DataType::Utf8View), list(format!("{}[before]", args.name), DataType::Utf8View)];
+        let list = |name: String, data_type: DataType| {
+            Arc::new(Field::new_list(name, Field::new_list_field(data_type, true), true))
+        };
+        let mut fields = vec![
+            list(format!("{}[pieces]", args.name), DataType::Utf8View),
+            list(format!("{}[before]", args.name), DataType::Utf8View),
+        ];
         for (number, ordering) in args.ordering_fields.iter().enumerate() {
             fields.push(list(format!("{}[order {number}]", args.name), ordering.data_type().clone()));
         }
@@ -213,7 +217,8 @@ struct Pieces {
 
 impl Pieces {
     fn push(&mut self, text: String, before: String, order: Vec<ScalarValue>) {
-        self.bytes += text.len() + before.len() + order.iter().map(ScalarValue::size).sum::<usize>() + size_of::<Piece>();
+        self.bytes +=
+            text.len() + before.len() + order.iter().map(ScalarValue::size).sum::<usize>() + size_of::<Piece>();
         self.rows.push(Piece { text, before, order });
     }
 

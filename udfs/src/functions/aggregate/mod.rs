@@ -7,13 +7,20 @@ use datafusion_expr::AggregateUDF;
 use super::FunctionInfo;
 
 mod collect;
+mod every;
+mod ordered;
 
 /// Every aggregate.
 pub(crate) fn all() -> Vec<Arc<AggregateUDF>> {
-    collect::all().into_iter().map(|function| Arc::new(AggregateUDF::new_from_impl(function))).collect()
+    let collected = collect::all().into_iter().map(AggregateUDF::new_from_impl);
+    let ordered = ordered::all().into_iter().map(AggregateUDF::new_from_impl);
+    collected.chain(ordered).chain([AggregateUDF::new_from_impl(every::Every::new())]).map(Arc::new).collect()
 }
 
 /// What there is to say about them.
 pub(crate) fn all_info() -> Vec<FunctionInfo> {
-    collect::all().iter().map(collect::Collect::info).collect()
+    let mut all: Vec<FunctionInfo> = collect::all().iter().map(collect::Collect::info).collect();
+    all.extend(ordered::all().iter().map(ordered::Ordered::info));
+    all.push(every::Every::info());
+    all
 }

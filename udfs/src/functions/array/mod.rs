@@ -46,7 +46,11 @@ impl<'a> Lists<'a> {
 type Origin = (usize, usize);
 
 /// Makes lists of elements taken from other arrays.
-fn gather(call: &Call<'_>, sources: &[&dyn Array], mut row: impl FnMut(usize) -> Value<Option<Vec<Origin>>>) -> Result<ArrayRef> {
+fn gather(
+    call: &Call<'_>,
+    sources: &[&dyn Array],
+    mut row: impl FnMut(usize) -> Value<Option<Vec<Origin>>>,
+) -> Result<ArrayRef> {
     let DataType::List(field) = call.returns.data_type() else {
         return exec_err!("an array is returned, not {}", call.returns.data_type());
     };
@@ -105,6 +109,28 @@ fn of_dimension(call: &Call<'_>, f: fn(usize) -> i32) -> Result<ArrayRef> {
         let dimensions = dimensions(lists.list, index);
         let length = usize::try_from(number).ok().and_then(|n| n.checked_sub(1)).and_then(|n| dimensions.get(n));
         Ok(length.map(|length| f(*length)))
+    })
+}
+
+/// 1 to the length of a dimension, or back; a dimension that is not there has none.
+fn subscripts(call: &Call<'_>) -> Result<ArrayRef> {
+    let lists = Lists::open(call, 0)?;
+    let numbers = call.column::<i32>(1)?;
+    let reverse = if call.args.len() > 2 { Some(call.column::<bool>(2)?) } else { None };
+    call.collect(|row| {
+        let index = call.args[0].at(row);
+        let reversed = reverse.as_ref().map_or(Some(false), |flags| flags.get(row));
+        let (Some(number), Some(reversed)) = (numbers.get(row), reversed) else { return Ok(None) };
+        if lists.list.is_null(index) {
+            return Ok(None);
+        }
+        let dimensions = dimensions(lists.list, index);
+        let length = usize::try_from(number).ok().and_then(|n| n.checked_sub(1)).and_then(|n| dimensions.get(n));
+        let mut indexes: Vec<Option<i32>> = (1..=length.map_or(0, |length| int(*length))).map(Some).collect();
+        if reversed {
+            indexes.reverse();
+        }
+        Ok(Some(super::call::Many(indexes)))
     })
 }
 
@@ -219,7 +245,9 @@ fn array_fill(call: &Call<'_>) -> Result<ArrayRef> {
             [Some(length @ 0..=ELEMENTS_MAX)] => {
                 Ok(Some(vec![(0, call.args[0].at(row)); usize::try_from(*length).unwrap_or(0)]))
             }
-            [Some(length)] => fail("54000", format!("array size exceeds the maximum allowed ({ELEMENTS_MAX}): {length}")),
+            [Some(length)] => {
+                fail("54000", format!("array size exceeds the maximum allowed ({ELEMENTS_MAX}): {length}"))
+            }
             [None] => fail("22004", "dimension values cannot be null"),
             _ => fail("0A000", "array_fill with more than one dimension is not supported"),
         }
@@ -266,26 +294,54 @@ fn sizes() -> Vec<Function> {
         def("array_length", "The length of a dimension.", "array_length(array[1, 2, 3], 1)")
             .alias(&["list_length"])
             .on("anyarray, int4 -> int4", |c| of_dimension(c, int)),
-        def("array_upper", "The last index of a dimension.", "array_upper(array[1, 2, 3], 1)").on("anyarray, int4 -> int4", |c| of_dimension(c, int)),
-        def("array_lower", "The first index of a dimension: 1.", "array_lower(array[1, 2, 3], 1)").on("anyarray, int4 -> int4", |c| of_dimension(c, |_| 1)),
+        def("array_upper", "The last index of a dimension.", "array_upper(array[1, 2, 3], 1)")
+            .on("anyarray, int4 -> int4", |c| of_dimension(c, int)),
+        def("array_lower", "The first index of a dimension: 1.", "array_lower(array[1, 2, 3], 1)")
+            .on("anyarray, int4 -> int4", |c| of_dimension(c, |_| 1)),
         def("array_ndims", "The number of dimensions.", "array_ndims(array[1, 2])")
             .alias(&["list_ndims"])
             .on("anyarray -> int4", |c| of_dimensions(c, |d| if d.is_empty() { None } else { Some(int(d.len())) })),
-        def("array_dims", "The dimensions as text.", "array_dims(array[1, 2])").alias(&["list_dims"]).on("anyarray -> text", |c| {
-            of_dimensions(c, |d| if d.is_empty() { None } else { Some(d.iter().map(|n| format!("[1:{n}]")).collect::<String>()) })
-        }),
+        def("array_dims", "The dimensions as text.", "array_dims(array[1, 2])").alias(&["list_dims"]).on(
+            "anyarray -> text",
+            |c| {
+                of_dimensions(c, |d| {
+                    if d.is_empty() { None } else { Some(d.iter().map(|n| format!("[1:{n}]")).collect::<String>()) }
+                })
+            },
+        ),
         def("cardinality", "The number of elements in all dimensions.", "cardinality(array[1, 2])")
-            .on("anyarray -> int4", |c| of_dimensions(c, |d| Some(if d.is_empty() { 0 } else { int(d.iter().product()) }))),
-        def("array_position", "The index of the first element equal to that, from a start on.", "array_position(array['a', 'b'], 'b')")
-            .alias(&["list_position", "array_indexof", "list_indexof"])
-            .on("anyarray, anyelement [, int4] -> int4", array_position),
+            .on("anyarray -> int4", |c| {
+                of_dimensions(c, |d| Some(if d.is_empty() { 0 } else { int(d.iter().product()) }))
+            }),
+        def(
+            "array_position",
+            "The index of the first element equal to that, from a start on.",
+            "array_position(array['a', 'b'], 'b')",
+        )
+        .alias(&["list_position", "array_indexof", "list_indexof"])
+        .on("anyarray, anyelement [, int4] -> int4", array_position),
         def("array_positions", "The indexes of all elements equal to that.", "array_positions(array[1, 2, 1], 1)")
             .alias(&["list_positions"])
             .on("anyarray, anyelement -> int4[]", array_positions),
-        def("pg_array_contains", "Has the first array all elements of the second? The operator @>.", "array[1, 2, 3] @> array[2]")
-            .on("anyarray, anyarray -> bool", |c| compare_arrays(c, true)),
-        def("pg_array_overlap", "Have both arrays an element in common? The operator &&.", "array[1, 2] && array[2, 3]")
-            .on("anyarray, anyarray -> bool", |c| compare_arrays(c, false)),
+        def(
+            "generate_subscripts",
+            "The indexes of a dimension, as an array.",
+            "generate_subscripts(array['a', 'b'], 1)",
+        )
+        .on("anyarray, int4 -> int4[]", subscripts)
+        .on("anyarray, int4, bool -> int4[]", subscripts),
+        def(
+            "pg_array_contains",
+            "Has the first array all elements of the second? The operator @>.",
+            "array[1, 2, 3] @> array[2]",
+        )
+        .on("anyarray, anyarray -> bool", |c| compare_arrays(c, true)),
+        def(
+            "pg_array_overlap",
+            "Have both arrays an element in common? The operator &&.",
+            "array[1, 2] && array[2, 3]",
+        )
+        .on("anyarray, anyarray -> bool", |c| compare_arrays(c, false)),
     ]
 }
 
@@ -304,7 +360,9 @@ fn changes() -> Vec<Function> {
             .on("anyarray, anyelement -> anyarray", array_remove),
         def("array_replace", "With the elements equal to one replaced by another.", "array_replace(array[1, 2], 2, 3)")
             .on("anyarray, anyelement, anyelement -> anyarray", array_replace),
-        def("array_fill", "That many times an element.", "array_fill(7, array[3])").on("anyelement, int4[] -> anyarray", array_fill),
-        def("trim_array", "Without the last n elements.", "trim_array(array[1, 2, 3], 1)").on("anyarray, int4 -> anyarray", trim_array),
+        def("array_fill", "That many times an element.", "array_fill(7, array[3])")
+            .on("anyelement, int4[] -> anyarray", array_fill),
+        def("trim_array", "Without the last n elements.", "trim_array(array[1, 2, 3], 1)")
+            .on("anyarray, int4 -> anyarray", trim_array),
     ]
 }

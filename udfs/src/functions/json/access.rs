@@ -117,23 +117,34 @@ fn exists(json: &str, key: &str) -> bool {
 /// The operators, under the names the planner gives them.
 pub(crate) fn operators() -> Vec<Function> {
     vec![
-        def("json_get", "The value of an object's key or an array's element: the operator ->.", "'{\"a\": 1}'::json -> 'a'")
-            .alias(&["json_object_field", "jsonb_object_field", "json_array_element", "jsonb_array_element"])
-            .computed("json, text -> json", same_json, |c| {
-                let unique = unique(c);
-                c.map2(|json: &str, key: &str| Ok(scan::member(json, key, unique)))
-            })
-            .computed("json, int4 -> json", same_json, |c| {
-                c.map2(|json: &str, index: i32| Ok(scan::element(json, index.into())))
-            })
-            .computed("json, int8 -> json", same_json, |c| c.map2(|json: &str, index: i64| Ok(scan::element(json, index)))),
+        def(
+            "json_get",
+            "The value of an object's key or an array's element: the operator ->.",
+            "'{\"a\": 1}'::json -> 'a'",
+        )
+        .alias(&["json_object_field", "jsonb_object_field", "json_array_element", "jsonb_array_element"])
+        .computed("json, text -> json", same_json, |c| {
+            let unique = unique(c);
+            c.map2(|json: &str, key: &str| Ok(scan::member(json, key, unique)))
+        })
+        .computed("json, int4 -> json", same_json, |c| {
+            c.map2(|json: &str, index: i32| Ok(scan::element(json, index.into())))
+        })
+        .computed("json, int8 -> json", same_json, |c| c.map2(|json: &str, index: i64| Ok(scan::element(json, index)))),
         def("json_get_text", "As ->, the value as text: the operator ->>.", "'{\"a\": \"x\"}'::json ->> 'a'")
-            .alias(&["json_object_field_text", "jsonb_object_field_text", "json_array_element_text", "jsonb_array_element_text"])
+            .alias(&[
+                "json_object_field_text",
+                "jsonb_object_field_text",
+                "json_array_element_text",
+                "jsonb_array_element_text",
+            ])
             .on("json, text -> text", |c| {
                 let unique = unique(c);
                 c.map2(|json: &str, key: &str| Ok(text_of(scan::member(json, key, unique))))
             })
-            .on("json, int4 -> text", |c| c.map2(|json: &str, index: i32| Ok(text_of(scan::element(json, index.into())))))
+            .on("json, int4 -> text", |c| {
+                c.map2(|json: &str, index: i32| Ok(text_of(scan::element(json, index.into()))))
+            })
             .on("json, int8 -> text", |c| c.map2(|json: &str, index: i64| Ok(text_of(scan::element(json, index))))),
         def("json_get_path", "The value at a path: the operator #>.", "'{\"a\": [1, 2]}'::json #> '{a,1}'").computed(
             "json, text[] -> json",
@@ -143,23 +154,39 @@ pub(crate) fn operators() -> Vec<Function> {
                 c.map2(|json: &str, path: Texts| Ok(scan::path(json, path.iter(), unique)))
             },
         ),
-        def("json_get_path_text", "The value at a path as text: the operator #>>.", "'{\"a\": [1, 2]}'::json #>> '{a,1}'")
-            .on("json, text[] -> text", |c| {
-                let unique = unique(c);
-                c.map2(|json: &str, path: Texts| Ok(text_of(scan::path(json, path.iter(), unique))))
-            }),
-        def("jsonb_contains", "Does the first hold the second? The operator @>.", "'{\"a\": 1, \"b\": 2}'::jsonb @> '{\"a\": 1}'")
-            .on("jsonb, jsonb -> bool", |c| match c.constant::<&str>(1)? {
-                Some(Some(contained)) => {
-                    let contained = Json::parse(contained)?.normalise();
-                    c.map1(|container: &str| Ok(Json::parse(container)?.normalise().contains(&contained)))
-                }
-                _ => c.map2(contains),
-            }),
-        def("jsonb_contained", "Does the second hold the first? The operator <@.", "'{\"a\": 1}'::jsonb <@ '{\"a\": 1, \"b\": 2}'")
-            .on("jsonb, jsonb -> bool", |c| c.map2(|contained: &str, container: &str| contains(container, contained))),
-        def("jsonb_exists", "Is that a key of the object or a string in the array? The operator ?.", "'{\"a\": 1}'::jsonb ? 'a'")
-            .on("jsonb, text -> bool", |c| c.map2(|json: &str, key: &str| Ok(exists(json, key)))),
+        def(
+            "json_get_path_text",
+            "The value at a path as text: the operator #>>.",
+            "'{\"a\": [1, 2]}'::json #>> '{a,1}'",
+        )
+        .on("json, text[] -> text", |c| {
+            let unique = unique(c);
+            c.map2(|json: &str, path: Texts| Ok(text_of(scan::path(json, path.iter(), unique))))
+        }),
+        def(
+            "jsonb_contains",
+            "Does the first hold the second? The operator @>.",
+            "'{\"a\": 1, \"b\": 2}'::jsonb @> '{\"a\": 1}'",
+        )
+        .on("jsonb, jsonb -> bool", |c| match c.constant::<&str>(1)? {
+            Some(Some(contained)) => {
+                let contained = Json::parse(contained)?.normalise();
+                c.map1(|container: &str| Ok(Json::parse(container)?.normalise().contains(&contained)))
+            }
+            _ => c.map2(contains),
+        }),
+        def(
+            "jsonb_contained",
+            "Does the second hold the first? The operator <@.",
+            "'{\"a\": 1}'::jsonb <@ '{\"a\": 1, \"b\": 2}'",
+        )
+        .on("jsonb, jsonb -> bool", |c| c.map2(|contained: &str, container: &str| contains(container, contained))),
+        def(
+            "jsonb_exists",
+            "Is that a key of the object or a string in the array? The operator ?.",
+            "'{\"a\": 1}'::jsonb ? 'a'",
+        )
+        .on("jsonb, text -> bool", |c| c.map2(|json: &str, key: &str| Ok(exists(json, key)))),
         def("jsonb_exists_any", "Is any of those a key? The operator ?|.", "'{\"a\": 1}'::jsonb ?| array['a', 'b']")
             .on("jsonb, text[] -> bool", |c| {
                 c.map2(|json: &str, keys: Texts| Ok(keys.iter().flatten().any(|key| exists(json, key))))
@@ -177,9 +204,13 @@ pub(crate) fn functions() -> Vec<Function> {
         def("json_extract_path", "The value at a path.", "json_extract_path('{\"a\": {\"b\": 1}}', 'a', 'b')")
             .alias(&["jsonb_extract_path"])
             .computed("json, ...text -> json", same_json, extract_path),
-        def("json_extract_path_text", "The value at a path as text.", "json_extract_path_text('{\"a\": {\"b\": 1}}', 'a', 'b')")
-            .alias(&["jsonb_extract_path_text"])
-            .on("json, ...text -> text", extract_path_text),
+        def(
+            "json_extract_path_text",
+            "The value at a path as text.",
+            "json_extract_path_text('{\"a\": {\"b\": 1}}', 'a', 'b')",
+        )
+        .alias(&["jsonb_extract_path_text"])
+        .on("json, ...text -> text", extract_path_text),
         def("json_typeof", "object, array, string, number, boolean or null.", "json_typeof('[1]')")
             .alias(&["jsonb_typeof"])
             .on("json -> text", |c| c.map1(type_name)),
@@ -190,9 +221,10 @@ pub(crate) fn functions() -> Vec<Function> {
             .on("json -> text[]", |c| c.map1(|json| object_keys(json, "json_object_keys"))),
         def("jsonb_object_keys", "The keys of an object, as an array.", "jsonb_object_keys('{\"a\": 1, \"b\": 2}')")
             .on("jsonb -> text[]", |c| c.map1(|json| object_keys(json, "jsonb_object_keys"))),
-        def("json_array_elements", "The elements, as an array.", "json_array_elements('[1, {}]')").on("json -> json[]", |c| {
-            c.map1(|json: &str| Ok(Many(array_elements(json, "json_array_elements", false)?.map(Some).collect())))
-        }),
+        def("json_array_elements", "The elements, as an array.", "json_array_elements('[1, {}]')")
+            .on("json -> json[]", |c| {
+                c.map1(|json: &str| Ok(Many(array_elements(json, "json_array_elements", false)?.map(Some).collect())))
+            }),
         def("jsonb_array_elements", "The elements, as an array.", "jsonb_array_elements('[1, {}]')")
             .on("jsonb -> jsonb[]", |c| {
                 c.map1(|json: &str| Ok(Many(array_elements(json, "jsonb_array_elements", true)?.map(Some).collect())))
@@ -203,11 +235,15 @@ pub(crate) fn functions() -> Vec<Function> {
                     Ok(Many(array_elements(json, "json_array_elements_text", false)?.map(scan::as_text).collect()))
                 })
             }),
-        def("jsonb_array_elements_text", "The elements as text, as an array.", "jsonb_array_elements_text('[1, \"a\"]')")
-            .on("jsonb -> text[]", |c| {
-                c.map1(|json: &str| {
-                    Ok(Many(array_elements(json, "jsonb_array_elements_text", true)?.map(scan::as_text).collect()))
-                })
-            }),
+        def(
+            "jsonb_array_elements_text",
+            "The elements as text, as an array.",
+            "jsonb_array_elements_text('[1, \"a\"]')",
+        )
+        .on("jsonb -> text[]", |c| {
+            c.map1(|json: &str| {
+                Ok(Many(array_elements(json, "jsonb_array_elements_text", true)?.map(scan::as_text).collect()))
+            })
+        }),
     ]
 }

@@ -45,7 +45,9 @@ impl Writer {
             SqlType::Json | SqlType::Jsonb => Form::Json,
             SqlType::Timestamp | SqlType::TimestampTz => Form::Timestamp(printer()?),
             SqlType::Array(_) | SqlType::Record => match array.data_type() {
-                DataType::List(item) => Form::Array(Box::new(Self::new(array.as_list::<i32>().values(), item, settings)?)),
+                DataType::List(item) => {
+                    Form::Array(Box::new(Self::new(array.as_list::<i32>().values(), item, settings)?))
+                }
                 DataType::Struct(fields) => Form::Object(
                     fields
                         .iter()
@@ -282,8 +284,12 @@ fn object2(keys: Texts, values: Texts, binary: bool) -> Value<String> {
 /// The functions.
 pub(crate) fn functions() -> Vec<Function> {
     vec![
-        def("to_json", "Any value as json.", "to_json(array[1, 2])").stable().on("any -> json", |c| to_json(c, false, false)),
-        def("to_jsonb", "Any value as jsonb.", "to_jsonb(array[1, 2])").stable().on("any -> jsonb", |c| to_json(c, true, false)),
+        def("to_json", "Any value as json.", "to_json(array[1, 2])")
+            .stable()
+            .on("any -> json", |c| to_json(c, false, false)),
+        def("to_jsonb", "Any value as jsonb.", "to_jsonb(array[1, 2])")
+            .stable()
+            .on("any -> jsonb", |c| to_json(c, true, false)),
         def("array_to_json", "An array as json; with true, a line for each element.", "array_to_json(array[1, 2])")
             .stable()
             .on("anyarray [, bool] -> json", |c| to_json(c, false, true)),

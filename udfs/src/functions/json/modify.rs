@@ -170,28 +170,52 @@ fn edit(call: &Call<'_>, change: for<'a> fn(Json<'a>, Option<bool>) -> Change<'a
 /// The functions.
 pub(crate) fn functions() -> Vec<Function> {
     vec![
-        def("jsonb_concat", "Members of both, or elements of both: the operator ||.", "'{\"a\": 1}'::jsonb || '{\"b\": 2}'")
-            .on("jsonb, jsonb -> jsonb", |c| c.map2(concat)),
-        def("jsonb_delete", "Without a key, keys, or an element: the operator -.", "'{\"a\": 1, \"b\": 2}'::jsonb - 'a'")
-            .on("jsonb, text -> jsonb", |c| c.map2(|json: &str, key: &str| delete_keys(json, |k| k == key)))
-            .on("jsonb, int4 -> jsonb", |c| c.map2(delete_index))
-            .on("jsonb, text[] -> jsonb", |c| {
-                c.map2(|json: &str, keys: Texts| delete_keys(json, |key| keys.iter().flatten().any(|k| k == key)))
-            }),
-        def("jsonb_delete_path", "Without the value at a path: the operator #-.", "'{\"a\": [1, 2]}'::jsonb #- '{a,0}'")
-            .on("jsonb, text[] -> jsonb", |c| c.map2(|json: &str, path: Texts| change_at(json, &path, Change::Delete))),
-        def("jsonb_set", "With another value at a path, which is created unless said otherwise.", "jsonb_set('{\"a\": 1}', '{b}', '2')")
-            .on("jsonb, text[], jsonb [, bool] -> jsonb", |c| {
-                edit(c, |value, create| Change::Set { value, create: create.unwrap_or(true) })
-            }),
-        def("jsonb_insert", "With a value inserted before (or after) the one at a path.", "jsonb_insert('[1, 2]', '{1}', '9')")
-            .on("jsonb, text[], jsonb [, bool] -> jsonb", |c| {
-                edit(c, |value, after| Change::Insert { value, after: after.unwrap_or(false) })
-            }),
+        def(
+            "jsonb_concat",
+            "Members of both, or elements of both: the operator ||.",
+            "'{\"a\": 1}'::jsonb || '{\"b\": 2}'",
+        )
+        .on("jsonb, jsonb -> jsonb", |c| c.map2(concat)),
+        def(
+            "jsonb_delete",
+            "Without a key, keys, or an element: the operator -.",
+            "'{\"a\": 1, \"b\": 2}'::jsonb - 'a'",
+        )
+        .on("jsonb, text -> jsonb", |c| c.map2(|json: &str, key: &str| delete_keys(json, |k| k == key)))
+        .on("jsonb, int4 -> jsonb", |c| c.map2(delete_index))
+        .on("jsonb, text[] -> jsonb", |c| {
+            c.map2(|json: &str, keys: Texts| delete_keys(json, |key| keys.iter().flatten().any(|k| k == key)))
+        }),
+        def(
+            "jsonb_delete_path",
+            "Without the value at a path: the operator #-.",
+            "'{\"a\": [1, 2]}'::jsonb #- '{a,0}'",
+        )
+        .on("jsonb, text[] -> jsonb", |c| c.map2(|json: &str, path: Texts| change_at(json, &path, Change::Delete))),
+        def(
+            "jsonb_set",
+            "With another value at a path, which is created unless said otherwise.",
+            "jsonb_set('{\"a\": 1}', '{b}', '2')",
+        )
+        .on("jsonb, text[], jsonb [, bool] -> jsonb", |c| {
+            edit(c, |value, create| Change::Set { value, create: create.unwrap_or(true) })
+        }),
+        def(
+            "jsonb_insert",
+            "With a value inserted before (or after) the one at a path.",
+            "jsonb_insert('[1, 2]', '{1}', '9')",
+        )
+        .on("jsonb, text[], jsonb [, bool] -> jsonb", |c| {
+            edit(c, |value, after| Change::Insert { value, after: after.unwrap_or(false) })
+        }),
         def("json_strip_nulls", "Without members whose value is null.", "json_strip_nulls('{\"a\": null, \"b\": 1}')")
             .on("json -> json", |c| c.map1(strip_nulls)),
-        def("jsonb_strip_nulls", "Without members whose value is null.", "jsonb_strip_nulls('{\"a\": null, \"b\": 1}')")
-            .on("jsonb -> jsonb", |c| c.map1(|json: &str| Ok(parse(json)?.strip_nulls().to_jsonb_text()))),
+        def(
+            "jsonb_strip_nulls",
+            "Without members whose value is null.",
+            "jsonb_strip_nulls('{\"a\": null, \"b\": 1}')",
+        )
+        .on("jsonb -> jsonb", |c| c.map1(|json: &str| Ok(parse(json)?.strip_nulls().to_jsonb_text()))),
         def("jsonb_pretty", "Indented, one member per line.", "jsonb_pretty('{\"a\": [1, 2]}')")
             .on("jsonb -> text", |c| c.map1(pretty)),
     ]

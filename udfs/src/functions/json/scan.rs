@@ -277,7 +277,10 @@ mod tests {
 
     #[test]
     fn survives_what_is_not_json() {
-        for text in ["", "{", "[", "{\"", "{\"a", "{\"a\"", "{\"a\":", "[1", "\"\\", "{\"a\\", "[\"\\u12", "]", "{,}", "[,", "é", "{é"] {
+        for text in [
+            "", "{", "[", "{\"", "{\"a", "{\"a\"", "{\"a\":", "[1", "\"\\", "{\"a\\", "[\"\\u12", "]", "{,}", "[,",
+            "é", "{é",
+        ] {
             let _ = (member(text, "a", false), element(text, 0), element(text, -1), as_text(text).map(Cow::into_owned));
             let _ = elements(text).count() + members(text).count();
         }

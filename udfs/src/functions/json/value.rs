@@ -197,7 +197,9 @@ impl<'a> Json<'a> {
     pub(crate) fn contains(&self, other: &Self) -> bool {
         match (self, other) {
             // At the top an array also contains a bare scalar that is one of its elements.
-            (Json::Array(elements), scalar) if scalar.is_scalar() => elements.iter().any(|element| element.same(scalar)),
+            (Json::Array(elements), scalar) if scalar.is_scalar() => {
+                elements.iter().any(|element| element.same(scalar))
+            }
             _ => self.contains_within(other),
         }
     }
@@ -212,16 +214,6 @@ impl<'a> Json<'a> {
                 theirs.iter().all(|theirs| mine.iter().any(|mine| mine.contains_within(theirs)))
             }
             (a, b) => a.is_scalar() && b.is_scalar() && a.same(b),
-        }
-    }
-
-    /// `self ? key`
-    pub(crate) fn has_key(&self, key: &str) -> bool {
-        match self {
-            Json::Object(members) => members.iter().any(|(candidate, _)| candidate == key),
-            Json::Array(elements) => elements.iter().any(|element| matches!(element, Json::String(text) if text == key)),
-            Json::String(text) => text == key,
-            _ => false,
         }
     }
 }
@@ -284,7 +276,8 @@ pub(crate) fn canonical_number(text: &str) -> Cow<'_, str> {
         format!("{whole}.{fraction}")
     };
     let trimmed = number.trim_start_matches('0');
-    let number = if trimmed.is_empty() || trimmed.starts_with('.') { format!("0{trimmed}") } else { trimmed.to_owned() };
+    let number =
+        if trimmed.is_empty() || trimmed.starts_with('.') { format!("0{trimmed}") } else { trimmed.to_owned() };
     Cow::Owned(if zero(&number) { number } else { format!("{sign}{number}") })
 }
 

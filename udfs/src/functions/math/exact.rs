@@ -208,8 +208,11 @@ fn bucket(operand: Num, low: Num, high: Num, count: i32) -> Value<i32> {
         order => order == Ordering::Greater,
     };
     let (from_low, from_high) = (operand.cmp(&low), operand.cmp(&high));
-    let (before, behind) =
-        if down { (from_low == Ordering::Greater, from_high != Ordering::Greater) } else { (!above(from_low), above(from_high)) };
+    let (before, behind) = if down {
+        (from_low == Ordering::Greater, from_high != Ordering::Greater)
+    } else {
+        (!above(from_low), above(from_high))
+    };
     if before {
         return Ok(0);
     }
@@ -251,10 +254,14 @@ pub(crate) fn functions() -> Vec<Function> {
 
 fn rounding() -> Vec<Function> {
     vec![
-        def("round", "The nearest integer, or number with that many decimals; numeric rounds halves away from zero.", "round(2.345, 2)")
-            .on("float8 -> float8", |c| c.map1(|x: f64| Ok(x.round_ties_even())))
-            .computed("numeric -> numeric", whole, |c| c.map1(|n: Num| n.round(0)))
-            .computed("numeric, int4 -> numeric", chosen, |c| c.map2(|n: Num, decimals: i32| n.round(clamp(decimals)))),
+        def(
+            "round",
+            "The nearest integer, or number with that many decimals; numeric rounds halves away from zero.",
+            "round(2.345, 2)",
+        )
+        .on("float8 -> float8", |c| c.map1(|x: f64| Ok(x.round_ties_even())))
+        .computed("numeric -> numeric", whole, |c| c.map1(|n: Num| n.round(0)))
+        .computed("numeric, int4 -> numeric", chosen, |c| c.map2(|n: Num, decimals: i32| n.round(clamp(decimals)))),
         def("trunc", "Without decimals, or all but some.", "trunc(2.345, 2)")
             .on("float8 -> float8", |c| c.map1(|x: f64| Ok(x.trunc())))
             .computed("numeric -> numeric", whole, |c| c.map1(|n: Num| n.trunc(0)))
@@ -269,7 +276,15 @@ fn rounding() -> Vec<Function> {
         def("sign", "-1, 0 or 1.", "sign(-2.5)")
             .alias(&["signum"])
             .on("float8 -> float8", |c| {
-                c.map1(|x: f64| Ok(if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x.abs() * 0.0 }))
+                c.map1(|x: f64| {
+                    Ok(if x > 0.0 {
+                        1.0
+                    } else if x < 0.0 {
+                        -1.0
+                    } else {
+                        x.abs() * 0.0
+                    })
+                })
             })
             .computed("numeric -> numeric", whole, |c| c.map1(|n: Num| Ok(Num::new(n.value.signum(), 0)))),
         def("abs", "Without its sign.", "abs(-3)")
@@ -279,10 +294,12 @@ fn rounding() -> Vec<Function> {
             .on("float4 -> float4", |c| c.map1(|x: f32| Ok(x.abs())))
             .on("float8 -> float8", |c| c.map1(|x: f64| Ok(x.abs())))
             .on("numeric -> same", |c| c.map1(|n: Num| Ok(Num::new(n.value.abs(), n.scale)))),
-        def("scale", "The number of decimals.", "scale(8.4100)").on("numeric -> int4", |c| c.map1(|n: Num| Ok(i32::from(n.scale.max(0))))),
+        def("scale", "The number of decimals.", "scale(8.4100)")
+            .on("numeric -> int4", |c| c.map1(|n: Num| Ok(i32::from(n.scale.max(0))))),
         def("min_scale", "The number of decimals that are needed.", "min_scale(8.4100)")
             .on("numeric -> int4", |c| c.map1(|n: Num| Ok(i32::from(n.trim().scale.max(0))))),
-        def("trim_scale", "Without zeros behind the last decimal.", "trim_scale(8.4100)").on("numeric -> numeric", |c| c.map1(|n: Num| Ok(n.trim()))),
+        def("trim_scale", "Without zeros behind the last decimal.", "trim_scale(8.4100)")
+            .on("numeric -> numeric", |c| c.map1(|n: Num| Ok(n.trim()))),
     ]
 }
 
@@ -295,21 +312,32 @@ fn division() -> Vec<Function> {
             .on("int4, int4 -> int4", |c| c.map2(|a: i32, b: i32| remainder(a.into(), b.into()).map(int4)))
             .on("int8, int8 -> int8", |c| c.map2(remainder))
             .computed("numeric, numeric -> numeric", widest, |c| c.map2(Num::remainder)),
-        def("div", "The quotient without decimals.", "div(7.5, 2)")
-            .computed("numeric, numeric -> numeric", whole, |c| c.map2(Num::divide_whole)),
+        def("div", "The quotient without decimals.", "div(7.5, 2)").computed(
+            "numeric, numeric -> numeric",
+            whole,
+            |c| c.map2(Num::divide_whole),
+        ),
         def("gcd", "The greatest common divisor.", "gcd(12, 18)")
-            .on("int4, int4 -> int4", |c| c.map2(|a: i32, b: i32| gcd(a.into(), b.into(), "integer", i32::MAX.into()).map(int4)))
+            .on("int4, int4 -> int4", |c| {
+                c.map2(|a: i32, b: i32| gcd(a.into(), b.into(), "integer", i32::MAX.into()).map(int4))
+            })
             .on("int8, int8 -> int8", |c| c.map2(|a: i64, b: i64| gcd(a, b, "bigint", i64::MAX)))
             .computed("numeric, numeric -> numeric", widest, |c| c.map2(numeric_gcd)),
         def("lcm", "The least common multiple.", "lcm(4, 6)")
-            .on("int4, int4 -> int4", |c| c.map2(|a: i32, b: i32| lcm(a.into(), b.into(), "integer", i32::MAX.into()).map(int4)))
+            .on("int4, int4 -> int4", |c| {
+                c.map2(|a: i32, b: i32| lcm(a.into(), b.into(), "integer", i32::MAX.into()).map(int4))
+            })
             .on("int8, int8 -> int8", |c| c.map2(|a: i64, b: i64| lcm(a, b, "bigint", i64::MAX)))
             .computed("numeric, numeric -> numeric", widest, |c| c.map2(numeric_lcm)),
         def("factorial", "1 × 2 × … × n.", "factorial(5)").computed("int8 -> numeric", whole, |c| c.map1(factorial)),
-        def("width_bucket", "The bucket of a histogram with equal steps, or with given bounds.", "width_bucket(5.35, 0.024, 10.06, 5)")
-            .on("numeric, numeric, numeric, int4 -> int4", |c| c.map4(bucket))
-            .on("float8, float8, float8, int4 -> int4", |c| c.map4(super::float::bucket))
-            .on("float8, float8[] -> int4", bucket_of_bounds),
+        def(
+            "width_bucket",
+            "The bucket of a histogram with equal steps, or with given bounds.",
+            "width_bucket(5.35, 0.024, 10.06, 5)",
+        )
+        .on("numeric, numeric, numeric, int4 -> int4", |c| c.map4(bucket))
+        .on("float8, float8, float8, int4 -> int4", |c| c.map4(super::float::bucket))
+        .on("float8, float8[] -> int4", bucket_of_bounds),
     ]
 }
 

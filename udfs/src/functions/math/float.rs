@@ -147,19 +147,26 @@ pub(crate) fn functions() -> Vec<Function> {
             .on("float8 -> float8", |c| c.map1(|x: f64| Ok(in_range(x, 1.0, f64::INFINITY)?.acosh()))),
         def("atanh", "The inverse hyperbolic tangent.", "atanh(0.5)")
             .on("float8 -> float8", |c| c.map1(|x: f64| Ok(in_range(x, -1.0, 1.0)?.atanh()))),
-        def("sin", "The sine of an angle in radians.", "sin(1)").on("float8 -> float8", |c| c.map1(|x: f64| Ok(finite(x)?.sin()))),
-        def("cos", "The cosine of an angle in radians.", "cos(1)").on("float8 -> float8", |c| c.map1(|x: f64| Ok(finite(x)?.cos()))),
-        def("tan", "The tangent of an angle in radians.", "tan(1)").on("float8 -> float8", |c| c.map1(|x: f64| Ok(finite(x)?.tan()))),
-        def("sind", "The sine of an angle in degrees.", "sind(30)").on("float8 -> float8", |c| c.map1(|x: f64| Ok(sin_degrees(finite(x)?)))),
-        def("cosd", "The cosine of an angle in degrees.", "cosd(60)").on("float8 -> float8", |c| c.map1(|x: f64| Ok(cos_degrees(finite(x)?)))),
-        def("tand", "The tangent of an angle in degrees.", "tand(45)").on("float8 -> float8", |c| c.map1(|x: f64| Ok(tan_degrees(finite(x)?)))),
+        def("sin", "The sine of an angle in radians.", "sin(1)")
+            .on("float8 -> float8", |c| c.map1(|x: f64| Ok(finite(x)?.sin()))),
+        def("cos", "The cosine of an angle in radians.", "cos(1)")
+            .on("float8 -> float8", |c| c.map1(|x: f64| Ok(finite(x)?.cos()))),
+        def("tan", "The tangent of an angle in radians.", "tan(1)")
+            .on("float8 -> float8", |c| c.map1(|x: f64| Ok(finite(x)?.tan()))),
+        def("sind", "The sine of an angle in degrees.", "sind(30)")
+            .on("float8 -> float8", |c| c.map1(|x: f64| Ok(sin_degrees(finite(x)?)))),
+        def("cosd", "The cosine of an angle in degrees.", "cosd(60)")
+            .on("float8 -> float8", |c| c.map1(|x: f64| Ok(cos_degrees(finite(x)?)))),
+        def("tand", "The tangent of an angle in degrees.", "tand(45)")
+            .on("float8 -> float8", |c| c.map1(|x: f64| Ok(tan_degrees(finite(x)?)))),
         def("cotd", "The cotangent of an angle in degrees.", "cotd(45)")
             .on("float8 -> float8", |c| c.map1(|x: f64| Ok(1.0 / tan_degrees(finite(x)?)))),
         def("asind", "The angle with that sine, in degrees.", "asind(0.5)")
             .on("float8 -> float8", |c| c.map1(|x: f64| Ok(degrees_of(in_range(x, -1.0, 1.0)?.asin())))),
         def("acosd", "The angle with that cosine, in degrees.", "acosd(0.5)")
             .on("float8 -> float8", |c| c.map1(|x: f64| Ok(degrees_of(in_range(x, -1.0, 1.0)?.acos())))),
-        def("atand", "The angle with that tangent, in degrees.", "atand(1)").on("float8 -> float8", |c| c.map1(|x: f64| Ok(degrees_of(x.atan())))),
+        def("atand", "The angle with that tangent, in degrees.", "atand(1)")
+            .on("float8 -> float8", |c| c.map1(|x: f64| Ok(degrees_of(x.atan())))),
         def("atan2d", "The angle of a point, in degrees.", "atan2d(1, 1)")
             .on("float8, float8 -> float8", |c| c.map2(|y: f64, x: f64| Ok(degrees_of(y.atan2(x))))),
     ]

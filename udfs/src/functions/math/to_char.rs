@@ -2,8 +2,8 @@
 
 use super::super::call::{Value, fail};
 use super::super::number::Num;
-use super::super::time::pattern::Case;
 use super::super::time::ordinal_suffix;
+use super::super::time::pattern::Case;
 
 /// One part of a template.
 #[derive(Debug, Clone, PartialEq)]
@@ -394,7 +394,8 @@ pub(crate) fn to_number(text: &str, template: &str) -> Value<Option<Num>> {
                         digits.push('.');
                         rest = &rest[1..];
                         // The place of a digit still takes one behind the point.
-                        if let (Part::Digit(_), Some(digit)) = (part, rest.chars().next().filter(char::is_ascii_digit)) {
+                        if let (Part::Digit(_), Some(digit)) = (part, rest.chars().next().filter(char::is_ascii_digit))
+                        {
                             digits.push(digit);
                             rest = &rest[1..];
                         }
@@ -436,6 +437,9 @@ pub(crate) fn to_number(text: &str, template: &str) -> Value<Option<Num>> {
             let number = if scale > 1 { number.divide(Num::new(scale, 0), 16)?.trim() } else { number };
             Ok(Some(if negative { Num::new(-number.value, number.scale) } else { number }))
         }
-        None => fail("22P02", format!("invalid input syntax for type numeric: \"{}\"", if digits.is_empty() { " " } else { &digits })),
+        None => fail(
+            "22P02",
+            format!("invalid input syntax for type numeric: \"{}\"", if digits.is_empty() { " " } else { &digits }),
+        ),
     }
 }

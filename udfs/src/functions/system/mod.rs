@@ -46,7 +46,8 @@ fn size_bytes(text: &str) -> Value<i64> {
     let trimmed = text.trim();
     let end = trimmed.char_indices().find(|(at, c)| {
         let sign = matches!(c, '+' | '-') && (*at == 0 || trimmed[..*at].ends_with(['e', 'E']));
-        let exponent = matches!(c, 'e' | 'E') && trimmed[at + 1..].starts_with(|c: char| c.is_ascii_digit() || c == '+' || c == '-');
+        let exponent = matches!(c, 'e' | 'E')
+            && trimmed[at + 1..].starts_with(|c: char| c.is_ascii_digit() || c == '+' || c == '-');
         !(c.is_ascii_digit() || *c == '.' || sign || exponent)
     });
     let (number, unit) = trimmed.split_at(end.map_or(trimmed.len(), |(at, _)| at));
@@ -69,7 +70,8 @@ fn size_bytes(text: &str) -> Value<i64> {
 pub(crate) fn all() -> Vec<Function> {
     vec![
         def("num_nulls", "How many arguments are null.", "num_nulls(1, null)").on("...any -> int4", |c| count(c, true)),
-        def("num_nonnulls", "How many arguments are not null.", "num_nonnulls(1, null)").on("...any -> int4", |c| count(c, false)),
+        def("num_nonnulls", "How many arguments are not null.", "num_nonnulls(1, null)")
+            .on("...any -> int4", |c| count(c, false)),
         def("gen_random_uuid", "A random uuid.", "gen_random_uuid()")
             .alias(&["uuid_generate_v4", "uuid"])
             .volatile()
@@ -81,6 +83,7 @@ pub(crate) fn all() -> Vec<Function> {
         def("pg_size_pretty", "A number of bytes in a unit that reads well.", "pg_size_pretty(123456789)")
             .on("int8 -> text", |c| c.map1(|n: i64| Ok(pretty(n.into()))))
             .on("numeric -> text", |c| c.map1(|n: Num| Ok(pretty(n.trunc(0)?.value)))),
-        def("pg_size_bytes", "A size with its unit in bytes.", "pg_size_bytes('1.5 MB')").on("text -> int8", |c| c.map1(size_bytes)),
+        def("pg_size_bytes", "A size with its unit in bytes.", "pg_size_bytes('1.5 MB')")
+            .on("text -> int8", |c| c.map1(size_bytes)),
     ]
 }

@@ -3,6 +3,9 @@
 //! A call is `name(arg, …)`; an argument is `'text'::type`, `null::type`, a number, true, false, or text in quotes. A result is
 //! the text form, `∅` for NULL, or `!SQLSTATE message`. Every call is made with constants and with columns.
 
+mod aggregates;
+mod robust;
+
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
@@ -153,7 +156,10 @@ fn check(cases: &str) {
         for columns in [false, true] {
             let got = show(run(function, &args, columns));
             if got != expected {
-                wrong.push(format!("{call}{}\n  expected {expected}\n  got      {got}", if columns { " [columns]" } else { "" }));
+                wrong.push(format!(
+                    "{call}{}\n  expected {expected}\n  got      {got}",
+                    if columns { " [columns]" } else { "" }
+                ));
                 break;
             }
         }
@@ -196,7 +202,11 @@ fn every_function_is_documented_once() {
     let all = super::all_info();
     let mut names = std::collections::HashSet::new();
     for info in &all {
-        assert!(!info.description.is_empty() && !info.example.is_empty() && !info.signatures.is_empty(), "{}", info.name);
+        assert!(
+            !info.description.is_empty() && !info.example.is_empty() && !info.signatures.is_empty(),
+            "{}",
+            info.name
+        );
         for name in std::iter::once(info.name).chain(info.aliases.iter().map(String::as_str)) {
             assert!(names.insert(name.to_owned()), "{name} is there twice");
         }

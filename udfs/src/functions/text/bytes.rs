@@ -101,7 +101,10 @@ fn from_base64(text: &str) -> Value<Vec<u8>> {
             _ => {
                 let value = u8::try_from(character).ok().and_then(|b| BASE64.iter().position(|digit| *digit == b));
                 let Some(value) = value else {
-                    return fail("22023", format!("invalid symbol \"{character}\" found while decoding base64 sequence"));
+                    return fail(
+                        "22023",
+                        format!("invalid symbol \"{character}\" found while decoding base64 sequence"),
+                    );
                 };
                 word = word << 6 | u32::try_from(value).unwrap_or(0);
             }
@@ -253,25 +256,32 @@ fn set_bit(bytes: &[u8], index: i64, bit: i32) -> Value<Vec<u8>> {
 /// The functions.
 pub(crate) fn functions() -> Vec<Function> {
     vec![
-        def("encode", "Bytes as text: hex, base64 or escape.", "encode('abc', 'base64')").on("bytea, text -> text", |c| c.map2(encode)),
-        def("decode", "Text as bytes: hex, base64 or escape.", "decode('YWJj', 'base64')").on("text, text -> bytea", |c| c.map2(decode)),
+        def("encode", "Bytes as text: hex, base64 or escape.", "encode('abc', 'base64')")
+            .on("bytea, text -> text", |c| c.map2(encode)),
+        def("decode", "Text as bytes: hex, base64 or escape.", "decode('YWJj', 'base64')")
+            .on("text, text -> bytea", |c| c.map2(decode)),
         def("convert_from", "Bytes in an encoding as text.", "convert_from('\\xe9', 'latin1')")
             .on("bytea, text -> text", |c| c.map2(convert_from)),
-        def("convert_to", "Text as bytes in an encoding.", "convert_to('é', 'latin1')").on("text, text -> bytea", |c| c.map2(convert_to)),
+        def("convert_to", "Text as bytes in an encoding.", "convert_to('é', 'latin1')")
+            .on("text, text -> bytea", |c| c.map2(convert_to)),
         def("get_byte", "The byte at an offset, counted from 0.", "get_byte('\\x0102', 1)")
             .on("bytea, int4 -> int4", |c| c.map2(|b: &[u8], at: i32| Ok(i32::from(b[position(b, at.into(), 1)?])))),
-        def("set_byte", "With another byte at an offset.", "set_byte('\\x0102', 1, 255)").on("bytea, int4, int4 -> bytea", |c| {
-            c.map3(|b: &[u8], at: i32, byte: i32| {
-                let at = position(b, at.into(), 1)?;
-                let mut out = b.to_vec();
-                out[at] = u8::try_from(byte & 255).unwrap_or(0);
-                Ok(out)
-            })
-        }),
+        def("set_byte", "With another byte at an offset.", "set_byte('\\x0102', 1, 255)").on(
+            "bytea, int4, int4 -> bytea",
+            |c| {
+                c.map3(|b: &[u8], at: i32, byte: i32| {
+                    let at = position(b, at.into(), 1)?;
+                    let mut out = b.to_vec();
+                    out[at] = u8::try_from(byte & 255).unwrap_or(0);
+                    Ok(out)
+                })
+            },
+        ),
         def("get_bit", "The bit at an offset, counted from 0.", "get_bit('\\x01', 0)").on("bytea, int8 -> int4", |c| {
             c.map2(|b: &[u8], at: i64| position(b, at, 8).map(|at| i32::from(b[at / 8] >> (at % 8) & 1)))
         }),
-        def("set_bit", "With another bit at an offset.", "set_bit('\\x00', 0, 1)").on("bytea, int8, int4 -> bytea", |c| c.map3(set_bit)),
+        def("set_bit", "With another bit at an offset.", "set_bit('\\x00', 0, 1)")
+            .on("bytea, int8, int4 -> bytea", |c| c.map3(set_bit)),
         def("bit_count", "The number of bits that are 1.", "bit_count('\\xff')")
             .on("bytea -> int8", |c| c.map1(|b: &[u8]| Ok(b.iter().map(|b| i64::from(b.count_ones())).sum::<i64>()))),
     ]

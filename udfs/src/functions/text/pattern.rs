@@ -26,7 +26,8 @@ struct Pattern {
 
 /// Compiles PostgreSQL's syntax with its flags.
 fn compile(pattern: &str, flags: &str) -> Value<Pattern> {
-    let (mut global, mut ignore_case, mut lines, mut dot_newline, mut spaced, mut quoted) = (false, false, false, true, false, false);
+    let (mut global, mut ignore_case, mut lines, mut dot_newline, mut spaced, mut quoted) =
+        (false, false, false, true, false, false);
     for flag in flags.chars() {
         match flag {
             'g' => global = true,
@@ -57,7 +58,9 @@ fn compile(pattern: &str, flags: &str) -> Value<Pattern> {
         .build();
     match built {
         Ok(regex) => Ok(Pattern { regex, global }),
-        Err(regex::Error::CompiledTooBig(_)) => fail("2201B", "invalid regular expression: regular expression is too complex"),
+        Err(regex::Error::CompiledTooBig(_)) => {
+            fail("2201B", "invalid regular expression: regular expression is too complex")
+        }
         Err(error) => fail("2201B", format!("invalid regular expression: {}", reason(&error.to_string()))),
     }
 }
@@ -103,8 +106,12 @@ fn translate(pattern: &str) -> Value<Cow<'_, str>> {
                 Some('e') => out.push_str("\\x1b"),
                 Some('B') => out.push_str("\\\\"),
                 Some('0') => out.push_str("\\x00"),
-                Some('1'..='9') if !in_class => return fail("0A000", "back references in regular expressions are not supported"),
-                Some(other @ ('d' | 'D' | 's' | 'S' | 'w' | 'W' | 'A' | 'n' | 'r' | 't' | 'f' | 'v' | 'x' | 'u' | 'U')) => {
+                Some('1'..='9') if !in_class => {
+                    return fail("0A000", "back references in regular expressions are not supported");
+                }
+                Some(
+                    other @ ('d' | 'D' | 's' | 'S' | 'w' | 'W' | 'A' | 'n' | 'r' | 't' | 'f' | 'v' | 'x' | 'u' | 'U'),
+                ) => {
                     out.push('\\');
                     out.push(other);
                 }
@@ -178,14 +185,11 @@ impl Patterns {
 }
 
 /// An optional argument: missing, or its value; the row's result is null where it is null.
-fn optional<'a, A: FromArgument<'a> + Clone>(
+fn optional<'a, A: FromArgument<'a> + Clone + 'a>(
     call: &'a Call<'_>,
     index: usize,
     default: A,
-) -> Result<impl Fn(usize) -> Option<A> + 'a>
-where
-    A: 'a,
-{
+) -> Result<impl Fn(usize) -> Option<A> + 'a> {
     let column = if call.args.len() > index { Some(call.column::<A>(index)?) } else { None };
     Ok(move |row| column.as_ref().map_or(Some(default.clone()), |column| column.get(row)))
 }
@@ -203,7 +207,8 @@ fn matching<'a, R: IntoResult>(
     call.collect(|row| match (texts.get(row), sources.get(row), flags(row)) {
         (Some(text), Some(source), Some(flags)) => {
             if let Some(name) = global.filter(|_| flags.contains('g')) {
-                let mut error = crate::types::ValueError::new("22023", format!("{name}() does not support the \"global\" option"));
+                let mut error =
+                    crate::types::ValueError::new("22023", format!("{name}() does not support the \"global\" option"));
                 if name == "regexp_match" {
                     error.hint = Some("Use the regexp_matches function instead.".into());
                 }
@@ -418,13 +423,7 @@ fn regexp_count(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 /// A group of the n-th match from a start on.
-fn nth_group<'t>(
-    pattern: &Pattern,
-    text: &'t str,
-    start: i32,
-    nth: i32,
-    group: i32,
-) -> Value<Option<&'t str>> {
+fn nth_group<'t>(pattern: &Pattern, text: &'t str, start: i32, nth: i32, group: i32) -> Value<Option<&'t str>> {
     let Some(nth) = usize::try_from(nth).ok().filter(|n| *n > 0) else {
         return fail("22023", format!("invalid value for parameter \"n\": {nth}"));
     };
@@ -462,7 +461,9 @@ pub(crate) fn substring_similar(call: &Call<'_>) -> Result<ArrayRef> {
     call.map3(|text: &str, pattern: &str, escape: &str| {
         let pattern = compile(&similar_to(pattern, escape)?, "")?;
         let captures = pattern.regex.captures(text);
-        Ok(captures.and_then(|captures| captures.get(usize::from(captures.len() > 1))).map(|found| found.as_str().to_owned()))
+        Ok(captures
+            .and_then(|captures| captures.get(usize::from(captures.len() > 1)))
+            .map(|found| found.as_str().to_owned()))
     })
 }
 
@@ -524,13 +525,25 @@ fn similar_to(pattern: &str, escape: &str) -> Value<String> {
 /// The functions.
 pub(crate) fn functions() -> Vec<Function> {
     vec![
-        def("regexp_replace", "With the first match (flag g: all; or the n-th from a start) replaced.", "regexp_replace('a1b2', '\\d', '#', 'g')")
-            .on("text, text, text [, text] -> text", regexp_replace)
-            .on("text, text, text, int4 [, int4 [, text]] -> text", regexp_replace_from),
-        def("regexp_match", "The groups of the first match, or the whole of it.", "regexp_match('foo=42', '(\\w+)=(\\d+)')")
-            .on("text, text [, text] -> text[]", regexp_match),
-        def("regexp_matches", "The groups of the first match (flag g: of all), an array each.", "regexp_matches('a1b2', '\\d', 'g')")
-            .computed("text, text [, text] -> text[]", list_of_text_arrays, regexp_matches),
+        def(
+            "regexp_replace",
+            "With the first match (flag g: all; or the n-th from a start) replaced.",
+            "regexp_replace('a1b2', '\\d', '#', 'g')",
+        )
+        .on("text, text, text [, text] -> text", regexp_replace)
+        .on("text, text, text, int4 [, int4 [, text]] -> text", regexp_replace_from),
+        def(
+            "regexp_match",
+            "The groups of the first match, or the whole of it.",
+            "regexp_match('foo=42', '(\\w+)=(\\d+)')",
+        )
+        .on("text, text [, text] -> text[]", regexp_match),
+        def(
+            "regexp_matches",
+            "The groups of the first match (flag g: of all), an array each.",
+            "regexp_matches('a1b2', '\\d', 'g')",
+        )
+        .computed("text, text [, text] -> text[]", list_of_text_arrays, regexp_matches),
         def("regexp_split_to_array", "The parts between matches.", "regexp_split_to_array('a, b', ',\\s*')")
             .alias(&["regexp_split_to_table"])
             .on("text, text [, text] -> text[]", regexp_split),
@@ -538,7 +551,8 @@ pub(crate) fn functions() -> Vec<Function> {
             .on("text, text [, int4 [, text]] -> int4", regexp_count),
         def("regexp_substr", "The n-th match from a start on, or a group of it.", "regexp_substr('a1b2', '\\d', 1, 2)")
             .on("text, text [, int4 [, int4 [, text [, int4]]]] -> text", regexp_substr),
-        def("regexp_like", "Is there a match?", "regexp_like('Hello', 'h', 'i')").on("text, text [, text] -> bool", regexp_like),
+        def("regexp_like", "Is there a match?", "regexp_like('Hello', 'h', 'i')")
+            .on("text, text [, text] -> bool", regexp_like),
         def("similar_to_escape", "A SIMILAR TO pattern as a regular expression.", "similar_to_escape('a%')")
             .on("text -> text", |c| c.map1(|pattern| similar_to(pattern, "\\")))
             .on("text, text -> text", |c| c.map2(similar_to)),

@@ -99,12 +99,20 @@ pub(crate) fn functions() -> Vec<Function> {
     vec![
         def("split_part", "The n-th part between delimiters; negative: from the end.", "split_part('a,b,c', ',', 2)")
             .on("text, text, int4 -> text", |c| c.map3(split_part)),
-        def("string_to_array", "The parts between delimiters; parts equal to the third argument become null.", "string_to_array('a,b', ',')")
-            .alias(&["string_to_list"])
-            .on("text, text [, text] -> text[]", string_to_array),
-        def("array_to_string", "The elements' text with a delimiter between; nulls are left out or printed as the third argument.", "array_to_string(array[1, 2], '-')")
-            .alias(&["list_to_string", "array_join", "list_join"])
-            .stable()
-            .on("anyarray, text [, text] -> text", array_to_string),
+        def(
+            "string_to_array",
+            "The parts between delimiters; parts equal to the third argument become null.",
+            "string_to_array('a,b', ',')",
+        )
+        .alias(&["string_to_list"])
+        .on("text, text [, text] -> text[]", string_to_array),
+        def(
+            "array_to_string",
+            "The elements' text with a delimiter between; nulls are left out or printed as the third argument.",
+            "array_to_string(array[1, 2], '-')",
+        )
+        .alias(&["list_to_string", "array_join", "list_join"])
+        .stable()
+        .on("anyarray, text [, text] -> text", array_to_string),
     ]
 }

@@ -220,17 +220,23 @@ fn parts() -> Vec<Function> {
             .on("text, int4 -> text", |c| c.map2(left)),
         def("right", "The last n characters; all but the first -n if n is negative.", "right('abcde', 2)")
             .on("text, int4 -> text", |c| c.map2(right)),
-        def("substr", "The part from a character (counted from 1) on, of a length; or the part a regular expression finds.", "substr('abcde', 2, 3)")
-            .alias(&["substring"])
-            .on("text, int4 -> text", |c| c.map2(|s, from| substring(s, from, None)))
-            .on("text, int4, int4 -> text", |c| c.map3(|s, from, length| substring(s, from, Some(length))))
-            .on("bytea, int4 -> bytea", |c| c.map2(|s, from| super::bytes::substring(s, from, None)))
-            .on("bytea, int4, int4 -> bytea", |c| c.map3(|s, from, length| super::bytes::substring(s, from, Some(length))))
-            .on("text, text -> text", super::pattern::substring)
-            .on("text, text, text -> text", super::pattern::substring_similar),
+        def(
+            "substr",
+            "The part from a character (counted from 1) on, of a length; or the part a regular expression finds.",
+            "substr('abcde', 2, 3)",
+        )
+        .alias(&["substring"])
+        .on("text, int4 -> text", |c| c.map2(|s, from| substring(s, from, None)))
+        .on("text, int4, int4 -> text", |c| c.map3(|s, from, length| substring(s, from, Some(length))))
+        .on("bytea, int4 -> bytea", |c| c.map2(|s, from| super::bytes::substring(s, from, None)))
+        .on("bytea, int4, int4 -> bytea", |c| c.map3(|s, from, length| super::bytes::substring(s, from, Some(length))))
+        .on("text, text -> text", super::pattern::substring)
+        .on("text, text, text -> text", super::pattern::substring_similar),
         def("overlay", "With a part replaced.", "overlay('abcdef', 'XX', 2, 3)")
             .on("text, text, int4 -> text", |c| c.map3(|s, new, from| overlay(s, new, from, None)))
-            .on("text, text, int4, int4 -> text", |c| c.map4(|s, new, from, length| overlay(s, new, from, Some(length))))
+            .on("text, text, int4, int4 -> text", |c| {
+                c.map4(|s, new, from, length| overlay(s, new, from, Some(length)))
+            })
             .on("bytea, bytea, int4 -> bytea", |c| c.map3(|s, new, from| super::bytes::overlay(s, new, from, None)))
             .on("bytea, bytea, int4, int4 -> bytea", |c| {
                 c.map4(|s, new, from, length| super::bytes::overlay(s, new, from, Some(length)))
@@ -277,7 +283,8 @@ fn characters() -> Vec<Function> {
         def("ascii", "The first character's code; 0 for an empty string.", "ascii('x')")
             .on("text -> int4", |c| c.map1(|s: &str| Ok(s.chars().next().map_or(0, |c| int(c as usize))))),
         def("chr", "The character with that code.", "chr(233)").on("int4 -> text", |c| c.map1(chr)),
-        def("unistr", "With Unicode escapes replaced by their characters.", "unistr('\\00e9')").on("text -> text", |c| c.map1(unistr)),
+        def("unistr", "With Unicode escapes replaced by their characters.", "unistr('\\00e9')")
+            .on("text -> text", |c| c.map1(unistr)),
         def("starts_with", "Does the string begin with that?", "starts_with('abc', 'ab')")
             .on("text, text -> bool", |c| c.map2(|s: &str, prefix: &str| Ok(s.starts_with(prefix)))),
         def("to_hex", "In hexadecimal digits.", "to_hex(255)")
@@ -286,8 +293,12 @@ fn characters() -> Vec<Function> {
         def("concat", "All arguments' text, one after the other; nulls are left out.", "concat('a', 1, null, true)")
             .stable()
             .on("...any -> text", concat),
-        def("concat_ws", "All arguments' text with a separator between; nulls are left out.", "concat_ws(', ', 'a', null, 1)")
-            .stable()
-            .on("text, ...any -> text", concat_ws),
+        def(
+            "concat_ws",
+            "All arguments' text with a separator between; nulls are left out.",
+            "concat_ws(', ', 'a', null, 1)",
+        )
+        .stable()
+        .on("text, ...any -> text", concat_ws),
     ]
 }

@@ -270,25 +270,37 @@ pub(crate) fn functions() -> Vec<Function> {
 
 fn operators() -> Vec<Function> {
     vec![
-        def("pg_timestamp_add_interval", "timestamp + interval: months keep the day, days keep the local hour.", "now() + interval '1 month'")
-            .stable()
-            .on("timestamp, interval -> timestamp", |c| c.map2(|t: Timestamp, by: Interval| add(t.0, by).map(Timestamp)))
-            .on("timestamptz, interval -> timestamptz", |c| zoned_sum(c, false))
-            .on("date, interval -> timestamp", |c| {
-                c.map2(|d: Date, by: Interval| add(local_midnight(d), by).map(Timestamp))
-            }),
-        def("pg_timestamp_sub_interval", "timestamp - interval: months keep the day, days keep the local hour.", "now() - interval '1 month'")
-            .stable()
-            .on("timestamp, interval -> timestamp", |c| {
-                c.map2(|t: Timestamp, by: Interval| add(t.0, negate(by)?).map(Timestamp))
-            })
-            .on("timestamptz, interval -> timestamptz", |c| zoned_sum(c, true))
-            .on("date, interval -> timestamp", |c| {
-                c.map2(|d: Date, by: Interval| add(local_midnight(d), negate(by)?).map(Timestamp))
-            }),
-        def("pg_timestamp_diff", "timestamp - timestamp: days and time.", "timestamp '2024-01-03' - timestamp '2024-01-01 12:00'")
-            .on("timestamp, timestamp -> interval", |c| c.map2(difference))
-            .on("timestamptz, timestamptz -> interval", |c| c.map2(difference)),
+        def(
+            "pg_timestamp_add_interval",
+            "timestamp + interval: months keep the day, days keep the local hour.",
+            "now() + interval '1 month'",
+        )
+        .stable()
+        .on("timestamp, interval -> timestamp", |c| c.map2(|t: Timestamp, by: Interval| add(t.0, by).map(Timestamp)))
+        .on("timestamptz, interval -> timestamptz", |c| zoned_sum(c, false))
+        .on("date, interval -> timestamp", |c| {
+            c.map2(|d: Date, by: Interval| add(local_midnight(d), by).map(Timestamp))
+        }),
+        def(
+            "pg_timestamp_sub_interval",
+            "timestamp - interval: months keep the day, days keep the local hour.",
+            "now() - interval '1 month'",
+        )
+        .stable()
+        .on("timestamp, interval -> timestamp", |c| {
+            c.map2(|t: Timestamp, by: Interval| add(t.0, negate(by)?).map(Timestamp))
+        })
+        .on("timestamptz, interval -> timestamptz", |c| zoned_sum(c, true))
+        .on("date, interval -> timestamp", |c| {
+            c.map2(|d: Date, by: Interval| add(local_midnight(d), negate(by)?).map(Timestamp))
+        }),
+        def(
+            "pg_timestamp_diff",
+            "timestamp - timestamp: days and time.",
+            "timestamp '2024-01-03' - timestamp '2024-01-01 12:00'",
+        )
+        .on("timestamp, timestamp -> interval", |c| c.map2(difference))
+        .on("timestamptz, timestamptz -> interval", |c| c.map2(difference)),
         def("pg_date_add", "date + days, or date + time.", "date '2024-01-01' + 7")
             .on("date, int4 -> date", |c| c.map2(date_add))
             .on("date, time -> timestamp", |c| {
@@ -300,7 +312,8 @@ fn operators() -> Vec<Function> {
                 None => fail("22008", "date out of range"),
             })
         }),
-        def("pg_date_diff", "date - date: days.", "date '2024-01-08' - date '2024-01-01'").on("date, date -> int4", |c| c.map2(date_diff)),
+        def("pg_date_diff", "date - date: days.", "date '2024-01-08' - date '2024-01-01'")
+            .on("date, date -> int4", |c| c.map2(date_diff)),
         def("pg_time_add_interval", "time + interval, within the day.", "time '23:00' + interval '2 hours'")
             .on("time, interval -> time", |c| c.map2(|t: Time, by: Interval| Ok(time_add(t, by)))),
         def("pg_time_sub_interval", "time - interval, within the day.", "time '01:00' - interval '2 hours'")
@@ -314,36 +327,51 @@ fn operators() -> Vec<Function> {
         def("pg_interval_neg", "-interval.", "-interval '1 day'").on("interval -> interval", |c| c.map1(negate)),
         def("pg_interval_mul", "interval * number.", "interval '1 day' * 1.5")
             .on("interval, float8 -> interval", |c| c.map2(|span: Interval, by: f64| scale(span, |part| part * by))),
-        def("pg_interval_div", "interval / number.", "interval '1 day' / 2").on("interval, float8 -> interval", |c| c.map2(divide)),
+        def("pg_interval_div", "interval / number.", "interval '1 day' / 2")
+            .on("interval, float8 -> interval", |c| c.map2(divide)),
     ]
 }
 
 fn named() -> Vec<Function> {
     vec![
-        def("age", "The difference as one counts on a calendar: years, months, days and time.", "age('2024-03-01', '2023-01-31')")
-            .stable()
-            .on("timestamp, timestamp -> interval", |c| c.map2(age))
-            .on("timestamptz, timestamptz -> interval", |c| {
-                let zone = Zone::Named(c.time_zone()?);
-                c.map2(|a: Timestamp, b: Timestamp| age(Timestamp(zone.to_local(a.0)), Timestamp(zone.to_local(b.0))))
-            }),
-        def("justify_hours", "24 hours become a day.", "justify_hours('27 hours')").on("interval -> interval", |c| c.map1(justify_hours)),
-        def("justify_days", "30 days become a month.", "justify_days('35 days')").on("interval -> interval", |c| c.map1(justify_days)),
-        def("justify_interval", "24 hours become a day, 30 days a month, and all parts get one sign.", "justify_interval('1 mon -1 hour')")
-            .on("interval -> interval", |c| c.map1(justify_interval)),
+        def(
+            "age",
+            "The difference as one counts on a calendar: years, months, days and time.",
+            "age('2024-03-01', '2023-01-31')",
+        )
+        .stable()
+        .on("timestamp, timestamp -> interval", |c| c.map2(age))
+        .on("timestamptz, timestamptz -> interval", |c| {
+            let zone = Zone::Named(c.time_zone()?);
+            c.map2(|a: Timestamp, b: Timestamp| age(Timestamp(zone.to_local(a.0)), Timestamp(zone.to_local(b.0))))
+        }),
+        def("justify_hours", "24 hours become a day.", "justify_hours('27 hours')")
+            .on("interval -> interval", |c| c.map1(justify_hours)),
+        def("justify_days", "30 days become a month.", "justify_days('35 days')")
+            .on("interval -> interval", |c| c.map1(justify_days)),
+        def(
+            "justify_interval",
+            "24 hours become a day, 30 days a month, and all parts get one sign.",
+            "justify_interval('1 mon -1 hour')",
+        )
+        .on("interval -> interval", |c| c.map1(justify_interval)),
         def("isfinite", "Is it neither infinity nor -infinity?", "isfinite(now())")
             .on("date -> bool", |c| c.map1(|d: Date| Ok(d.0 != i32::MAX && d.0 != i32::MIN)))
             .on("timestamp -> bool", |c| c.map1(|t: Timestamp| Ok(!super::is_infinite(t.0))))
             .on("timestamptz -> bool", |c| c.map1(|t: Timestamp| Ok(!super::is_infinite(t.0))))
             .on("interval -> bool", |c| c.map1(|_: Interval| Ok(true))),
-        def("timezone", "AT TIME ZONE: a zone's clock at a moment, or the moment at which a zone's clock reads that.", "timezone('Europe/Berlin', now())")
-            .on("text, timestamp -> timestamptz", |c| to_zone(c, Zone::to_utc))
-            .on("text, timestamptz -> timestamp", |c| to_zone(c, Zone::to_local))
-            .on("interval, timestamp -> timestamptz", |c| {
-                c.map2(|z: Interval, t: Timestamp| Ok(Timestamp(zone_of(z)?.to_utc(t.0))))
-            })
-            .on("interval, timestamptz -> timestamp", |c| {
-                c.map2(|z: Interval, t: Timestamp| Ok(Timestamp(zone_of(z)?.to_local(t.0))))
-            }),
+        def(
+            "timezone",
+            "AT TIME ZONE: a zone's clock at a moment, or the moment at which a zone's clock reads that.",
+            "timezone('Europe/Berlin', now())",
+        )
+        .on("text, timestamp -> timestamptz", |c| to_zone(c, Zone::to_utc))
+        .on("text, timestamptz -> timestamp", |c| to_zone(c, Zone::to_local))
+        .on("interval, timestamp -> timestamptz", |c| {
+            c.map2(|z: Interval, t: Timestamp| Ok(Timestamp(zone_of(z)?.to_utc(t.0))))
+        })
+        .on("interval, timestamptz -> timestamp", |c| {
+            c.map2(|z: Interval, t: Timestamp| Ok(Timestamp(zone_of(z)?.to_local(t.0))))
+        }),
     ]
 }

@@ -45,8 +45,12 @@ impl Unit {
     /// The unit of that name.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         Some(match name.to_ascii_lowercase().as_str() {
-            "microsecond" | "microseconds" | "us" | "usec" | "usecs" | "usecond" | "useconds" | "microsecon" => Self::Microsecond,
-            "millisecond" | "milliseconds" | "ms" | "msec" | "msecs" | "msecond" | "mseconds" | "millisecon" => Self::Millisecond,
+            "microsecond" | "microseconds" | "us" | "usec" | "usecs" | "usecond" | "useconds" | "microsecon" => {
+                Self::Microsecond
+            }
+            "millisecond" | "milliseconds" | "ms" | "msec" | "msecs" | "msecond" | "mseconds" | "millisecon" => {
+                Self::Millisecond
+            }
             "second" | "seconds" | "s" | "sec" | "secs" => Self::Second,
             "minute" | "minutes" | "m" | "min" | "mins" => Self::Minute,
             "hour" | "hours" | "h" | "hr" | "hrs" => Self::Hour,
@@ -188,7 +192,9 @@ fn of_timestamp(name: &str, micros: i64) -> Value<Part> {
 fn local_part(unit: Unit, micros: i64) -> Option<Part> {
     match unit {
         Unit::Julian => Some(julian(micros)),
-        _ => time_part(unit, micros.rem_euclid(DAY)).or_else(|| day_part(unit, micros.div_euclid(DAY)).map(Part::Whole)),
+        _ => {
+            time_part(unit, micros.rem_euclid(DAY)).or_else(|| day_part(unit, micros.div_euclid(DAY)).map(Part::Whole))
+        }
     }
 }
 
@@ -310,19 +316,25 @@ pub(crate) fn functions() -> Vec<Function> {
     vec![
         def("extract", "A field of a date, time, timestamp or interval, exactly.", "extract(hour FROM now())")
             .stable()
-            .computed("text, timestamp -> numeric", numeric, |c| map(c, |n, t: Timestamp| of_timestamp(n, t.0), as_numeric))
+            .computed("text, timestamp -> numeric", numeric, |c| {
+                map(c, |n, t: Timestamp| of_timestamp(n, t.0), as_numeric)
+            })
             .computed("text, timestamptz -> numeric", numeric, |c| zoned(c, as_numeric))
             .computed("text, date -> numeric", numeric, |c| map(c, |n, d: Date| of_date(n, d.0), as_numeric))
             .computed("text, time -> numeric", numeric, |c| map(c, |n, t: Time| of_time(n, t.0), as_numeric))
             .computed("text, interval -> numeric", numeric, |c| map(c, of_interval, as_numeric)),
-        def("date_part", "A field of a date, time, timestamp or interval, as double precision.", "date_part('hour', now())")
-            .alias(&["datepart"])
-            .stable()
-            .on("text, timestamp -> float8", |c| map(c, |n, t: Timestamp| of_timestamp(n, t.0), as_double))
-            .on("text, timestamptz -> float8", |c| zoned(c, as_double))
-            .on("text, date -> float8", |c| map(c, |n, d: Date| date_as_timestamp(n, d), as_double))
-            .on("text, time -> float8", |c| map(c, |n, t: Time| of_time(n, t.0), as_double))
-            .on("text, interval -> float8", |c| map(c, of_interval, as_double)),
+        def(
+            "date_part",
+            "A field of a date, time, timestamp or interval, as double precision.",
+            "date_part('hour', now())",
+        )
+        .alias(&["datepart"])
+        .stable()
+        .on("text, timestamp -> float8", |c| map(c, |n, t: Timestamp| of_timestamp(n, t.0), as_double))
+        .on("text, timestamptz -> float8", |c| zoned(c, as_double))
+        .on("text, date -> float8", |c| map(c, |n, d: Date| date_as_timestamp(n, d), as_double))
+        .on("text, time -> float8", |c| map(c, |n, t: Time| of_time(n, t.0), as_double))
+        .on("text, interval -> float8", |c| map(c, of_interval, as_double)),
     ]
 }
 

@@ -87,10 +87,34 @@ pub(crate) fn ordinal_suffix(number: &str, case: Case) -> &'static str {
     let teen = digits.len() > 1 && digits[digits.len() - 2] == b'1';
     let upper = case == Case::Upper;
     match (digits.last(), teen) {
-        (Some(b'1'), false) => if upper { "ST" } else { "st" },
-        (Some(b'2'), false) => if upper { "ND" } else { "nd" },
-        (Some(b'3'), false) => if upper { "RD" } else { "rd" },
-        _ => if upper { "TH" } else { "th" },
+        (Some(b'1'), false) => {
+            if upper {
+                "ST"
+            } else {
+                "st"
+            }
+        }
+        (Some(b'2'), false) => {
+            if upper {
+                "ND"
+            } else {
+                "nd"
+            }
+        }
+        (Some(b'3'), false) => {
+            if upper {
+                "RD"
+            } else {
+                "rd"
+            }
+        }
+        _ => {
+            if upper {
+                "TH"
+            } else {
+                "th"
+            }
+        }
     }
 }
 
@@ -294,27 +318,31 @@ fn of_timestamptz(call: &Call<'_>) -> Result<ArrayRef> {
 /// The functions.
 pub(crate) fn functions() -> Vec<Function> {
     vec![
-        def("to_char", "A timestamp, interval or number as text, after a template.", "to_char(now(), 'YYYY-MM-DD HH24:MI')")
-            .stable()
-            .on("timestamp, text -> text", |c| {
-                let templates = Templates::default();
-                c.map2(|t: Timestamp, template: &str| printed(&templates, template, finite(t).map(Moment::of_timestamp)))
+        def(
+            "to_char",
+            "A timestamp, interval or number as text, after a template.",
+            "to_char(now(), 'YYYY-MM-DD HH24:MI')",
+        )
+        .stable()
+        .on("timestamp, text -> text", |c| {
+            let templates = Templates::default();
+            c.map2(|t: Timestamp, template: &str| printed(&templates, template, finite(t).map(Moment::of_timestamp)))
+        })
+        .on("timestamptz, text -> text", of_timestamptz)
+        .on("date, text -> text", |c| {
+            let (zone, templates) = (Zone::Named(c.time_zone()?), Templates::default());
+            c.map2(|d: Date, template: &str| {
+                let instant = finite(Timestamp(super::trunc::midnight(d, zone)));
+                printed(&templates, template, instant.map(|t| Moment::of_instant(t, zone)))
             })
-            .on("timestamptz, text -> text", of_timestamptz)
-            .on("date, text -> text", |c| {
-                let (zone, templates) = (Zone::Named(c.time_zone()?), Templates::default());
-                c.map2(|d: Date, template: &str| {
-                    let instant = finite(Timestamp(super::trunc::midnight(d, zone)));
-                    printed(&templates, template, instant.map(|t| Moment::of_instant(t, zone)))
-                })
-            })
-            .on("interval, text -> text", |c| {
-                let templates = Templates::default();
-                c.map2(|i: Interval, template: &str| printed(&templates, template, Some(Moment::of_interval(i))))
-            })
-            .on("int4, text -> text", |c| c.map2(|n: i32, template: &str| numbers::whole(n.into(), template)))
-            .on("int8, text -> text", |c| c.map2(numbers::whole))
-            .on("numeric, text -> text", |c| c.map2(numbers::decimal))
-            .on("float8, text -> text", |c| c.map2(numbers::double)),
+        })
+        .on("interval, text -> text", |c| {
+            let templates = Templates::default();
+            c.map2(|i: Interval, template: &str| printed(&templates, template, Some(Moment::of_interval(i))))
+        })
+        .on("int4, text -> text", |c| c.map2(|n: i32, template: &str| numbers::whole(n.into(), template)))
+        .on("int8, text -> text", |c| c.map2(numbers::whole))
+        .on("numeric, text -> text", |c| c.map2(numbers::decimal))
+        .on("float8, text -> text", |c| c.map2(numbers::double)),
     ]
 }

@@ -8,7 +8,7 @@ use super::super::define::{Function, def};
 use super::arithmetic::{checked, interval};
 use super::trunc::{in_range, zone_reader};
 use super::zone::Zone;
-use crate::types::calendar::{DAY, HOUR, MINUTE, SECOND, days_from_civil, days_in_month};
+use crate::types::calendar::{DAY, HOUR, MINUTE, days_from_civil, days_in_month};
 
 /// Days of a date whose year -1 is 1 BC.
 fn day(year: i32, month: i32, day: i32) -> Value<i64> {
@@ -121,20 +121,35 @@ pub(crate) fn from_epoch(epoch: f64) -> Value<Timestamp> {
 /// The functions.
 pub(crate) fn functions() -> Vec<Function> {
     vec![
-        def("make_date", "A date of year, month and day.", "make_date(2024, 2, 29)").on("int4, int4, int4 -> date", |c| {
-            c.map3(|year: i32, month: i32, d: i32| Ok(Date(i32::try_from(day(year, month, d)?).unwrap_or(i32::MAX))))
-        }),
+        def("make_date", "A date of year, month and day.", "make_date(2024, 2, 29)").on(
+            "int4, int4, int4 -> date",
+            |c| {
+                c.map3(|year: i32, month: i32, d: i32| {
+                    Ok(Date(i32::try_from(day(year, month, d)?).unwrap_or(i32::MAX)))
+                })
+            },
+        ),
         def("make_time", "A time of hour, minute and seconds.", "make_time(8, 15, 23.5)")
             .on("int4, int4, float8 -> time", |c| c.map3(|h: i32, m: i32, s: f64| time(h, m, s).map(Time))),
-        def("make_timestamp", "A timestamp of its six fields.", "make_timestamp(2024, 7, 15, 8, 15, 23.5)")
-            .on("int4, int4, int4, int4, int4, float8 -> timestamp", |c| {
+        def("make_timestamp", "A timestamp of its six fields.", "make_timestamp(2024, 7, 15, 8, 15, 23.5)").on(
+            "int4, int4, int4, int4, int4, float8 -> timestamp",
+            |c| {
                 let readings = reading(c)?;
                 c.collect(|row| Ok(readings(row)?.map(Timestamp)))
-            }),
-        def("make_timestamptz", "A timestamptz of its six fields in the session's zone or a given one.", "make_timestamptz(2024, 7, 15, 8, 15, 23.5, 'Europe/Berlin')")
-            .stable()
-            .on("int4, int4, int4, int4, int4, float8 [, text] -> timestamptz", make_timestamptz),
-        def("make_interval", "An interval of years, months, weeks, days, hours, minutes and seconds.", "make_interval(0, 0, 0, 10)")
-            .on("int4 [, int4 [, int4 [, int4 [, int4 [, int4 [, float8]]]]]] -> interval", make_interval),
+            },
+        ),
+        def(
+            "make_timestamptz",
+            "A timestamptz of its six fields in the session's zone or a given one.",
+            "make_timestamptz(2024, 7, 15, 8, 15, 23.5, 'Europe/Berlin')",
+        )
+        .stable()
+        .on("int4, int4, int4, int4, int4, float8 [, text] -> timestamptz", make_timestamptz),
+        def(
+            "make_interval",
+            "An interval of years, months, weeks, days, hours, minutes and seconds.",
+            "make_interval(0, 0, 0, 10)",
+        )
+        .on("int4 [, int4 [, int4 [, int4 [, int4 [, int4 [, float8]]]]]] -> interval", make_interval),
     ]
 }

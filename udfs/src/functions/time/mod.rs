@@ -6,8 +6,8 @@ mod arithmetic;
 mod fields;
 mod format;
 mod make;
-pub(crate) mod pattern;
 mod parse;
+pub(crate) mod pattern;
 mod trunc;
 pub(crate) mod zone;
 

@@ -64,9 +64,8 @@ fn invalid(value: &str, field: &str, detail: &str) -> ValueError {
 impl<'a> Reader<'a> {
     /// An integer of at most that many characters (none: of any length).
     fn int(&mut self, width: Option<usize>, field: &str) -> Value<(i64, usize)> {
-        let limit = width.map_or(self.rest.len(), |width| {
-            self.rest.char_indices().nth(width).map_or(self.rest.len(), |(at, _)| at)
-        });
+        let limit = width
+            .map_or(self.rest.len(), |width| self.rest.char_indices().nth(width).map_or(self.rest.len(), |(at, _)| at));
         let window = &self.rest[..limit];
         let sign = usize::from(window.starts_with(['+', '-']));
         let digits = window[sign..].bytes().take_while(u8::is_ascii_digit).count();
@@ -79,7 +78,8 @@ impl<'a> Reader<'a> {
         match number.parse::<i32>() {
             Ok(value) => Ok((value.into(), digits)),
             Err(_) => {
-                let mut error = ValueError::new("22008", format!("value for \"{field}\" in source string is out of range"));
+                let mut error =
+                    ValueError::new("22008", format!("value for \"{field}\" in source string is out of range"));
                 error.detail = Some("Value must be in the range -2147483648 to 2147483647.".into());
                 Err(error)
             }
@@ -202,7 +202,9 @@ fn read_field(reader: &mut Reader<'_>, fields: &mut Fields, key: Key, case: Case
         Key::DayOfMonth => fields.day = Some(reader.int(width(2), "DD")?.0),
         Key::DayOfWeek => fields.weekday = Some(reader.int(width(1), "D")?.0 - 1),
         Key::IsoDayOfWeek => fields.iso_weekday = Some(reader.int(width(1), "ID")?.0),
-        Key::Fraction(digits) => fields.micros += fraction(reader, width(index_usize(digits)), index_usize(digits), "FF")?,
+        Key::Fraction(digits) => {
+            fields.micros += fraction(reader, width(index_usize(digits)), index_usize(digits), "FF")?
+        }
         Key::Milliseconds => fields.micros += fraction(reader, width(3), 3, "MS")?,
         Key::Microseconds => fields.micros += fraction(reader, width(6), 6, "US")?,
         Key::Hour12 => {
@@ -284,7 +286,10 @@ fn days(fields: &Fields, text: &str) -> Value<i64> {
         return Ok(julian - 2_440_588);
     }
     let gregorian = fields.has_year || fields.month.is_some() || fields.day.is_some() || fields.week.is_some();
-    let iso = fields.iso_year.is_some() || fields.iso_week.is_some() || fields.iso_day.is_some() || fields.iso_weekday.is_some();
+    let iso = fields.iso_year.is_some()
+        || fields.iso_week.is_some()
+        || fields.iso_day.is_some()
+        || fields.iso_weekday.is_some();
     if gregorian && iso {
         let mut error = ValueError::new("22007", "invalid combination of date conventions");
         error.hint = Some("Do not mix Gregorian and ISO week date conventions in a formatting template.".into());
@@ -301,7 +306,11 @@ fn days(fields: &Fields, text: &str) -> Value<i64> {
     }
     let mut year = fields.year;
     if let Some(century) = fields.century {
-        year = if fields.has_year && fields.short_year { (century - 1) * 100 + year % 100 } else { (century - 1) * 100 + 1 };
+        year = if fields.has_year && fields.short_year {
+            (century - 1) * 100 + year % 100
+        } else {
+            (century - 1) * 100 + 1
+        };
     }
     // Year -1, as 1 BC, is the year before year 1; without a year it is 1 BC too.
     let year = match (fields.bc, fields.has_year || fields.century.is_some()) {
@@ -383,13 +392,20 @@ fn timestamps(call: &Call<'_>) -> Result<ArrayRef> {
 /// The functions.
 pub(crate) fn functions() -> Vec<Function> {
     vec![
-        def("to_date", "Text as a date, after a template.", "to_date('15 Jan 2024', 'DD Mon YYYY')").on("text, text -> date", |c| {
-            let templates = Templates::default();
-            c.map2(|text: &str, template: &str| templates.with(template, |pattern| to_date(text, pattern)))
-        }),
-        def("to_timestamp", "Seconds since 1970, or text after a template, as a timestamp with time zone.", "to_timestamp('2024-01-02 03:04', 'YYYY-MM-DD HH24:MI')")
-            .stable()
-            .on("float8 -> timestamptz", |c| c.map1(from_epoch))
-            .on("text, text -> timestamptz", timestamps),
+        def("to_date", "Text as a date, after a template.", "to_date('15 Jan 2024', 'DD Mon YYYY')").on(
+            "text, text -> date",
+            |c| {
+                let templates = Templates::default();
+                c.map2(|text: &str, template: &str| templates.with(template, |pattern| to_date(text, pattern)))
+            },
+        ),
+        def(
+            "to_timestamp",
+            "Seconds since 1970, or text after a template, as a timestamp with time zone.",
+            "to_timestamp('2024-01-02 03:04', 'YYYY-MM-DD HH24:MI')",
+        )
+        .stable()
+        .on("float8 -> timestamptz", |c| c.map1(from_epoch))
+        .on("text, text -> timestamptz", timestamps),
     ]
 }

@@ -222,7 +222,18 @@ fn literal<'a>(rest: &'a str, parts: &mut Vec<Part>) -> &'a str {
 
 /// January to December.
 pub(crate) const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 
 /// Sunday to Saturday.

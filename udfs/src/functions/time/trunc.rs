@@ -113,9 +113,13 @@ fn trunc_interval(name: &str, interval: Interval) -> Value<Interval> {
 fn trunc_fast(call: &Call<'_>, zone: Option<Zone>) -> Result<Option<ArrayRef>> {
     let Some(Some(name)) = call.constant::<&str>(0)? else { return Ok(None) };
     let utc = matches!(zone, None | Some(Zone::Named(chrono_tz::Tz::UTC)));
-    let Some(step) = Unit::parse(name).and_then(step).filter(|_| utc && !call.args[1].constant) else { return Ok(None) };
+    let Some(step) = Unit::parse(name).and_then(step).filter(|_| utc && !call.args[1].constant) else {
+        return Ok(None);
+    };
     let times = call.args[1].array.as_primitive::<TimestampMicrosecondType>();
-    let cut = times.unary::<_, TimestampMicrosecondType>(|t| if super::is_infinite(t) { t } else { t.wrapping_sub(t.rem_euclid(step)) });
+    let cut = times.unary::<_, TimestampMicrosecondType>(|t| {
+        if super::is_infinite(t) { t } else { t.wrapping_sub(t.rem_euclid(step)) }
+    });
     Ok(Some(Arc::new(cut.with_data_type(call.returns.data_type().clone()))))
 }
 
@@ -187,21 +191,29 @@ fn bin(stride: Interval, source: Timestamp, origin: Timestamp) -> Value<Timestam
 /// The functions.
 pub(crate) fn functions() -> Vec<Function> {
     vec![
-        def("date_trunc", "The start of the second, minute, …, century a moment lies in; in the session's zone or a given one.", "date_trunc('hour', now())")
-            .alias(&["datetrunc"])
-            .stable()
-            .monotonic_in(1)
-            .on("text, timestamp -> timestamp", trunc)
-            .on("text, timestamptz -> timestamptz", trunc_session)
-            .on("text, timestamptz, text -> timestamptz", trunc_in_zone)
-            .on("text, date -> timestamptz", |c| {
-                let zone = Zone::Named(c.time_zone()?);
-                c.map2(|name: &str, date: Date| trunc_zoned(name, midnight(date, zone), zone))
-            })
-            .on("text, interval -> interval", |c| c.map2(trunc_interval)),
-        def("date_bin", "The start of the bin of a fixed length, counted from an origin.", "date_bin('15 minutes', now(), '2001-01-01')")
-            .on("interval, timestamp, timestamp -> timestamp", |c| c.map3(bin))
-            .on("interval, timestamptz, timestamptz -> timestamptz", |c| c.map3(bin)),
+        def(
+            "date_trunc",
+            "The start of the second, minute, …, century a moment lies in; in the session's zone or a given one.",
+            "date_trunc('hour', now())",
+        )
+        .alias(&["datetrunc"])
+        .stable()
+        .monotonic_in(1)
+        .on("text, timestamp -> timestamp", trunc)
+        .on("text, timestamptz -> timestamptz", trunc_session)
+        .on("text, timestamptz, text -> timestamptz", trunc_in_zone)
+        .on("text, date -> timestamptz", |c| {
+            let zone = Zone::Named(c.time_zone()?);
+            c.map2(|name: &str, date: Date| trunc_zoned(name, midnight(date, zone), zone))
+        })
+        .on("text, interval -> interval", |c| c.map2(trunc_interval)),
+        def(
+            "date_bin",
+            "The start of the bin of a fixed length, counted from an origin.",
+            "date_bin('15 minutes', now(), '2001-01-01')",
+        )
+        .on("interval, timestamp, timestamp -> timestamp", |c| c.map3(bin))
+        .on("interval, timestamptz, timestamptz -> timestamptz", |c| c.map3(bin)),
     ]
 }
 

@@ -52,7 +52,7 @@ impl Zone {
     pub(crate) fn find(name: &str) -> Value<Self> {
         match zone_abbreviation(&name.to_ascii_lowercase()) {
             Some(Ok(seconds)) => return Ok(Self::Fixed(seconds.into())),
-            Some(Err(zone)) => return find_name(zone).map(Self::Named),
+            Some(Err((zone, _))) => return find_name(zone).map(Self::Named),
             None => {}
         }
         match zone_by_name(name) {

@@ -1,0 +1,588 @@
+//! Subqueries that DataFusion cannot turn into joins: evaluated once per distinct binding of the outer columns they name.
+//!
+//! ```text
+//! (SELECT x FROM t WHERE t.a = o.a ORDER BY y LIMIT 1)   →   apply(o.a): runs the plan with $outer1 = o.a
+//! FROM o, LATERAL (…)                                    →   unnest(apply(o.a)): a list of rows
+//! FROM o, unnest(o.items)                                →   the function's plan on top of o, no subquery at all
+//! ```
+//! A fallback: [`physical`] lets DataFusion try first.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{Array, ArrayRef, ListArray, StructArray};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{
+    Column, DFSchema, DataFusionError, NullHandling, Result, ScalarValue, TableReference, UnnestOptions, internal_err,
+};
+use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
+use datafusion::logical_expr::builder::unnest_with_options;
+use datafusion::logical_expr::expr::{Exists, InSubquery, Placeholder, ScalarFunction};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection,
+    ScalarFunctionArgs, ScalarUDFImpl, Signature, Subquery, Unnest, Volatility,
+};
+use datafusion::physical_plan::collect;
+use parking_lot::Mutex;
+
+use super::engine::{Engine, StatementOptions};
+use super::run;
+use crate::error::{Error, SqlState};
+
+/// Optimizes a plan and makes its physical plan; where DataFusion refuses a subquery, with that subquery applied.
+pub(super) async fn physical(
+    engine: &Engine,
+    plan: LogicalPlan,
+) -> Result<Arc<dyn datafusion::physical_plan::ExecutionPlan>> {
+    let plan = grafted(plan)?;
+    if !has_subqueries(&plan) {
+        let plan = engine.optimized(plan)?;
+        return engine.physical(&plan).await;
+    }
+    let mut failure = None;
+    for reach in [None, Some(Reach::Scalars), Some(Reach::All)] {
+        let attempt = match reach {
+            None => Ok(plan.clone()),
+            Some(reach) => applied(plan.clone(), reach),
+        };
+        let result = match attempt.and_then(|plan| engine.optimized(plan)) {
+            Ok(plan) => engine.physical(&plan).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(physical) => return Ok(physical),
+            // What a constant subexpression says is the user's error, not a refusal.
+            Err(error) if matches!(error.find_root(), DataFusionError::External(_) | DataFusionError::ArrowError(..)) => {
+                return Err(error);
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    failure.map_or_else(|| internal_err!("no attempt was made"), Err)
+}
+
+/// Which subqueries are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Correlated scalar ones, lateral ones, and those that are not conditions of a WHERE.
+    Scalars,
+    /// All but scalar ones without correlation.
+    All,
+}
+
+fn has_subqueries(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    let _ = plan.apply(|node| {
+        found = found || matches!(node, LogicalPlan::Subquery(_));
+        let _ = node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                found = found
+                    || matches!(
+                        expr,
+                        Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
+                    );
+                Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+            })
+        });
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found
+}
+
+/// What a subquery's rows become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    /// The only row's only column; NULL without a row.
+    Scalar(DataType),
+    /// Is there a row?
+    Exists { negated: bool },
+    /// Is the first argument among the rows?
+    In { negated: bool },
+    /// All rows, as a list of structs.
+    Rows(Fields),
+}
+
+/// A subquery as a function of the outer columns it names.
+struct Apply {
+    id: u64,
+    kind: Kind,
+    /// With placeholders `$outer1…` for the arguments.
+    plan: LogicalPlan,
+    signature: Signature,
+    optimized: tokio::sync::OnceCell<LogicalPlan>,
+    memo: Mutex<HashMap<Vec<ScalarValue>, ScalarValue>>,
+}
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// Results remembered; past this many the memory starts again.
+const MEMO_MAX: usize = 65_536;
+
+impl std::fmt::Debug for Apply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Apply({})", self.id)
+    }
+}
+
+impl PartialEq for Apply {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Apply {}
+
+impl Hash for Apply {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
+}
+
+impl Apply {
+    fn call(kind: Kind, plan: LogicalPlan, args: Vec<Expr>) -> Expr {
+        let apply = Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            kind,
+            plan,
+            signature: Signature::one_of(
+                vec![
+                    datafusion::logical_expr::TypeSignature::Nullary,
+                    datafusion::logical_expr::TypeSignature::VariadicAny,
+                ],
+                Volatility::Volatile,
+            ),
+            optimized: tokio::sync::OnceCell::new(),
+            memo: Mutex::default(),
+        };
+        let udf = AsyncScalarUDF::new(Arc::new(apply)).into_scalar_udf();
+        Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(udf), args))
+    }
+
+    async fn evaluate(&self, engine: &Engine, values: &[ScalarValue]) -> Result<ScalarValue> {
+        let (needle, values) = match self.kind {
+            Kind::In { .. } => (values.first(), &values[1..]),
+            _ => (None, values),
+        };
+        let bound = self.plan.clone().transform_down_with_subqueries(|node| {
+            node.map_expressions(|expr| {
+                expr.transform(|expr| match &expr {
+                    Expr::Placeholder(Placeholder { id, .. }) => match outer_index(id).and_then(|at| values.get(at)) {
+                        Some(value) => Ok(Transformed::yes(Expr::Literal(value.clone(), None))),
+                        None => Ok(Transformed::no(expr)),
+                    },
+                    _ => Ok(Transformed::no(expr)),
+                })
+            })
+        })?;
+        // Without arguments the plan is the same every time.
+        let physical = if values.is_empty() {
+            let plan = self.optimized.get_or_try_init(|| async { Ok::<_, DataFusionError>(bound.data) }).await?;
+            Box::pin(physical(engine, plan.clone())).await?
+        } else {
+            Box::pin(physical(engine, bound.data)).await?
+        };
+        let schema = physical.schema();
+        let batches = collect(physical, engine.task()).await?;
+        let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+        Ok(match &self.kind {
+            Kind::Exists { negated } => ScalarValue::Boolean(Some((rows > 0) != *negated)),
+            Kind::Scalar(data_type) => match rows {
+                0 => ScalarValue::try_from(data_type)?,
+                1 => {
+                    let batch = concat_batches(&schema, &batches)?;
+                    ScalarValue::try_from_array(batch.column(0), 0)?.cast_to(data_type)?
+                }
+                _ => {
+                    return Err(Error::new(
+                        SqlState::CARDINALITY_VIOLATION,
+                        "more than one row returned by a subquery used as an expression",
+                    )
+                    .into());
+                }
+            },
+            Kind::In { negated } => {
+                let batch = concat_batches(&schema, &batches)?;
+                let found = is_among(needle.unwrap_or(&ScalarValue::Null), batch.column(0))?;
+                ScalarValue::Boolean(found.map(|found| found != *negated))
+            }
+            Kind::Rows(fields) => {
+                let batch = concat_batches(&schema, &batches)?;
+                let columns = batch
+                    .columns()
+                    .iter()
+                    .zip(fields)
+                    .map(|(column, field)| Ok(datafusion::arrow::compute::cast(column, field.data_type())?))
+                    .collect::<Result<Vec<_>>>()?;
+                let rows: ArrayRef = Arc::new(StructArray::try_new(fields.clone(), columns, None)?);
+                let list = ListArray::try_new(
+                    Arc::new(Field::new_list_field(rows.data_type().clone(), true)),
+                    OffsetBuffer::from_lengths([rows.len()]),
+                    rows,
+                    None,
+                )?;
+                ScalarValue::List(Arc::new(list))
+            }
+        })
+    }
+}
+
+/// `x IN (values)` with SQL's NULLs.
+fn is_among(value: &ScalarValue, values: &ArrayRef) -> Result<Option<bool>> {
+    if values.is_empty() {
+        return Ok(Some(false));
+    }
+    if value.is_null() {
+        return Ok(None);
+    }
+    for row in 0..values.len() {
+        if values.is_valid(row) && ScalarValue::try_from_array(values, row)? == *value {
+            return Ok(Some(true));
+        }
+    }
+    Ok(if values.null_count() > 0 { None } else { Some(false) })
+}
+
+impl ScalarUDFImpl for Apply {
+    fn name(&self) -> &str {
+        "subplan"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn schema_name(&self, _args: &[Expr]) -> Result<String> {
+        Ok(format!("subplan {}", self.id))
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(match &self.kind {
+            Kind::Scalar(data_type) => data_type.clone(),
+            Kind::Exists { .. } | Kind::In { .. } => DataType::Boolean,
+            Kind::Rows(fields) => DataType::new_list(DataType::Struct(fields.clone()), true),
+        })
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        internal_err!("a subplan runs asynchronously")
+    }
+}
+
+#[async_trait]
+impl AsyncScalarUDFImpl for Apply {
+    async fn invoke_async_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let options = args.config_options.extensions.get::<StatementOptions>();
+        let Some(scope) = options.and_then(|options| options.scope.as_ref()) else {
+            return internal_err!("a subplan without a statement");
+        };
+        let engine = Engine::new(scope, run::runtime(scope));
+        let columns = args.args.iter().map(|arg| arg.to_array(args.number_rows)).collect::<Result<Vec<_>>>()?;
+        let mut results = Vec::with_capacity(args.number_rows);
+        for row in 0..args.number_rows {
+            let key = columns
+                .iter()
+                .map(|column| ScalarValue::try_from_array(column, row))
+                .collect::<Result<Vec<_>>>()?;
+            let known = self.memo.lock().get(&key).cloned();
+            let value = match known {
+                Some(value) => value,
+                None => {
+                    let value = self.evaluate(&engine, &key).await?;
+                    let mut memo = self.memo.lock();
+                    if memo.len() >= MEMO_MAX {
+                        memo.clear();
+                    }
+                    memo.insert(key, value.clone());
+                    value
+                }
+            };
+            results.push(value);
+        }
+        if results.is_empty() {
+            return Ok(ColumnarValue::Array(datafusion::arrow::array::new_empty_array(args.return_field.data_type())));
+        }
+        Ok(ColumnarValue::Array(ScalarValue::iter_to_array(results)?))
+    }
+}
+
+fn outer_index(id: &str) -> Option<usize> {
+    id.strip_prefix("$outer")?.parse::<usize>().ok()?.checked_sub(1)
+}
+
+/// A subquery's plan as a function: placeholders for outer columns, and the expressions that give them.
+fn detached(plan: LogicalPlan, outer: &DFSchema) -> Result<(LogicalPlan, Vec<Expr>)> {
+    // Columns that the plan's own nodes have: a nested subquery's outer columns are among them.
+    let mut own = vec![];
+    plan.apply(|node| {
+        own.push(Arc::clone(node.schema()));
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let mut args: Vec<Expr> = vec![];
+    let plan = plan
+        .transform_up_with_subqueries(|node| {
+            node.map_expressions(|expr| {
+                expr.transform(|expr| match expr {
+                    Expr::OuterReferenceColumn(field, column) => {
+                        let arg = if outer.has_column(&column) {
+                            Expr::Column(column.clone())
+                        } else if own.iter().any(|schema| schema.has_column(&column)) {
+                            return Ok(Transformed::no(Expr::OuterReferenceColumn(field, column)));
+                        } else {
+                            Expr::OuterReferenceColumn(Arc::clone(&field), column.clone())
+                        };
+                        let at = args.iter().position(|known| *known == arg).unwrap_or_else(|| {
+                            args.push(arg);
+                            args.len() - 1
+                        });
+                        let placeholder = Placeholder::new_with_field(format!("$outer{}", at + 1), Some(field));
+                        Ok(Transformed::yes(Expr::Placeholder(placeholder)))
+                    }
+                    Expr::ScalarSubquery(subquery) => Ok(Transformed::yes(Expr::ScalarSubquery(again(subquery)))),
+                    Expr::Exists(exists) => Ok(Transformed::yes(Expr::Exists(Exists {
+                        subquery: again(exists.subquery),
+                        negated: exists.negated,
+                    }))),
+                    Expr::InSubquery(within) => Ok(Transformed::yes(Expr::InSubquery(InSubquery::new(
+                        within.expr,
+                        again(within.subquery),
+                        within.negated,
+                    )))),
+                    other => Ok(Transformed::no(other)),
+                })
+            })
+        })?
+        .data;
+    Ok((plan, args))
+}
+
+/// A subquery whose plan changed: which outer columns it still names.
+fn again(subquery: Subquery) -> Subquery {
+    let outer_ref_columns = subquery.subquery.all_out_ref_exprs();
+    Subquery { outer_ref_columns, ..subquery }
+}
+
+/// The plan with subqueries applied.
+fn applied(plan: LogicalPlan, reach: Reach) -> Result<LogicalPlan> {
+    Ok(plan
+        .transform_up(|node| {
+            if let LogicalPlan::Join(join) = &node
+                && let Some((alias, subquery)) = lateral(&join.right)
+            {
+                return Ok(Transformed::yes(applied_lateral(join, alias, subquery)?));
+            }
+            let condition = matches!(node, LogicalPlan::Filter(_));
+            let inputs = node.inputs();
+            if inputs.is_empty() {
+                return Ok(Transformed::no(node));
+            }
+            let schema = merge_schema(&inputs);
+            let names = NamePreserver::new(&node);
+            let node = node.map_expressions(|expr| {
+                let saved = names.save(&expr);
+                Ok(applied_expression(expr, &schema, reach, condition)?.update_data(|expr| saved.restore(expr)))
+            })?;
+            if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
+        })?
+        .data)
+}
+
+fn applied_expression(expr: Expr, schema: &DFSchema, reach: Reach, condition: bool) -> Result<Transformed<Expr>> {
+    let tests = reach == Reach::All || !condition;
+    expr.transform_up(|expr| match expr {
+        Expr::ScalarSubquery(subquery) if !subquery.outer_ref_columns.is_empty() => {
+            let data_type = subquery.subquery.schema().field(0).data_type().clone();
+            let (plan, args) = detached(Arc::unwrap_or_clone(subquery.subquery), schema)?;
+            Ok(Transformed::yes(Apply::call(Kind::Scalar(data_type), plan, args)))
+        }
+        Expr::Exists(Exists { subquery, negated }) if tests => {
+            let (plan, args) = detached(Arc::unwrap_or_clone(subquery.subquery), schema)?;
+            let plan = LogicalPlanBuilder::from(plan).limit(0, Some(1))?.build()?;
+            Ok(Transformed::yes(Apply::call(Kind::Exists { negated }, plan, args)))
+        }
+        Expr::InSubquery(InSubquery { expr, subquery, negated }) if tests => {
+            let (plan, mut args) = detached(Arc::unwrap_or_clone(subquery.subquery), schema)?;
+            args.insert(0, *expr);
+            Ok(Transformed::yes(Apply::call(Kind::In { negated }, plan, args)))
+        }
+        other => Ok(Transformed::no(other)),
+    })
+}
+
+/// The lateral subquery a join's right side is, and its alias.
+fn lateral(plan: &LogicalPlan) -> Option<(Option<&TableReference>, &Subquery)> {
+    match plan {
+        LogicalPlan::Subquery(subquery) => Some((None, subquery)),
+        LogicalPlan::SubqueryAlias(alias) => match alias.input.as_ref() {
+            LogicalPlan::Subquery(subquery) => Some((Some(&alias.alias), subquery)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn columns_of(schema: &DFSchema) -> Vec<Expr> {
+    schema.iter().map(|(relation, field)| Expr::Column(Column::from((relation, field)))).collect()
+}
+
+fn refuse() -> DataFusionError {
+    Error::unsupported("this LATERAL join is not supported").into()
+}
+
+/// True for ON TRUE and no condition.
+fn is_unconditional(join: &Join) -> bool {
+    join.on.is_empty()
+        && match &join.filter {
+            None => true,
+            Some(filter) => matches!(filter, Expr::Literal(ScalarValue::Boolean(Some(true)), _)),
+        }
+}
+
+fn applied_lateral(join: &Join, _alias: Option<&TableReference>, subquery: &Subquery) -> Result<LogicalPlan> {
+    const ROWS: &str = "\u{1}rows";
+    let left = Arc::unwrap_or_clone(Arc::clone(&join.left));
+    let right = Arc::clone(join.right.schema());
+    let outer = match join.join_type {
+        JoinType::Inner => false,
+        JoinType::Left if is_unconditional(join) => true,
+        _ => return Err(refuse()),
+    };
+    let fields: Fields = right
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(at, field)| Field::new(format!("c{at}"), field.data_type().clone(), true))
+        .collect();
+    let (plan, args) = detached(subquery.subquery.as_ref().clone(), left.schema())?;
+    let mut exprs = columns_of(left.schema());
+    let kept = exprs.clone();
+    exprs.push(Apply::call(Kind::Rows(fields), plan, args).alias(ROWS));
+    let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(left))?);
+    let handling = if outer { NullHandling::PreserveAndExpandEmpty } else { NullHandling::Drop };
+    let options = UnnestOptions::new().with_null_handling(handling);
+    let plan = unnest_with_options(plan, vec![Column::new_unqualified(ROWS)], options)?;
+    let mut exprs = kept;
+    for (at, (relation, field)) in right.iter().enumerate() {
+        let value = datafusion::functions::core::expr_fn::get_field(
+            Expr::Column(Column::new_unqualified(ROWS)),
+            format!("c{at}"),
+        );
+        let metadata = datafusion::common::metadata::FieldMetadata::from(field.metadata().clone());
+        exprs.push(value.alias_qualified_with_metadata(relation.cloned(), field.name(), Some(metadata)));
+    }
+    let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?);
+    conditioned(plan, join)
+}
+
+/// An inner join's condition on top of what stands for the join.
+fn conditioned(plan: LogicalPlan, join: &Join) -> Result<LogicalPlan> {
+    if join.join_type != JoinType::Inner || is_unconditional(join) {
+        return Ok(plan);
+    }
+    let mut builder = LogicalPlanBuilder::from(plan);
+    for (left, right) in &join.on {
+        builder = builder.filter(left.clone().eq(right.clone()))?;
+    }
+    if let Some(filter) = &join.filter {
+        builder = builder.filter(filter.clone())?;
+    }
+    builder.build()
+}
+
+/// The plan with lateral functions (`FROM t, unnest(t.a)`) made part of the plan they are lateral to.
+fn grafted(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut any = false;
+    plan.apply(|node| {
+        any = any || matches!(node, LogicalPlan::Join(join) if lateral(&join.right).is_some());
+        Ok(if any { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    if !any {
+        return Ok(plan);
+    }
+    Ok(plan
+        .transform_up(|node| {
+            let LogicalPlan::Join(join) = &node else { return Ok(Transformed::no(node)) };
+            let Some((alias, subquery)) = lateral(&join.right) else { return Ok(Transformed::no(node)) };
+            let outer = match join.join_type {
+                JoinType::Inner => false,
+                JoinType::Left if is_unconditional(join) => true,
+                _ => return Ok(Transformed::no(node)),
+            };
+            let Some(plan) = graft(&subquery.subquery, &join.left, outer)? else { return Ok(Transformed::no(node)) };
+            let plan = match alias {
+                None => plan,
+                Some(alias) => renamed(plan, join.left.schema(), alias)?,
+            };
+            Ok(Transformed::yes(conditioned(plan, join)?))
+        })?
+        .data)
+}
+
+/// The left columns as they are, the others under an alias.
+fn renamed(plan: LogicalPlan, left: &DFSchema, alias: &TableReference) -> Result<LogicalPlan> {
+    let width = left.fields().len();
+    let exprs = plan
+        .schema()
+        .iter()
+        .enumerate()
+        .map(|(at, (relation, field))| {
+            let column = Expr::Column(Column::from((relation, field)));
+            if at < width { column } else { column.alias_qualified(Some(alias.clone()), field.name()) }
+        })
+        .collect();
+    Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
+}
+
+/// A plan that reads nothing but outer columns, on top of the plan that has them: `left`'s columns, then its own.
+fn graft(plan: &LogicalPlan, left: &Arc<LogicalPlan>, outer: bool) -> Result<Option<LogicalPlan>> {
+    let here = |expr: Expr| {
+        expr.transform(|expr| match expr {
+            Expr::OuterReferenceColumn(_, column) if left.schema().has_column(&column) => {
+                Ok(Transformed::yes(Expr::Column(column)))
+            }
+            other => Ok(Transformed::no(other)),
+        })
+        .map(|expr| expr.data)
+    };
+    Ok(match plan {
+        LogicalPlan::EmptyRelation(empty) if empty.produce_one_row => Some(left.as_ref().clone()),
+        LogicalPlan::Projection(projection) => {
+            let Some(input) = graft(&projection.input, left, outer)? else { return Ok(None) };
+            let mut exprs = columns_of(left.schema());
+            for expr in &projection.expr {
+                let name = expr.qualified_name();
+                let expr = here(expr.clone())?;
+                if has_subquery(&expr) {
+                    return Ok(None);
+                }
+                exprs.push(if expr.qualified_name() == name { expr } else { expr.alias_qualified(name.0, name.1) });
+            }
+            Some(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
+        }
+        LogicalPlan::Unnest(Unnest { input, exec_columns, options, .. }) => {
+            let Some(input) = graft(input, left, outer)? else { return Ok(None) };
+            let mut options = options.clone();
+            if outer {
+                options = options.with_null_handling(NullHandling::PreserveAndExpandEmpty);
+            }
+            Some(unnest_with_options(input, exec_columns.clone(), options)?)
+        }
+        LogicalPlan::SubqueryAlias(alias) => {
+            let Some(input) = graft(&alias.input, left, outer)? else { return Ok(None) };
+            Some(renamed(input, left.schema(), &alias.alias)?)
+        }
+        _ => None,
+    })
+}
+
+fn has_subquery(expr: &Expr) -> bool {
+    expr.exists(|expr| Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_))))
+        .unwrap_or(true)
+}
