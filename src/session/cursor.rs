@@ -211,8 +211,7 @@ impl State {
             Direction::Last | Direction::Absolute(_) => {
                 while self.read_more().await? {}
                 let from_end = if let Direction::Absolute(to) = direction { to.unsigned_abs() } else { 1 };
-                let target =
-                    i64::try_from(self.read).unwrap_or(i64::MAX) + 1 - i64::try_from(from_end).unwrap_or(i64::MAX);
+                let target = i64::try_from(self.read).unwrap_or(i64::MAX) + 1 - i64::try_from(from_end).unwrap_or(i64::MAX);
                 Ok(self.at(target.max(0)).await?.into_iter().collect())
             }
             Direction::All => Ok(vec![]),
@@ -224,8 +223,11 @@ impl State {
         let target = usize::try_from(target).unwrap_or(0);
         let backward = target < self.position || (target == self.position && target <= self.forgotten);
         if backward && !self.keep_all {
-            return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "cursor can only scan forward")
-                .hint("Declare it with SCROLL option to enable backward scan."));
+            return Err(Error::new(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "cursor can only scan forward",
+            )
+            .hint("Declare it with SCROLL option to enable backward scan."));
         }
         while self.read < target {
             if !self.read_more().await? {

@@ -69,7 +69,12 @@ pub(super) async fn declare(
     Ok("DECLARE CURSOR".into())
 }
 
-pub(super) async fn fetch(session: &mut Session, name: &str, direction: Direction, only_move: bool) -> Result<Outcome> {
+pub(super) async fn fetch(
+    session: &mut Session,
+    name: &str,
+    direction: Direction,
+    only_move: bool,
+) -> Result<Outcome> {
     let cursor = find(session, name)?;
     if only_move {
         let rows = cursor.skip(direction).await?;

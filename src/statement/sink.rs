@@ -140,8 +140,12 @@ impl RowSink {
     fn start_writer(&self) -> FileWriter {
         let (batches, mut received) = mpsc::channel::<RecordBatch>(WRITER_QUEUE);
         let options = WriteOptions { now_ms: self.now_us / 1000, ..WriteOptions::default() };
-        let mut writer =
-            TableWriter::new(Arc::clone(self.store.files()), &self.store.table_dir(self.table), &self.def, options);
+        let mut writer = TableWriter::new(
+            Arc::clone(self.store.files()),
+            &self.store.table_dir(self.table),
+            &self.def,
+            options,
+        );
         let done = tokio::task::spawn_blocking(move || {
             while let Some(batch) = received.blocking_recv() {
                 writer.write(batch)?;
@@ -214,7 +218,13 @@ impl Constraints {
             .collect::<Result<_>>()?;
         let not_null =
             state.def.columns.iter().enumerate().filter(|(_, column)| !column.nullable).map(|(at, _)| at).collect();
-        Ok(Self { table: name, schema: Arc::clone(&state.schema), not_null, checks, text: Arc::clone(&scope.text) })
+        Ok(Self {
+            table: name,
+            schema: Arc::clone(&state.schema),
+            not_null,
+            checks,
+            text: Arc::clone(&scope.text),
+        })
     }
 
     /// 23502 or 23514 for the first row that violates one.

@@ -57,11 +57,7 @@ pub(super) fn create(session: &mut Session, create: &CreateView, cancel: &Cancel
             })
         }
         Some(_) if create.if_not_exists => {
-            session.notice(
-                "NOTICE",
-                SqlState::DUPLICATE_TABLE,
-                format!("relation \"{name}\" already exists, skipping"),
-            );
+            session.notice("NOTICE", SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists, skipping"));
             return Ok("CREATE VIEW".into());
         }
         Some(_) => {
@@ -91,7 +87,10 @@ fn view_columns(create: &CreateView, columns: &[Column]) -> Result<Vec<ColumnDef
     for (at, column) in columns.iter().enumerate() {
         let name = create.columns.get(at).unwrap_or(&column.name).clone();
         if defs.iter().any(|def| def.name == name) {
-            return Err(Error::new(SqlState::DUPLICATE_COLUMN, format!("column \"{name}\" specified more than once")));
+            return Err(Error::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column \"{name}\" specified more than once"),
+            ));
         }
         let sql_type = if column.sql_type == SqlType::Unknown { SqlType::Text } else { column.sql_type.clone() };
         defs.push(ColumnDef {

@@ -110,11 +110,9 @@ impl Typing<'_> {
                 let sets = self.grouping_set(sets, sight)?;
                 Ok(Typed::of(Expr::GroupingSet(sets), SqlType::Void))
             }
-            Expr::TryCast(_)
-            | Expr::ScalarVariable(..)
-            | Expr::HigherOrderFunction(_)
-            | Expr::Lambda(_)
-            | Expr::LambdaVariable(_) => Err(Error::unsupported("this expression is not supported")),
+            Expr::TryCast(_) | Expr::ScalarVariable(..) | Expr::HigherOrderFunction(_) | Expr::Lambda(_) | Expr::LambdaVariable(_) => {
+                Err(Error::unsupported("this expression is not supported"))
+            }
             #[expect(deprecated, reason = "the planner still makes it inside count(*)")]
             wildcard @ Expr::Wildcard { .. } => Ok(Typed::of(wildcard, SqlType::Record)),
         }
@@ -344,7 +342,12 @@ impl Typing<'_> {
     }
 
     /// Brings a value and a subquery's only column to one type.
-    fn beside_subquery(&mut self, value: Typed, subquery: Subquery, op: &BinaryOperator) -> Result<(Expr, Subquery)> {
+    fn beside_subquery(
+        &mut self,
+        value: Typed,
+        subquery: Subquery,
+        op: &BinaryOperator,
+    ) -> Result<(Expr, Subquery)> {
         let field = Arc::clone(&subquery.subquery.schema().fields()[0]);
         let column = reference(Expr::Column(Column::new_unqualified(field.name())), &field);
         if !value.is_unknown() {

@@ -68,8 +68,7 @@ impl Typing<'_> {
                         let r = self.settled_expression(r, &Sight { schema: &right_schema, outer })?;
                         // Names the missing operator.
                         self.operator(&BinaryOperator::Eq, l.clone(), r.clone())?;
-                        let (sql_type, data_type) =
-                            common([&l, &r].map(|v| (&v.sql_type, &v.data_type)).into_iter(), "JOIN")?;
+                        let (sql_type, data_type) = common([&l, &r].map(|v| (&v.sql_type, &v.data_type)).into_iter(), "JOIN")?;
                         let l = self.convert_to(l, &sql_type, data_type.clone())?;
                         let r = self.convert_to(r, &sql_type, data_type)?;
                         Ok((l.expr, r.expr))
@@ -170,8 +169,9 @@ impl Typing<'_> {
             typed.push(column.into_iter());
         }
         let rows = typed.first().map_or(0, ExactSizeIterator::len);
-        let rows =
-            (0..rows).map(|_| typed.iter_mut().filter_map(Iterator::next).map(|value| value.expr).collect()).collect();
+        let rows = (0..rows)
+            .map(|_| typed.iter_mut().filter_map(Iterator::next).map(|value| value.expr).collect())
+            .collect();
         let schema = DFSchema::from_unqualified_fields(fields.into(), std::collections::HashMap::new())?;
         Ok(LogicalPlan::Values(Values { schema: Arc::new(schema), values: rows }))
     }
@@ -306,8 +306,7 @@ impl Typing<'_> {
             }
             plan => {
                 let schema = Arc::clone(plan.schema());
-                let columns =
-                    schema.iter().map(|(relation, field)| Expr::Column(Column::from((relation, field)))).collect();
+                let columns = schema.iter().map(|(relation, field)| Expr::Column(Column::from((relation, field)))).collect();
                 let exprs = self.coerced(columns, &schema, targets, &schema)?;
                 Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
             }
