@@ -191,16 +191,23 @@ fn batched(
 async fn parquet(client: &Client, table: &str, path: &Path) -> anyhow::Result<u64> {
     let path = std::path::absolute(path)?;
     let schema = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?.schema().as_ref().clone();
-    let names = schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
-    let columns: Vec<_> = names
-        .iter()
-        .zip(schema.fields())
-        .map(|(name, field)| format!("\"{}\" {}", name.replace('"', "\"\""), infer::sql_type(field.data_type())))
-        .collect();
+    let (mut names, mut columns) = (Vec::new(), Vec::new());
+    for field in schema.fields() {
+        let name = format!("\"{}\"", field.name().replace('"', "\"\""));
+        match infer::sql_type(field.data_type()) {
+            Some(sql_type) => {
+                columns.push(format!("{name} {sql_type}"));
+                names.push(name);
+            }
+            None => say(&format!("  column {name} is left out: its type is {}", field.data_type())),
+        }
+    }
     client.batch_execute(&format!("CREATE TABLE public.{table} ({})", columns.join(", "))).await?;
     client.batch_execute(&format!("COMMENT ON TABLE public.{table} IS '{LOADING}'")).await?;
     let literal = path.display().to_string().replace('\'', "''");
-    let rows = client.execute(&format!("COPY public.{table} FROM '{literal}' (FORMAT parquet)"), &[]).await?;
+    let rows = client
+        .execute(&format!("COPY public.{table} ({}) FROM '{literal}' (FORMAT parquet)", names.join(", ")), &[])
+        .await?;
     client.batch_execute(&format!("COMMENT ON TABLE public.{table} IS '{COMPLETE}'")).await?;
     Ok(rows)
 }
