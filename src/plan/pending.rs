@@ -146,6 +146,18 @@ impl ScalarUDFImpl for PendingFunction {
             args.arg_fields,
             function.as_ref(),
         );
+        // Integer literals are int8 here and int4 later.
+        let fields = fields.or_else(|_| {
+            let narrow: Vec<FieldRef> = args
+                .arg_fields
+                .iter()
+                .map(|field| match field.data_type() {
+                    DataType::Int64 => Arc::new(field.as_ref().clone().with_data_type(DataType::Int32)),
+                    _ => Arc::clone(field),
+                })
+                .collect();
+            datafusion::logical_expr::type_coercion::functions::fields_with_udf(&narrow, function.as_ref())
+        });
         let Ok(fields) = fields else { return Ok(unknown()) };
         let args = ReturnFieldArgs { arg_fields: &fields, scalar_arguments: args.scalar_arguments };
         Ok(function.return_field_from_args(args).unwrap_or_else(|_| unknown()))

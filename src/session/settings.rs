@@ -478,7 +478,8 @@ fn checked(name: &str, value: &str) -> Result<String> {
         }
         Kind::DateStyle => date_style(value).ok_or_else(invalid),
         Kind::TimeZone => time_zone(value).ok_or_else(invalid),
-        Kind::Encoding => match value.to_ascii_uppercase().replace(['-', '_'], "").as_str() {
+        // As PostgreSQL reads the names of encodings: only letters and digits count (asyncpg sends 'utf-8' with quotes).
+        Kind::Encoding => match value.to_ascii_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "").as_str() {
             "UTF8" | "UNICODE" => Ok("UTF8".into()),
             // Pools set it to say "do not convert".
             "SQLASCII" => Ok("SQL_ASCII".into()),
