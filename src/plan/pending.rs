@@ -167,4 +167,21 @@ impl ExprPlanner for Operators {
             op => PlannerResult::Planned(PendingOperator::call(op, expr.left, expr.right)),
         })
     }
+
+    // Our own functions know what DataFusion's do not: substring by a pattern, and parts of bytea.
+    fn plan_substring(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(named("substr", args))
+    }
+
+    fn plan_overlay(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(named("overlay", args))
+    }
+}
+
+/// A call of the registry's function of that name.
+fn named(name: &str, args: Vec<Expr>) -> PlannerResult<Vec<Expr>> {
+    match super::registry::scalar(name) {
+        Some(function) => PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction::new_udf(function, args))),
+        None => PlannerResult::Original(args),
+    }
 }
