@@ -146,6 +146,18 @@ impl ScalarUDFImpl for PendingFunction {
             args.arg_fields,
             function.as_ref(),
         );
+        // Integer literals are int8 here and int4 later.
+        let fields = fields.or_else(|_| {
+            let narrow: Vec<FieldRef> = args
+                .arg_fields
+                .iter()
+                .map(|field| match field.data_type() {
+                    DataType::Int64 => Arc::new(field.as_ref().clone().with_data_type(DataType::Int32)),
+                    _ => Arc::clone(field),
+                })
+                .collect();
+            datafusion::logical_expr::type_coercion::functions::fields_with_udf(&narrow, function.as_ref())
+        });
         let Ok(fields) = fields else { return Ok(unknown()) };
         let args = ReturnFieldArgs { arg_fields: &fields, scalar_arguments: args.scalar_arguments };
         Ok(function.return_field_from_args(args).unwrap_or_else(|_| unknown()))
@@ -166,22 +178,5 @@ impl ExprPlanner for Operators {
             BinaryOperator::And | BinaryOperator::Or => PlannerResult::Original(expr),
             op => PlannerResult::Planned(PendingOperator::call(op, expr.left, expr.right)),
         })
-    }
-
-    // Our own functions know what DataFusion's do not: substring by a pattern, and parts of bytea.
-    fn plan_substring(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
-        Ok(named("substr", args))
-    }
-
-    fn plan_overlay(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
-        Ok(named("overlay", args))
-    }
-}
-
-/// A call of the registry's function of that name.
-fn named(name: &str, args: Vec<Expr>) -> PlannerResult<Vec<Expr>> {
-    match super::registry::scalar(name) {
-        Some(function) => PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction::new_udf(function, args))),
-        None => PlannerResult::Original(args),
     }
 }
