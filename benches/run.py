@@ -414,7 +414,7 @@ def drain(server, sql):
 def disk(bench):
     load(bench)
     oid = bench.tidemill.psql("SELECT 'cpu'::regclass::oid")
-    live = bench.tidemill.psql("SELECT sum(bytes) FROM tidemill.files WHERE table_name = 'cpu'")
+    live = bench.tidemill.psql("SELECT sum(bytes) FROM tidemill.files WHERE \"table\" = 'cpu'")
     folder = sum(path.stat().st_size for path in (bench.tidemill.directory / "tables" / oid).rglob("*") if path.is_file())
     ours = int(live)
     note(f"the table's folder has {folder >> 20} MB, removed files before their retention included")

@@ -381,6 +381,17 @@ fn plan(message: &str) -> Error {
             SqlState::INVALID_COLUMN_REFERENCE,
             format!("table has {have} columns available but {given} columns specified"),
         )
+    } else if let Some(name) = between(&message, "Function '", "' failed to match any signature") {
+        let given = between(&message, "(DataType: ", ")").map_or_else(String::new, |given| match given {
+            "Utf8" | "Utf8View" => "text".to_owned(),
+            "Boolean" => "boolean".to_owned(),
+            "Date32" => "date".to_owned(),
+            other if other.starts_with("Timestamp") => "timestamp without time zone".to_owned(),
+            other => other.to_lowercase(),
+        });
+        return Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}({given}) does not exist")).hint(
+            "No function matches the given name and argument types. You might need to add explicit type casts.",
+        );
     } else if message.starts_with("LIMIT must be") {
         (SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE, "LIMIT must not be negative".to_owned())
     } else if message.starts_with("OFFSET must be") {

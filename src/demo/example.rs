@@ -34,13 +34,21 @@ const SITES: [(&str, f64, f64, f64); 5] = [
 ];
 const MODELS: [&str; 3] = ["TM-100", "TM-200", "TM-200X"];
 const COUNTRIES: [&str; 8] = ["DE", "ES", "FR", "IN", "KE", "NL", "PL", "US"];
-const CAMPAIGNS: [(&str, f64); 6] =
-    [("spring_sale", 0.031), ("newsletter", 0.054), ("retargeting", 0.042), ("brand", 0.008), ("video", 0.015), ("partners", 0.023)];
+const CAMPAIGNS: [(&str, f64); 6] = [
+    ("spring_sale", 0.031),
+    ("newsletter", 0.054),
+    ("retargeting", 0.042),
+    ("brand", 0.008),
+    ("video", 0.015),
+    ("partners", 0.023),
+];
 const PLANS: [&str; 3] = ["free", "team", "business"];
 const FIRST_NAMES: [&str; 12] =
     ["Ada", "Bela", "Chidi", "Dana", "Eskil", "Farah", "Goran", "Hana", "Inés", "Jun", "Kofi", "Lena"];
-const LAST_NAMES: [&str; 12] =
-    ["Adeyemi", "Brandt", "Castro", "Dubois", "Eriksen", "Fischer", "Garcia", "Haddad", "Iyer", "Jansen", "Kowalska", "Li"];
+const LAST_NAMES: [&str; 12] = [
+    "Adeyemi", "Brandt", "Castro", "Dubois", "Eriksen", "Fischer", "Garcia", "Haddad", "Iyer", "Jansen", "Kowalska",
+    "Li",
+];
 
 /// What to paste: a title, and SQL without double quotes.
 pub(super) const QUERIES: [(&str, &str); 5] = [

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::arrow::datatypes::DataType;
 
 /// What all values of a column seen so far can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -164,7 +164,8 @@ impl Csv {
         if !header {
             narrow(&first);
         }
-        let names = if header { first.into_iter().map(|field| field.text).collect() } else { vec![String::new(); kinds.len()] };
+        let names =
+            if header { first.into_iter().map(|field| field.text).collect() } else { vec![String::new(); kinds.len()] };
         Some(Self { delimiter, header, columns: names_of(names).into_iter().zip(kinds).collect() })
     }
 }
@@ -172,7 +173,8 @@ impl Csv {
 /// A header names things: every field is a text, none is empty, none comes twice.
 fn is_header(first: &[Field]) -> bool {
     let distinct: BTreeSet<_> = first.iter().map(|field| field.text.as_str()).collect();
-    distinct.len() == first.len() && first.iter().all(|field| !field.text.is_empty() && Kind::of(&field.text) == Kind::Text)
+    distinct.len() == first.len()
+        && first.iter().all(|field| !field.text.is_empty() && Kind::of(&field.text) == Kind::Text)
 }
 
 /// Of the usual delimiters the one that the first line has most of.
@@ -180,7 +182,12 @@ fn delimiter(text: &[u8]) -> u8 {
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let count = |delimiter: u8| {
         let mut quoted = false;
-        line.iter().filter(|byte| { quoted ^= **byte == b'"'; **byte == delimiter && !quoted }).count()
+        line.iter()
+            .filter(|byte| {
+                quoted ^= **byte == b'"';
+                **byte == delimiter && !quoted
+            })
+            .count()
     };
     // The first of equals: a comma if there is none at all.
     [b',', b';', b'\t', b'|'].into_iter().rev().max_by_key(|delimiter| count(*delimiter)).unwrap_or(b',')
@@ -272,39 +279,45 @@ pub(super) fn identifier(name: &str) -> Option<String> {
     (!result.is_empty()).then_some(result)
 }
 
-/// The SQL type for a column of a Parquet file.
-pub(super) fn sql_type(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Boolean => "boolean".into(),
-        DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint".into(),
-        DataType::Int32 | DataType::UInt16 => "integer".into(),
-        DataType::Int64 | DataType::UInt32 => "bigint".into(),
-        DataType::UInt64 => "numeric(20,0)".into(),
-        DataType::Float16 | DataType::Float32 => "real".into(),
-        DataType::Float64 => "double precision".into(),
-        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) | DataType::Decimal128(precision, scale)
+/// The SQL type for a column of a Parquet file; `None` for structs and maps, which COPY does not take.
+pub(super) fn sql_type(data_type: &DataType) -> Option<String> {
+    let name = match data_type {
+        DataType::Boolean => "boolean",
+        DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint",
+        DataType::Int32 | DataType::UInt16 => "integer",
+        DataType::Int64 | DataType::UInt32 => "bigint",
+        DataType::UInt64 => "numeric(20,0)",
+        DataType::Float16 | DataType::Float32 => "real",
+        DataType::Float64 => "double precision",
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale)
             if *scale >= 0 =>
         {
-            format!("numeric({precision},{scale})")
+            return Some(format!("numeric({precision},{scale})"));
         }
-        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => "numeric".into(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "bytea".into(),
-        DataType::Date32 | DataType::Date64 => "date".into(),
-        DataType::Time32(_) | DataType::Time64(_) => "time".into(),
-        DataType::Timestamp(_, None) => "timestamp".into(),
-        DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond, Some(_)) => {
-            "timestamptz".into()
+        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
+            "numeric"
         }
-        DataType::Interval(_) | DataType::Duration(_) => "interval".into(),
-        DataType::Dictionary(_, value) => sql_type(value),
-        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::FixedSizeList(item, _)
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "bytea",
+        DataType::Date32 | DataType::Date64 => "date",
+        DataType::Time32(_) | DataType::Time64(_) => "time",
+        DataType::Timestamp(_, None) => "timestamp",
+        DataType::Timestamp(_, Some(_)) => "timestamptz",
+        DataType::Interval(_) | DataType::Duration(_) => "interval",
+        DataType::Dictionary(_, value) => return sql_type(value),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::FixedSizeList(item, _)
             if !item.data_type().is_nested() =>
         {
-            format!("{}[]", sql_type(item.data_type()))
+            return sql_type(item.data_type()).map(|item| format!("{item}[]"));
         }
-        nested if nested.is_nested() => "jsonb".into(),
-        _ => "text".into(),
-    }
+        nested if nested.is_nested() => return None,
+        _ => "text",
+    };
+    Some(name.to_owned())
 }
 
 #[cfg(test)]
@@ -422,19 +435,19 @@ mod tests {
 
     #[test]
     fn parquet_types() {
-        use datafusion::arrow::datatypes::Field;
+        use datafusion::arrow::datatypes::{Field, TimeUnit};
         let list = DataType::List(Field::new_list_field(DataType::Utf8, true).into());
         let nested = DataType::Struct(vec![Field::new("a", DataType::Int8, true)].into());
         for (data_type, expected) in [
-            (DataType::UInt64, "numeric(20,0)"),
-            (DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into()), "text"),
-            (DataType::Timestamp(TimeUnit::Nanosecond, None), "timestamp"),
-            (DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), "timestamptz"),
-            (DataType::Decimal128(10, 2), "numeric(10,2)"),
-            (list, "text[]"),
-            (nested, "jsonb"),
+            (DataType::UInt64, Some("numeric(20,0)")),
+            (DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into()), Some("text")),
+            (DataType::Timestamp(TimeUnit::Nanosecond, None), Some("timestamp")),
+            (DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), Some("timestamptz")),
+            (DataType::Decimal128(10, 2), Some("numeric(10,2)")),
+            (list, Some("text[]")),
+            (nested, None),
         ] {
-            assert_eq!(sql_type(&data_type), expected);
+            assert_eq!(sql_type(&data_type).as_deref(), expected, "{data_type}");
         }
     }
 }

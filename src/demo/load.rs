@@ -191,16 +191,23 @@ fn batched(
 async fn parquet(client: &Client, table: &str, path: &Path) -> anyhow::Result<u64> {
     let path = std::path::absolute(path)?;
     let schema = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?.schema().as_ref().clone();
-    let names = schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
-    let columns: Vec<_> = names
-        .iter()
-        .zip(schema.fields())
-        .map(|(name, field)| format!("\"{}\" {}", name.replace('"', "\"\""), infer::sql_type(field.data_type())))
-        .collect();
+    let (mut names, mut columns) = (Vec::new(), Vec::new());
+    for field in schema.fields() {
+        let name = format!("\"{}\"", field.name().replace('"', "\"\""));
+        match infer::sql_type(field.data_type()) {
+            Some(sql_type) => {
+                columns.push(format!("{name} {sql_type}"));
+                names.push(name);
+            }
+            None => say(&format!("  column {name} is left out: its type is {}", field.data_type())),
+        }
+    }
     client.batch_execute(&format!("CREATE TABLE public.{table} ({})", columns.join(", "))).await?;
     client.batch_execute(&format!("COMMENT ON TABLE public.{table} IS '{LOADING}'")).await?;
     let literal = path.display().to_string().replace('\'', "''");
-    let rows = client.execute(&format!("COPY public.{table} FROM '{literal}' (FORMAT parquet)"), &[]).await?;
+    let rows = client
+        .execute(&format!("COPY public.{table} ({}) FROM '{literal}' (FORMAT parquet)", names.join(", ")), &[])
+        .await?;
     client.batch_execute(&format!("COMMENT ON TABLE public.{table} IS '{COMPLETE}'")).await?;
     Ok(rows)
 }
@@ -226,7 +233,8 @@ mod tests {
     #[test]
     fn pieces_are_joined() {
         let pieces = (0..3).map(|_| Ok((Bytes::from(vec![b'x'; CHUNK_BYTES / 2]), 1)));
-        let sizes: Vec<_> = batched(pieces).map(|chunk| chunk.map(|(bytes, count)| (bytes.len(), count)).unwrap()).collect();
+        let sizes: Vec<_> =
+            batched(pieces).map(|chunk| chunk.map(|(bytes, count)| (bytes.len(), count)).unwrap()).collect();
         assert_eq!(sizes, [(CHUNK_BYTES, 2), (CHUNK_BYTES / 2, 1)]);
     }
 }

@@ -40,7 +40,8 @@ pub async fn run(server: SocketAddr, files: &[PathBuf]) -> anyhow::Result<()> {
         print_examples(&url);
     } else {
         for file in files {
-            let table = load::load(&client, file).await.with_context(|| format!("could not load {}", file.display()))?;
+            let table =
+                load::load(&client, file).await.with_context(|| format!("could not load {}", file.display()))?;
             say(&format!("  psql {url} -c 'SELECT * FROM {table} LIMIT 10'"));
         }
     }

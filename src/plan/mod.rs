@@ -239,6 +239,38 @@ impl Planner {
         Ok(typing.assign(value, to, to.data_type(), column)?.expr)
     }
 
+    /// The plan with object identifiers (regclass, regtype, …) as the names they print as, in the columns that go to the
+    /// client as text. `formats`: as in [`crate::session::Portal`].
+    ///
+    /// # Errors
+    /// None that a user can cause.
+    pub fn displayed(&self, scope: &Arc<Scope>, plan: Plan, formats: &[i16]) -> Result<Plan> {
+        let is_named = |sql_type: &SqlType| types::is_oid(sql_type) && !matches!(sql_type, SqlType::Oid | SqlType::Xid);
+        if !plan.columns.iter().any(|column| is_named(&column.sql_type)) {
+            return Ok(plan);
+        }
+        let schema = Arc::clone(plan.logical.schema());
+        let exprs = schema
+            .iter()
+            .zip(&plan.columns)
+            .enumerate()
+            .map(|(at, ((relation, field), column))| {
+                let expr = Expr::Column(PlanColumn::from((relation, field)));
+                let format = if formats.len() == 1 { formats[0] } else { formats.get(at).copied().unwrap_or(0) };
+                if format != 0 || !is_named(&column.sql_type) {
+                    return Ok(expr);
+                }
+                let text = SqlType::Text;
+                let data_type = text.data_type();
+                let cast =
+                    cast::call(scope, expr, &column.sql_type, &text, &data_type, cast::Mode::Implicit)?;
+                Ok(cast.alias_qualified(relation.cloned(), field.name()))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let logical = LogicalPlanBuilder::from(plan.logical.as_ref().clone()).project(exprs)?.build()?;
+        Ok(Plan { logical: Arc::new(logical), ..plan })
+    }
+
     /// Optimizes, substitutes parameters, and makes the physical plan on the scope's snapshot.
     ///
     /// # Errors

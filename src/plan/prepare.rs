@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Array, BinaryOperator, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, Offset,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, Offset,
     OffsetRows, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TypedString, Value,
     ValueWithSpan, VisitMut, VisitorMut, CastKind,
 };
@@ -76,6 +76,13 @@ impl VisitorMut for Prepare {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<Error> {
+        if let Value::UnicodeStringLiteral(text) | Value::NationalStringLiteral(text) = &mut value.value {
+            value.value = Value::SingleQuotedString(std::mem::take(text));
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         if select.into.is_some() {
             return ControlFlow::Break(Error::unsupported("SELECT INTO is not supported"));
@@ -86,6 +93,7 @@ impl VisitorMut for Prepare {
             }
         }
         name_columns(&mut select.projection);
+        qualify_using(select);
         if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
             // GROUP BY () is one group.
             exprs.retain(|expr| !matches!(expr, Expr::Tuple(items) if items.is_empty()));
@@ -224,6 +232,20 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             let whole = std::mem::replace(r#in.as_mut(), null());
             *expr = call("strpos", vec![whole, part]);
         }
+        Expr::CompoundFieldAccess { root, access_chain }
+            if !matches!(root.as_ref(), Expr::Identifier(_))
+                && access_chain.iter().all(|access| matches!(access, AccessExpr::Dot(Expr::Identifier(_)))) =>
+        {
+            // (row).field
+            let mut value = std::mem::replace(root.as_mut(), null());
+            for access in std::mem::take(access_chain) {
+                if let AccessExpr::Dot(Expr::Identifier(field)) = access {
+                    value = call("get_field", vec![value, string(folded(&field))]);
+                }
+            }
+            *expr = value;
+            return rewrite(expr);
+        }
         Expr::Prefixed { value, .. } => {
             let value = std::mem::replace(value.as_mut(), null());
             *expr = value;
@@ -256,9 +278,12 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         return Ok(Some(array_subquery(std::mem::replace(query.as_mut(), empty_query()))));
     }
     if matches!(function.args, FunctionArguments::None)
-        && let Some(name) = name.filter(|name| SPECIAL_NAMES.contains(&name.as_str()))
+        && let Some(name) = name.as_deref().filter(|name| SPECIAL_NAMES.contains(name))
     {
-        return Ok(Some(call(&name, vec![])));
+        return Ok(Some(call(name, vec![])));
+    }
+    if name.as_deref() == Some("variance") {
+        function.name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new("var_samp"))]);
     }
     // DataFusion names what is called by another name in a way of its own.
     if let [ObjectNamePart::Identifier(ident)] = function.name.0.as_mut_slice()
@@ -456,6 +481,72 @@ fn set_returning(expr: &mut Expr) {
     *expr = call("unnest", vec![inner]);
 }
 
+/// `WHERE a` after `JOIN … USING (a)` means the joined column: that of the side which always has it.
+fn qualify_using(select: &mut Select) {
+    let Some(condition) = &mut select.selection else { return };
+    let mut columns: Vec<(String, Ident)> = vec![];
+    for table in &select.from {
+        for join in &table.joins {
+            let (constraint, side) = match &join.join_operator {
+                JoinOperator::Join(constraint)
+                | JoinOperator::Inner(constraint)
+                | JoinOperator::Left(constraint)
+                | JoinOperator::LeftOuter(constraint) => (constraint, &table.relation),
+                JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => (constraint, &join.relation),
+                _ => continue,
+            };
+            let (JoinConstraint::Using(names), Some(side)) = (constraint, relation_name(side)) else { continue };
+            for name in names {
+                if let Some(column) = name.0.last().and_then(ObjectNamePart::as_ident) {
+                    columns.push((folded(column), side.clone()));
+                }
+            }
+        }
+    }
+    if !columns.is_empty() {
+        let _ = condition.visit(&mut Qualify { columns, depth: 0 });
+    }
+}
+
+fn relation_name(factor: &TableFactor) -> Option<Ident> {
+    match factor {
+        TableFactor::Table { alias: Some(alias), .. }
+        | TableFactor::Derived { alias: Some(alias), .. }
+        | TableFactor::Function { alias: Some(alias), .. } => Some(alias.name.clone()),
+        TableFactor::Table { name, .. } => name.0.last().and_then(ObjectNamePart::as_ident).cloned(),
+        _ => None,
+    }
+}
+
+/// Qualifies bare columns, but not those of subqueries.
+struct Qualify {
+    columns: Vec<(String, Ident)>,
+    depth: usize,
+}
+
+impl VisitorMut for Qualify {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let (0, Expr::Identifier(ident)) = (self.depth, &*expr)
+            && let Some((_, side)) = self.columns.iter().find(|(name, _)| *name == folded(ident))
+        {
+            *expr = Expr::CompoundIdentifier(vec![side.clone(), ident.clone()]);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 /// Gives every output column PostgreSQL's name, and sets equal names apart.
 fn name_columns(items: &mut [SelectItem]) {
     let mut taken = HashSet::new();
@@ -541,7 +632,7 @@ fn name_of(expr: &Expr) -> Option<(String, bool)> {
             })
             .or_else(|| name_of(root)),
         Expr::Array(_) => good("array"),
-        Expr::Exists { .. } => good("exists"),
+        Expr::Exists { negated: false, .. } => good("exists"),
         Expr::Subquery(query) => match query.body.as_ref() {
             SetExpr::Select(select) => match select.projection.first() {
                 Some(SelectItem::UnnamedExpr(expr)) => name_of(expr),

@@ -665,6 +665,7 @@ impl Session {
             PlanKind::Query(plan) => {
                 let scope = self.scope(cancel);
                 let planner = Arc::clone(&self.planner);
+                let plan = planner.displayed(&scope, plan, &portal.result_formats)?;
                 let physical = planner.physical(&scope, &plan, &portal.values).await?;
                 Ok(Outcome::Rows {
                     stream: planner.run(&scope, physical)?,

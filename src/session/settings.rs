@@ -87,8 +87,8 @@ const SETTINGS: &[Definition] = &[
     reported("client_encoding", Kind::Encoding, "UTF8", "Sets the client's character set encoding."),
     user("client_min_messages", MESSAGES, "notice", "Sets the message levels that are sent to the client."),
     reported("datestyle", Kind::DateStyle, "ISO, MDY", "Sets the display format for date and time values."),
-    fixed("default_tablespace", Kind::String, "", "Sets the default tablespace to create tables and indexes in."),
     user("default_table_access_method", Kind::String, "heap", "Sets the default table access method for new tables."),
+    fixed("default_tablespace", Kind::String, "", "Sets the default tablespace to create tables and indexes in."),
     user("default_text_search_config", Kind::String, "pg_catalog.simple", "Sets default text search configuration."),
     user("default_transaction_deferrable", Kind::Bool, "off", "Sets the default deferrable status of new transactions."),
     user("default_transaction_isolation", ISOLATION, "read committed", "Sets the transaction isolation level of each new transaction."),
@@ -137,8 +137,8 @@ const SETTINGS: &[Definition] = &[
     user("ssl_renegotiation_limit", Kind::Integer(0, 0), "0", "SSL regenotiation is no longer supported; this can only be 0."),
     reported("standard_conforming_strings", Kind::Enum(&["on"]), "on", "Causes '...' strings to treat backslashes literally."),
     user("statement_timeout", Kind::Milliseconds, "0", "Sets the maximum allowed duration of any statement."),
-    user("synchronous_commit", Kind::Enum(&["on", "off", "local", "remote_write", "remote_apply"]), "on", "Sets the current transaction's synchronization level."),
     user("synchronize_seqscans", Kind::Bool, "on", "Enable synchronized sequential scans."),
+    user("synchronous_commit", Kind::Enum(&["on", "off", "local", "remote_write", "remote_apply"]), "on", "Sets the current transaction's synchronization level."),
     user("temp_tablespaces", Kind::String, "", "Sets the tablespace(s) to use for temporary tables and sort files."),
     reported("timezone", Kind::TimeZone, "UTC", "Sets the time zone for displaying and interpreting time stamps."),
     user("transaction_deferrable", Kind::Bool, "off", "Whether to defer a read-only serializable transaction until it can be executed with no possible serialization failures."),
@@ -478,7 +478,8 @@ fn checked(name: &str, value: &str) -> Result<String> {
         }
         Kind::DateStyle => date_style(value).ok_or_else(invalid),
         Kind::TimeZone => time_zone(value).ok_or_else(invalid),
-        Kind::Encoding => match value.to_ascii_uppercase().replace(['-', '_'], "").as_str() {
+        // As PostgreSQL reads the names of encodings: only letters and digits count (asyncpg sends 'utf-8' with quotes).
+        Kind::Encoding => match value.to_ascii_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "").as_str() {
             "UTF8" | "UNICODE" => Ok("UTF8".into()),
             // Pools set it to say "do not convert".
             "SQLASCII" => Ok("SQL_ASCII".into()),

@@ -127,7 +127,7 @@ impl DB for Session {
                 self.client.simple_with_data(sql, data.as_bytes())?.pop().unwrap_or_default()
             }
             (Protocol::Extended, None) => self.client.extended(sql, &[])?,
-            (Protocol::Extended, Some(data)) => self.client.extended_with_data(sql, data.as_bytes())?,
+            (Protocol::Extended, Some(data)) => self.client.extended_with_data(sql, &[], Some(data.as_bytes()))?,
         };
         Ok(output(answer))
     }

@@ -5,9 +5,11 @@
 
 Every `query` and `statement` record is run in a database of its own per file; results, column types and SQLSTATEs are
 rewritten in place. `--check` only reports differences. Records under `onlyif tidemill` are left alone; those under
-`skipif tidemill` are run (they show what PostgreSQL does). Python's standard library is all it needs.
+`skipif tidemill` are run (they show what PostgreSQL does). In a file with the comment `# errors: text` an error's message,
+detail and hint are filled in, not only its SQLSTATE. Python's standard library is all it needs.
 """
 import argparse
+import re
 import socket
 import struct
 import sys
@@ -104,6 +106,7 @@ def complete(text, run):
     """The file with every record's expectation replaced by what `run(connection, sql, data)` answers."""
     lines, out, at = text.split("\n"), [], 0
     connection, keep = "default", False
+    spelled = "# errors: text" in lines
     while at < len(lines):
         line = lines[at]
         words = line.split()
@@ -129,18 +132,26 @@ def complete(text, run):
         if keep:
             out += lines[start:at]
         else:
-            out += record(line, "\n".join(sql), run, connection)
+            out += record(line, "\n".join(sql), run, connection, spelled)
         connection, keep = "default", False
     return "\n".join(out)
 
 
-def record(head, sql, run, connection):
+def spell(error):
+    text = f"{error['C']}: {error['M']}"
+    text += "".join(f" {label}: {error[code]}" for code, label in (("D", "DETAIL"), ("H", "HINT")) if code in error)
+    return "^" + re.sub(r"([\\.^$|?*+()\[\]{}])", r"\\\1", text).replace("\n", r"\n") + "$"
+
+
+def record(head, sql, run, connection, spelled):
     words = head.split()
     text, data = sql, None
     if ";\n" in sql and sql.lstrip().lower().startswith("copy ") and "from stdin" in sql.lower():
         text, data = sql.split(";\n", 1)
         data += "\n"
     kinds, rows, tag, error = run(connection, text, data)
+    if error and spelled:
+        return [f"statement error {spell(error)}", sql]
     if error:
         return [f"statement error ({error['C']})" if words[:2] != ["statement", "error"] or "(" in head or len(words) == 2
                 else head, sql]

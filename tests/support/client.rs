@@ -22,6 +22,8 @@ pub struct Client {
     pub notices: Vec<DbError>,
     /// ReadyForQuery's last status: `I`, `T`, `E`.
     pub status: char,
+    /// Sync is to be sent once the statement ended.
+    sync_due: bool,
 }
 
 /// A backend message.
@@ -104,24 +106,26 @@ impl Client {
         self.collect(Some(data))
     }
 
-    /// Runs one statement by the extended protocol, all text: Parse, Bind, Describe, Execute, Sync.
+    /// Runs one statement by the extended protocol, all text: Parse, Bind, Describe, Execute, and Sync once it ended.
     pub fn extended(&mut self, sql: &str, parameters: &[Option<&str>]) -> Result<Answer> {
+        self.extended_with_data(sql, parameters, None)
+    }
+
+    /// The same, feeding `data` to a COPY FROM STDIN.
+    pub fn extended_with_data(
+        &mut self,
+        sql: &str,
+        parameters: &[Option<&str>],
+        data: Option<&[u8]>,
+    ) -> Result<Answer> {
         self.send(b'P', &[cstr(""), cstr(sql), vec![0, 0]].concat())?;
         self.bind(parameters)?;
         self.send(b'D', b"P\0")?;
         self.send(b'E', &[0, 0, 0, 0, 0])?;
-        self.send(b'S', &[])?;
-        Ok(self.answers()?.pop().unwrap_or_default())
-    }
-
-    /// Runs one statement by the extended protocol, feeding `data` to COPY FROM STDIN.
-    pub fn extended_with_data(&mut self, sql: &str, data: &[u8]) -> Result<Answer> {
-        self.send(b'P', &[cstr(""), cstr(sql), vec![0, 0]].concat())?;
-        self.bind(&[])?;
-        self.send(b'D', b"P\0")?;
-        self.send(b'E', &[0, 0, 0, 0, 0])?;
-        self.send(b'S', &[])?;
-        Ok(self.collect(Some(data))?.pop().unwrap_or_default())
+        self.send(b'H', &[])?;
+        // Not yet Sync: a server that receives COPY data ignores it, and would not answer it later.
+        self.sync_due = true;
+        Ok(self.collect(data)?.pop().unwrap_or_default())
     }
 
     fn bind(&mut self, parameters: &[Option<&str>]) -> Result<()> {
@@ -219,6 +223,10 @@ impl Client {
                 // After a fatal error the server closes the connection: the error is the answer.
                 Err(error) => return Err(failed.map_or(error, Error::Db)),
             };
+            if self.sync_due && matches!(kind, b'C' | b'I' | b'E') {
+                self.sync_due = false;
+                self.send(b'S', &[])?;
+            }
             match kind {
                 b'T' => (answer.columns, answer.types) = row_description(&body),
                 b'D' => answer.rows.push(data_row(&body)),
@@ -240,6 +248,7 @@ impl Client {
                 b'E' => failed = failed.or(Some(DbError::parse(&body))),
                 b'N' => self.notices.push(DbError::parse(&body)),
                 b'S' => self.parameters.push(pair(&body)),
+                b'R' if int(&body) != 0 => return Err(Error::Io(io::Error::other("the server asks for a password"))),
                 b'K' => self.key = (int(&body), int(&body[4..])),
                 b'Z' => {
                     self.status = char::from(body[0]);

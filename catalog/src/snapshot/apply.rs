@@ -13,6 +13,9 @@ use crate::{Error, Lsn, Oid, Result};
 /// The next [`Catalog::version`] of the process.
 static NEXT_VERSION: AtomicU64 = AtomicU64::new(1);
 
+/// Objects from this oid on belong to one session (temporary tables); [`crate::store::Store`] never gives such an oid.
+const SESSION_OIDS: Oid = 0x8000_0000;
+
 fn conflict<T>(oid: Oid, detail: impl Into<String>) -> Result<T> {
     Err(Error::Conflict { oid, detail: detail.into() })
 }
@@ -135,6 +138,10 @@ fn check_put(catalog: &Catalog, stored: Option<&Arc<Object>>, object: &Object) -
             object.parent,
             format!("what contains {} \"{}\" was dropped", object.body.kind(), object.name),
         );
+    }
+    // A session's temporary objects are in a snapshot of their own; what they refer to beyond it is not there.
+    if object.oid >= SESSION_OIDS {
+        return Ok(());
     }
     let is_own_owner = object.owner == object.oid;
     if !is_own_owner && !matches!(catalog.get(object.owner).map(|owner| &owner.body), Some(Body::Role(_))) {

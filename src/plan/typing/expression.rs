@@ -269,13 +269,19 @@ impl Typing<'_> {
         }
         let value = self.implicitly(value, &SqlType::Text)?;
         let pattern = self.implicitly(pattern, &SqlType::Text)?;
-        let like = Like::new(
-            like.negated,
-            Box::new(value.expr),
-            Box::new(pattern.expr),
-            like.escape_char,
-            like.case_insensitive,
-        );
+        // The engine escapes by backslash only.
+        let pattern = match like.escape_char {
+            None | Some('\\') => pattern,
+            Some(escape) => match &pattern.expr {
+                Expr::Literal(ScalarValue::Utf8View(text), _) => Typed::literal(
+                    ScalarValue::Utf8View(text.as_ref().map(|text| by_backslash(text, escape))),
+                    SqlType::Text,
+                ),
+                _ => return Err(Error::unsupported("LIKE … ESCAPE with a pattern that is not a constant is not supported")),
+            },
+        };
+        let like =
+            Like::new(like.negated, Box::new(value.expr), Box::new(pattern.expr), None, like.case_insensitive);
         Ok(Typed::bool(make(like)))
     }
 
@@ -467,6 +473,24 @@ fn similar_regex(pattern: &str, escape: char) -> String {
     }
     regex.push_str(")$");
     regex
+}
+
+/// A LIKE pattern with backslashes in place of another escape character.
+fn by_backslash(pattern: &str, escape: char) -> String {
+    let mut result = String::with_capacity(pattern.len());
+    let mut letters = pattern.chars();
+    while let Some(letter) = letters.next() {
+        if letter == escape {
+            result.push('\\');
+            result.extend(letters.next());
+        } else {
+            if letter == '\\' {
+                result.push('\\');
+            }
+            result.push(letter);
+        }
+    }
+    result
 }
 
 fn regex_literal(letter: char) -> String {

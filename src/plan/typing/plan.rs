@@ -48,17 +48,16 @@ impl Typing<'_> {
                 let fetch = self.row_count(limit.fetch, "LIMIT")?;
                 Ok(LogicalPlan::Limit(Limit { skip, fetch, input: Arc::new(input) }))
             }
-            LogicalPlan::Subquery(mut subquery) => {
-                subquery.subquery = Arc::new(self.plan(Arc::unwrap_or_clone(subquery.subquery), outer, false)?);
-                subquery.outer_ref_columns = subquery.subquery.all_out_ref_exprs();
-                Ok(LogicalPlan::Subquery(subquery))
+            // Lateral to the query around this one, not to a table beside it: nothing special here.
+            LogicalPlan::Subquery(subquery) => {
+                self.plan(Arc::unwrap_or_clone(subquery.subquery), outer, keep_unknown)
             }
             LogicalPlan::Join(mut join) => {
                 let left = self.plan(Arc::unwrap_or_clone(join.left), outer, false)?;
                 // A lateral right side sees the left one.
                 let mut inner = outer.to_vec();
                 inner.push(Arc::clone(left.schema()));
-                let right = self.plan(Arc::unwrap_or_clone(join.right), &inner, false)?;
+                let right = self.lateral_side(Arc::unwrap_or_clone(join.right), &inner)?;
                 let (left_schema, right_schema) = (Arc::clone(left.schema()), Arc::clone(right.schema()));
                 join.on = join
                     .on
@@ -92,6 +91,22 @@ impl Typing<'_> {
                 Ok(LogicalPlan::Sort(sort))
             }
             other => self.node(other, outer),
+        }
+    }
+
+    /// A join's right side, which stays a lateral subquery if it is one.
+    fn lateral_side(&mut self, plan: LogicalPlan, outer: &[DFSchemaRef]) -> Result<LogicalPlan> {
+        match plan {
+            LogicalPlan::Subquery(mut subquery) => {
+                subquery.subquery = Arc::new(self.plan(Arc::unwrap_or_clone(subquery.subquery), outer, false)?);
+                subquery.outer_ref_columns = subquery.subquery.all_out_ref_exprs();
+                Ok(LogicalPlan::Subquery(subquery))
+            }
+            LogicalPlan::SubqueryAlias(alias) if matches!(alias.input.as_ref(), LogicalPlan::Subquery(_)) => {
+                let input = self.lateral_side(Arc::unwrap_or_clone(alias.input), outer)?;
+                Ok(LogicalPlanBuilder::from(input).alias(alias.alias)?.build()?)
+            }
+            other => self.plan(other, outer, false),
         }
     }
 
