@@ -256,6 +256,7 @@ impl Client {
                 b'E' => failed = failed.or(Some(DbError::parse(&body))),
                 b'N' => self.notices.push(DbError::parse(&body)),
                 b'S' => self.parameters.push(pair(&body)),
+                b'R' if int(&body) != 0 => return Err(Error::Io(io::Error::other("the server asks for a password"))),
                 b'K' => self.key = (int(&body), int(&body[4..])),
                 b'Z' => {
                     self.status = char::from(body[0]);

@@ -12,7 +12,7 @@ fn remaining_rows_are_all_but_the_dropped() {
     let mut rng = rng();
     let folder = Folder::new();
     let def = Arc::new(def_of(&[("id", DataType::Int64), ("t", DataType::Utf8View)]));
-    for rows in [1, 20_000, 140_000] {
+    for rows in [1, 20_000, 40_000] {
         let batch = random_batch(&mut rng, &def, rows);
         let entry = folder.write(&def, std::slice::from_ref(&batch), WriteOptions::default()).remove(0);
         let all = text_rows(&[batch]);

@@ -1,7 +1,7 @@
 //! The scan as a node of a physical plan.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use datafusion_common::config::ConfigOptions;
@@ -54,6 +54,8 @@ pub struct TableScanExec {
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
     runs: Mutex<Runs>,
+    /// Computed once: planning asks for them several times.
+    statistics: OnceLock<Statistics>,
 }
 
 /// The queues of each execution. The n-th execution of a partition belongs to the n-th run of the plan.
@@ -104,6 +106,7 @@ impl TableScanExec {
             properties: Arc::new(properties(equivalence, partitions)),
             metrics: ExecutionPlanMetricsSet::new(),
             runs: Mutex::default(),
+            statistics: OnceLock::new(),
             schema,
             scan,
         })
@@ -125,6 +128,7 @@ impl TableScanExec {
             properties: Arc::clone(&self.properties),
             metrics: ExecutionPlanMetricsSet::new(),
             runs: Mutex::default(),
+            statistics: OnceLock::new(),
         }
     }
 
@@ -273,7 +277,13 @@ impl ExecutionPlan for TableScanExec {
     }
 
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], args: &StatisticsArgs) -> Result<Arc<Statistics>> {
-        let whole = statistics::of_scan(self, self.fetch)?;
+        let whole = match self.statistics.get() {
+            Some(known) => known.clone(),
+            None => {
+                let computed = statistics::of_scan(self, self.fetch)?;
+                self.statistics.get_or_init(|| computed).clone()
+            }
+        };
         Ok(Arc::new(match args.partition() {
             Some(_) if self.partitions > 1 => statistics::share(whole, self.partitions),
             _ => whole,

@@ -25,8 +25,9 @@ use crate::table::file::FileEntry;
 use crate::table::physical::{file_schema, in_file, partition_columns, to_storage};
 use crate::{Error, Result};
 
-/// Rows of a row group: the unit of pruning, caching and parallel scans; 16 batches of 8192.
-pub(crate) const ROW_GROUP_ROWS: usize = 131_072;
+/// Rows of a row group: the unit of pruning, caching and parallel scans; 16 batches of 8192. Fewer in tests, so that small
+/// tables have several.
+pub(crate) const ROW_GROUP_ROWS: usize = if cfg!(test) { 16_384 } else { 131_072 };
 /// Rows of a page: two batches, so that skipping pages skips whole batches.
 const PAGE_ROWS: usize = 16_384;
 /// Dictionaries above this cost more than they save in a row group of this size, bytes.

@@ -119,7 +119,7 @@ fn times(batches: &[RecordBatch]) -> Vec<Option<i64>> {
 fn rows_are_sorted_by_time_with_nulls_last() {
     let mut rng = rng();
     let (folder, def) = (Folder::new(), Arc::new(timed()));
-    let random: Vec<_> = (0..300_000).map(|_| Some(rng.random_range(0..1000))).collect();
+    let random: Vec<_> = (0..100_000).map(|_| Some(rng.random_range(0..1000))).collect();
     for times_in in [vec![Some(3), None, Some(1), Some(2), None], random] {
         let batch = timed_batch(&def, times_in.clone());
         let entries = folder.write(&def, std::slice::from_ref(&batch), WriteOptions::default());

@@ -192,6 +192,11 @@ impl AggregateUDFImpl for Collect {
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
         AggregateOrderSensitivity::SoftRequirement
     }
+
+    fn with_beneficial_ordering(self: Arc<Self>, _: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        // Sorted input or not: the rows are sorted at the end, which costs little if they are already.
+        Ok(Some(self))
+    }
 }
 
 /// One row's part.
