@@ -148,16 +148,16 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             }
         }
         // A field of a row: `(keys).x`.
-        Expr::CompoundFieldAccess { root, access_chain } => {
-            if access_chain.iter().all(|access| matches!(access, AccessExpr::Dot(Expr::Identifier(_)))) {
-                let mut value = std::mem::replace(root.as_mut(), null());
-                for access in std::mem::take(access_chain) {
-                    if let AccessExpr::Dot(Expr::Identifier(field)) = access {
-                        value = call("get_field", vec![value, string(folded(&field))]);
-                    }
+        Expr::CompoundFieldAccess { root, access_chain }
+            if access_chain.iter().all(|access| matches!(access, AccessExpr::Dot(Expr::Identifier(_)))) =>
+        {
+            let mut value = std::mem::replace(root.as_mut(), null());
+            for access in std::mem::take(access_chain) {
+                if let AccessExpr::Dot(Expr::Identifier(field)) = access {
+                    value = call("get_field", vec![value, string(folded(&field))]);
                 }
-                *expr = value;
             }
+            *expr = value;
         }
         Expr::Identifier(ident) if ident.quote_style.is_none() => {
             let name = ident.value.to_lowercase();
