@@ -58,7 +58,7 @@ impl<'a> Client<'a> {
                     Err(end) => break end,
                 };
                 // A bug in one statement must not take the server down, nor go on in a session it may have broken.
-                let work = AssertUnwindSafe(Box::pin(self.dispatch(frame))).catch_unwind();
+                let work = AssertUnwindSafe(self.dispatch(frame)).catch_unwind();
                 match work.await {
                     Ok(Ok(())) => {}
                     Ok(Err(end)) => break end,
@@ -163,7 +163,8 @@ impl<'a> Client<'a> {
         }
         let extended = matches!(kind, b'P' | b'B' | b'D' | b'C' | b'E' | b'H' | b'S');
         let result = match message::message(frame) {
-            Ok(message) => self.handle(message).await,
+            // Boxed: it holds whole plans.
+            Ok(message) => Box::pin(self.handle(message)).await,
             Err(error) => Err(error.into()),
         };
         match result {
