@@ -279,15 +279,11 @@ impl Typing<'_> {
                     ScalarValue::Utf8View(text.as_ref().map(|text| by_backslash(text, escape))),
                     SqlType::Text,
                 ),
-<<<<<<< HEAD
                 _ => {
                     return Err(Error::unsupported(
                         "LIKE … ESCAPE with a pattern that is not a constant is not supported",
                     ));
                 }
-=======
-                _ => Typed::of(by_backslash_later(pattern.expr.clone(), escape), SqlType::Text),
->>>>>>> edge
             },
         };
         let like = Like::new(like.negated, Box::new(value.expr), Box::new(pattern.expr), None, like.case_insensitive);
@@ -495,16 +491,6 @@ fn by_backslash(pattern: &str, escape: char) -> String {
         }
     }
     result
-}
-
-/// The same for a pattern that is computed. An escape that escapes itself is kept aside as a control character meanwhile.
-fn by_backslash_later(pattern: Expr, escape: char) -> Expr {
-    use datafusion::functions::string::expr_fn::replace;
-    let text = |text: &str| Expr::Literal(ScalarValue::Utf8View(Some(text.to_owned())), None);
-    let (single, double, aside) = (escape.to_string(), format!("{escape}{escape}"), "\u{1}");
-    let steps = [("\\", "\\\\"), (double.as_str(), aside), (single.as_str(), "\\"), (aside, single.as_str())];
-    let replaced = steps.into_iter().fold(pattern, |pattern, (from, to)| replace(pattern, text(from), text(to)));
-    Expr::Cast(datafusion::logical_expr::Cast::new(Box::new(replaced), DataType::Utf8View))
 }
 
 fn regex_literal(letter: char) -> String {
