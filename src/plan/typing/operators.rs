@@ -234,7 +234,9 @@ impl Typing<'_> {
                 let number = self.convert(right, &T::Float8)?;
                 Ok(Typed::of(Arithmetic::IntervalDivide.call(left.expr, number.expr), T::Interval))
             }
-            (T::Jsonb, BinaryOperator::Minus, T::Text | T::Int2 | T::Int4 | T::Array(_)) => self.call("jsonb_delete", vec![left, right]),
+            (T::Jsonb, BinaryOperator::Minus, T::Text | T::Int2 | T::Int4 | T::Array(_)) => {
+                self.call("jsonb_delete", vec![left, right])
+            }
             (l, _, r) if is_oid(l) && is_integer(r) || is_integer(l) && is_oid(r) || is_oid(l) && is_oid(r) => {
                 let (left, right) = (self.convert(left, &T::Int8)?, self.convert(right, &T::Int8)?);
                 self.number(op, logical, left, right)
