@@ -212,6 +212,11 @@ fn first_line(message: &str) -> String {
 fn source_of(error: &(dyn std::error::Error + 'static)) -> Error {
     match error.source() {
         Some(source) => external(source),
+        // The spill limit comes through an I/O error as text only.
+        None if error.to_string().contains("exceeded the allowable limit") => {
+            Error::new(SqlState::OUT_OF_MEMORY, "out of memory")
+                .detail("The query reached the limit of its spill files.")
+        }
         None => Error::internal(error.to_string()),
     }
 }

@@ -1,5 +1,12 @@
 //! Tests that need a process: crashes, restarts, many clients, hostile bytes, passwords; and the rules of the source tree.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test that cannot go on panics, and says with which seed"
+)]
+
 /// Passwords, and who needs one.
 mod auth;
 /// Many clients, slow ones, vanished ones; cancel and timeouts.

@@ -10,6 +10,13 @@
 //!
 //! Expected results are PostgreSQL's: `tests/sql/oracle.py FILE…` runs a file there and fills them in.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test that cannot go on panics, and says with which seed"
+)]
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
