@@ -9,7 +9,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::kernels::numeric;
 use datafusion::arrow::datatypes::{
     DataType, Decimal128Type, Float32Type, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
-    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, i256,
+    Time64MicrosecondType, TimestampMicrosecondType, i256,
 };
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Result, internal_err};
@@ -55,10 +55,7 @@ impl Arithmetic {
     /// The operation applied to two expressions of the types it is for.
     pub(super) fn call(self, left: Expr, right: Expr) -> Expr {
         let function = Function { operation: self, signature: Signature::any(2, Volatility::Immutable) };
-        Expr::ScalarFunction(ScalarFunction::new_udf(
-            Arc::new(ScalarUDF::new_from_impl(function)),
-            vec![left, right],
-        ))
+        Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(function)), vec![left, right]))
     }
 
     /// True for a call made by [`Self::call`].
@@ -83,9 +80,7 @@ impl ScalarUDFImpl for Function {
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         match args {
-            [left, right] => {
-                Ok(format!("{} {} {}", left.schema_name(), self.operation.sign(), right.schema_name()))
-            }
+            [left, right] => Ok(format!("{} {} {}", left.schema_name(), self.operation.sign(), right.schema_name())),
             _ => internal_err!("an operator has two sides"),
         }
     }
@@ -158,7 +153,7 @@ fn by_row(operation: Arithmetic, left: &ArrayRef, right: &ArrayRef) -> Result<Ar
         Arithmetic::TimeDifference => {
             Arc::new(binary::<Time64MicrosecondType>(left, right, |l, r| interval(0, 0, l - r))?)
         }
-        Arithmetic::IntervalMultiply => Arc::new(scale_intervals(left, right, |factor| Ok(factor))?),
+        Arithmetic::IntervalMultiply => Arc::new(scale_intervals(left, right, Ok)?),
         Arithmetic::IntervalDivide => Arc::new(scale_intervals(left, right, |divisor| {
             if divisor == 0.0 { Err(division_by_zero()) } else { Ok(1.0 / divisor) }
         })?),
@@ -173,7 +168,10 @@ pub(super) fn division_by_zero() -> ValueError {
 }
 
 fn numeric_overflow() -> ValueError {
-    ValueError { detail: Some("A numeric holds at most 38 digits.".into()), ..ValueError::new("22003", "numeric field overflow") }
+    ValueError {
+        detail: Some("A numeric holds at most 38 digits.".into()),
+        ..ValueError::new("22003", "numeric field overflow")
+    }
 }
 
 fn interval(months: i64, days: i64, micros: i64) -> std::result::Result<IntervalMonthDayNano, ValueError> {
@@ -327,9 +325,6 @@ fn scaled(value: IntervalMonthDayNano, factor: f64) -> std::result::Result<Inter
     }
     interval(months.trunc() as i64, whole_days as i64, micros as i64)
 }
-
-/// The unit of timestamps in the engine.
-pub(super) const MICROSECOND: TimeUnit = TimeUnit::Microsecond;
 
 #[cfg(test)]
 mod tests {

@@ -168,9 +168,8 @@ impl Relation {
         match &self.place {
             Place::Table(oid) => {
                 // A plan of UPDATE reads its target with locators, wherever it runs.
-                let locators = (&*self.provider as &dyn Any)
-                    .downcast_ref::<SnapshotTable>()
-                    .is_some_and(|table| table.locators);
+                let locators =
+                    (&*self.provider as &dyn Any).downcast_ref::<SnapshotTable>().is_some_and(|table| table.locators);
                 scope.with_locators(locators.then_some(*oid)).table_provider(*oid)
             }
             Place::System(schema, name) => {
@@ -302,9 +301,9 @@ impl<'a> Names<'a> {
                 }
                 drop(used);
                 match &object.body {
-                Body::Table(_) => Ok(provider_as_source(self.scope.table_provider(object.oid)?)),
-                Body::View(view) => self.view(view),
-                _ => Err(Error::internal("a relation that is neither table nor view")),
+                    Body::Table(_) => Ok(provider_as_source(self.scope.table_provider(object.oid)?)),
+                    Body::View(view) => self.view(view),
+                    _ => Err(Error::internal("a relation that is neither table nor view")),
                 }
             }
         }

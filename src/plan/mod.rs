@@ -171,8 +171,7 @@ impl Planner {
     /// # Errors
     /// User errors with SQLSTATE and location in the statement's text (42P01, 42703, 42883, 42803, …).
     pub fn query(&self, scope: &Arc<Scope>, query: &ast::Query, types: &[SqlType]) -> Result<Plan> {
-        let (plan, relations) =
-            self.named(scope, query.clone(), 0).map_err(|error| locate::in_query(error, query))?;
+        let (plan, relations) = self.named(scope, query.clone(), 0).map_err(|error| locate::in_query(error, query))?;
         let mut typing = Typing::new(scope, types);
         let plan = typing.plan(plan, &[], false).map_err(|error| locate::in_query(error, query))?;
         let columns = columns(&plan);
@@ -262,8 +261,7 @@ impl Planner {
                 }
                 let text = SqlType::Text;
                 let data_type = text.data_type();
-                let cast =
-                    cast::call(scope, expr, &column.sql_type, &text, &data_type, cast::Mode::Implicit)?;
+                let cast = cast::call(scope, expr, &column.sql_type, &text, &data_type, cast::Mode::Implicit)?;
                 Ok(cast.alias_qualified(relation.cloned(), field.name()))
             })
             .collect::<Result<Vec<_>>>()?;
@@ -397,9 +395,8 @@ impl Planner {
         let names = Names::new(self, scope, 0);
         let planner = SqlToRel::new(&names);
         let locate = |error: Error| locate::in_expression(error, expression);
-        let expr = planner
-            .sql_to_expr(prepared, schema, &mut PlannerContext::new())
-            .map_err(|error| locate(error.into()))?;
+        let expr =
+            planner.sql_to_expr(prepared, schema, &mut PlannerContext::new()).map_err(|error| locate(error.into()))?;
         typing.expression(expr, &Sight { schema, outer: &[] }).map_err(locate)
     }
 
@@ -411,12 +408,26 @@ impl Planner {
             .map_err(|error| Error::internal(format!("a view's stored query does not parse: {error}")))?;
         let (plan, _) = self.named(scope, *query, depth).map_err(Error::without_location)?;
         let schema = Arc::clone(plan.schema());
-        if schema.fields().len() != view.columns.len() {
-            return Err(Error::internal("a view's query has another number of columns than the view"));
-        }
-        let exprs = schema.iter().zip(&view.columns).map(|((relation, field), column)| {
-            Expr::Column(PlanColumn::from((relation, field))).alias(&column.name)
-        });
+        let fields: Vec<_> = schema.iter().collect();
+        let unchanged = fields.len() == view.columns.len();
+        let exprs = view
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, column)| {
+                // A `*` in the query may mean more columns by now: then they are found by name.
+                let found = if unchanged {
+                    fields.get(at)
+                } else {
+                    fields.iter().find(|(_, field)| prepare::shown(field.name()) == column.physical_name)
+                };
+                let (relation, field) = *found.ok_or_else(|| {
+                    let message = format!("column \"{}\" of a view's query does not exist any more", column.name);
+                    Error::new(SqlState::UNDEFINED_COLUMN, message)
+                })?;
+                Ok(Expr::Column(PlanColumn::from((relation, field))).alias(&column.name))
+            })
+            .collect::<Result<Vec<_>>>()?;
         Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
     }
 }
@@ -483,9 +494,4 @@ fn origin(plan: &LogicalPlan, index: usize) -> Option<(Oid, i16)> {
         }
         _ => None,
     }
-}
-
-/// 42P18: a parameter that nothing gives a type.
-pub(crate) fn indeterminate(number: usize) -> Error {
-    Error::new(SqlState::INDETERMINATE_DATATYPE, format!("could not determine data type of parameter ${number}"))
 }

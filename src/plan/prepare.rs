@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Array, BinaryOperator, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, Offset,
-    OffsetRows, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TypedString, Value,
-    ValueWithSpan, VisitMut, VisitorMut, CastKind,
+    AccessExpr, Array, BinaryOperator, CastKind, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinConstraint, JoinOperator,
+    LimitClause, ObjectName, ObjectNamePart, Offset, OffsetRows, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TypedString, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -148,12 +148,16 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             }
         }
         // A field of a row: `(keys).x`.
-        Expr::CompoundFieldAccess { root, access_chain } => {
-            if let [AccessExpr::Dot(Expr::Identifier(field))] = access_chain.as_slice() {
-                let field = string(folded(field));
-                let root = std::mem::replace(root.as_mut(), null());
-                *expr = call("get_field", vec![root, field]);
+        Expr::CompoundFieldAccess { root, access_chain }
+            if access_chain.iter().all(|access| matches!(access, AccessExpr::Dot(Expr::Identifier(_)))) =>
+        {
+            let mut value = std::mem::replace(root.as_mut(), null());
+            for access in std::mem::take(access_chain) {
+                if let AccessExpr::Dot(Expr::Identifier(field)) = access {
+                    value = call("get_field", vec![value, string(folded(&field))]);
+                }
             }
+            *expr = value;
         }
         Expr::Identifier(ident) if ident.quote_style.is_none() => {
             let name = ident.value.to_lowercase();
@@ -232,24 +236,6 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             let whole = std::mem::replace(r#in.as_mut(), null());
             *expr = call("strpos", vec![whole, part]);
         }
-        Expr::CompoundFieldAccess { root, access_chain }
-            if !matches!(root.as_ref(), Expr::Identifier(_))
-                && access_chain.iter().all(|access| matches!(access, AccessExpr::Dot(Expr::Identifier(_)))) =>
-        {
-            // (row).field
-            let mut value = std::mem::replace(root.as_mut(), null());
-            for access in std::mem::take(access_chain) {
-                if let AccessExpr::Dot(Expr::Identifier(field)) = access {
-                    value = call("get_field", vec![value, string(folded(&field))]);
-                }
-            }
-            *expr = value;
-            return rewrite(expr);
-        }
-        Expr::Prefixed { value, .. } => {
-            let value = std::mem::replace(value.as_mut(), null());
-            *expr = value;
-        }
         _ => {}
     }
     Ok(())
@@ -298,9 +284,9 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
 /// `pg_catalog.lower(x)` is `lower(x)`.
 fn strip_schema(name: &mut ObjectName) {
     if name.0.len() > 1
-        && name.0[0].as_ident().is_some_and(|schema| {
-            matches!(schema.value.to_lowercase().as_str(), "pg_catalog" | "information_schema")
-        })
+        && name.0[0]
+            .as_ident()
+            .is_some_and(|schema| matches!(schema.value.to_lowercase().as_str(), "pg_catalog" | "information_schema"))
     {
         name.0.remove(0);
     }
@@ -553,8 +539,7 @@ fn name_columns(items: &mut [SelectItem]) {
     let wildcard = items.iter().any(|item| {
         matches!(
             item,
-            SelectItem::Wildcard(_)
-                | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), _)
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), _)
         )
     });
     for (index, item) in items.iter_mut().enumerate() {
@@ -723,7 +708,10 @@ pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
 /// True if the query orders its rows by expressions (and not `ORDER BY ALL`).
 #[cfg(test)]
 fn has_order(query: &Query) -> bool {
-    query.order_by.as_ref().is_some_and(|order| matches!(&order.kind, OrderByKind::Expressions(exprs) if !exprs.is_empty()))
+    query
+        .order_by
+        .as_ref()
+        .is_some_and(|order| matches!(&order.kind, datafusion::sql::sqlparser::ast::OrderByKind::Expressions(exprs) if !exprs.is_empty()))
 }
 
 #[cfg(test)]

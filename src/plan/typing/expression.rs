@@ -110,9 +110,11 @@ impl Typing<'_> {
                 let sets = self.grouping_set(sets, sight)?;
                 Ok(Typed::of(Expr::GroupingSet(sets), SqlType::Void))
             }
-            Expr::TryCast(_) | Expr::ScalarVariable(..) | Expr::HigherOrderFunction(_) | Expr::Lambda(_) | Expr::LambdaVariable(_) => {
-                Err(Error::unsupported("this expression is not supported"))
-            }
+            Expr::TryCast(_)
+            | Expr::ScalarVariable(..)
+            | Expr::HigherOrderFunction(_)
+            | Expr::Lambda(_)
+            | Expr::LambdaVariable(_) => Err(Error::unsupported("this expression is not supported")),
             #[expect(deprecated, reason = "the planner still makes it inside count(*)")]
             wildcard @ Expr::Wildcard { .. } => Ok(Typed::of(wildcard, SqlType::Record)),
         }
@@ -277,11 +279,14 @@ impl Typing<'_> {
                     ScalarValue::Utf8View(text.as_ref().map(|text| by_backslash(text, escape))),
                     SqlType::Text,
                 ),
-                _ => Typed::of(by_backslash_later(pattern.expr.clone(), escape), SqlType::Text),
+                _ => {
+                    return Err(Error::unsupported(
+                        "LIKE … ESCAPE with a pattern that is not a constant is not supported",
+                    ));
+                }
             },
         };
-        let like =
-            Like::new(like.negated, Box::new(value.expr), Box::new(pattern.expr), None, like.case_insensitive);
+        let like = Like::new(like.negated, Box::new(value.expr), Box::new(pattern.expr), None, like.case_insensitive);
         Ok(Typed::bool(make(like)))
     }
 
@@ -348,12 +353,7 @@ impl Typing<'_> {
     }
 
     /// Brings a value and a subquery's only column to one type.
-    fn beside_subquery(
-        &mut self,
-        value: Typed,
-        subquery: Subquery,
-        op: &BinaryOperator,
-    ) -> Result<(Expr, Subquery)> {
+    fn beside_subquery(&mut self, value: Typed, subquery: Subquery, op: &BinaryOperator) -> Result<(Expr, Subquery)> {
         let field = Arc::clone(&subquery.subquery.schema().fields()[0]);
         let column = reference(Expr::Column(Column::new_unqualified(field.name())), &field);
         if !value.is_unknown() {
@@ -491,16 +491,6 @@ fn by_backslash(pattern: &str, escape: char) -> String {
         }
     }
     result
-}
-
-/// The same for a pattern that is computed. An escape that escapes itself is kept aside as a control character meanwhile.
-fn by_backslash_later(pattern: Expr, escape: char) -> Expr {
-    use datafusion::functions::string::expr_fn::replace;
-    let text = |text: &str| Expr::Literal(ScalarValue::Utf8View(Some(text.to_owned())), None);
-    let (single, double, aside) = (escape.to_string(), format!("{escape}{escape}"), "\u{1}");
-    let steps = [("\\", "\\\\"), (double.as_str(), aside), (single.as_str(), "\\"), (aside, single.as_str())];
-    let replaced = steps.into_iter().fold(pattern, |pattern, (from, to)| replace(pattern, text(from), text(to)));
-    Expr::Cast(datafusion::logical_expr::Cast::new(Box::new(replaced), DataType::Utf8View))
 }
 
 fn regex_literal(letter: char) -> String {

@@ -35,8 +35,6 @@ enum Shape {
     Array,
     /// Arrays and items of one type; the result is whatever the function says.
     ArrayQuestion,
-    /// Anything is turned to text.
-    Texts,
     /// As the function says.
     Plain,
 }
@@ -50,7 +48,6 @@ fn shape(name: &str) -> Shape {
         | "array_replace" | "array_replace_all" | "array_union" | "array_intersect" | "array_except" => Shape::Array,
         "array_slice" | "array_distinct" | "array_sort" | "array_reverse" | "trim_array" => Shape::LikeFirst,
         "array_has" | "array_has_all" | "array_has_any" | "array_position" | "array_positions" => Shape::ArrayQuestion,
-        "concat" | "concat_ws" => Shape::Texts,
         _ => Shape::Plain,
     }
 }
@@ -105,7 +102,10 @@ impl Typing<'_> {
             Shape::LikeFirst => {
                 let first = args.first().map(|first| first.sql_type.clone());
                 let result = self.plain(&function, args)?;
-                Ok(Typed { sql_type: first.filter(|first| *first != SqlType::Unknown).unwrap_or(result.sql_type), ..result })
+                Ok(Typed {
+                    sql_type: first.filter(|first| *first != SqlType::Unknown).unwrap_or(result.sql_type),
+                    ..result
+                })
             }
             Shape::ItemOfFirst => {
                 let item = args.first().and_then(|first| element_of(&first.sql_type));
@@ -123,16 +123,6 @@ impl Typing<'_> {
             }
             Shape::ArrayQuestion => {
                 let args = self.array_args(args)?;
-                self.plain(&function, args)
-            }
-            Shape::Texts => {
-                let args = args
-                    .into_iter()
-                    .map(|arg| {
-                        let arg = self.settled(arg)?;
-                        self.explicit_cast(arg, &SqlType::Text)
-                    })
-                    .collect::<Result<Vec<_>>>()?;
                 self.plain(&function, args)
             }
             Shape::Plain => self.plain(&function, args),
@@ -272,7 +262,11 @@ impl Typing<'_> {
             ("avg", Some(SqlType::Numeric(_))) => {
                 let first = args.remove(0);
                 let scale = match first.data_type {
-                    DataType::Decimal128(precision, scale) if scale < 12 && i16::from(precision) - i16::from(scale) <= 22 => 12,
+                    DataType::Decimal128(precision, scale)
+                        if scale < 12 && i16::from(precision) - i16::from(scale) <= 22 =>
+                    {
+                        12
+                    }
                     _ => {
                         args.insert(0, first);
                         return Ok(args);
@@ -322,7 +316,8 @@ impl Typing<'_> {
             WindowFunctionDefinition::AggregateUDF(aggregate) => {
                 let args = self.aggregate_args(&name, args)?;
                 let (args, fields) = self.arguments(aggregate.as_ref(), &name, args)?;
-                let field = aggregate.return_field(&fields).map_err(|error| own_or(error, || undefined(&name, &args)))?;
+                let field =
+                    aggregate.return_field(&fields).map_err(|error| own_or(error, || undefined(&name, &args)))?;
                 let sql_type = aggregate_type(&name, &args, &field);
                 (args, sql_type, field.data_type().clone())
             }
@@ -405,9 +400,10 @@ fn result(expr: Expr, field: &Field) -> Typed {
 
 fn aggregate_type(name: &str, args: &[Typed], field: &Field) -> SqlType {
     match (name, args.first()) {
-        ("min" | "max" | "first_value" | "last_value" | "nth_value" | "lag" | "lead" | "any_value" | "mode", Some(first)) => {
-            first.sql_type.clone()
-        }
+        (
+            "min" | "max" | "first_value" | "last_value" | "nth_value" | "lag" | "lead" | "any_value" | "mode",
+            Some(first),
+        ) => first.sql_type.clone(),
         ("array_agg", Some(first)) => SqlType::Array(Arc::new(first.sql_type.clone())),
         _ => match SqlType::of_field(field) {
             SqlType::Numeric(_) => SqlType::Numeric(None),

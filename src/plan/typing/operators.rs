@@ -7,7 +7,7 @@ use datafusion::logical_expr::{Expr, Operator};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use tidemill_udfs::types::SqlType;
 
-use super::{Typed, Typing, element_of, integer_decimal, is_json, is_number, is_textual};
+use super::{Typed, Typing, element_of, is_json, is_number, is_textual};
 use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::plan::arithmetic::Arithmetic;
@@ -21,11 +21,7 @@ pub(super) const NO_OPERATOR: &str =
 pub(super) fn undefined(sign: &str, left: &Typed, right: &Typed) -> Error {
     Error::new(
         SqlState::UNDEFINED_FUNCTION,
-        format!(
-            "operator does not exist: {} {sign} {}",
-            left.sql_type.plain_name(),
-            right.sql_type.plain_name()
-        ),
+        format!("operator does not exist: {} {sign} {}", left.sql_type.plain_name(), right.sql_type.plain_name()),
     )
     .hint(NO_OPERATOR)
 }
@@ -66,9 +62,7 @@ impl Typing<'_> {
             | B::PGBitwiseXor
             | B::PGBitwiseShiftLeft
             | B::PGBitwiseShiftRight => self.bits(op, left, right),
-            B::Arrow | B::LongArrow | B::HashArrow | B::HashLongArrow | B::HashMinus => {
-                self.json_path(op, left, right)
-            }
+            B::Arrow | B::LongArrow | B::HashArrow | B::HashLongArrow | B::HashMinus => self.json_path(op, left, right),
             B::AtArrow | B::ArrowAt => self.contains(op, left, right),
             B::PGOverlap => self.overlap(left, right),
             B::Question => self.json_exists("jsonb_exists", "?", left, right, &SqlType::Text),
@@ -127,12 +121,12 @@ impl Typing<'_> {
         let Some(shared) = common_type(&left.sql_type, &right.sql_type) else {
             return Err(undefined(sign, &left, &right));
         };
-        let (left, right) = self.to_shared(left, right, &shared)?;
+        let (left, right) = self.shared_sides(left, right, &shared)?;
         Ok(Typed::bool(native(left.expr, op, right.expr)))
     }
 
     /// Both sides of a comparison in one type; numerics keep their own scale, the engine compares them so.
-    fn to_shared(&mut self, left: Typed, right: Typed, shared: &SqlType) -> Result<(Typed, Typed)> {
+    fn shared_sides(&mut self, left: Typed, right: Typed, shared: &SqlType) -> Result<(Typed, Typed)> {
         if *shared == SqlType::Unknown {
             return Ok((self.decide(left, &SqlType::Text)?, self.decide(right, &SqlType::Text)?));
         }
@@ -173,6 +167,7 @@ impl Typing<'_> {
                         T::Interval
                     }
                     (T::Date, BinaryOperator::Plus) => T::Int4,
+                    (T::Jsonb, BinaryOperator::Minus) => T::Text,
                     (other, _) => super::without_modifier(other),
                 };
                 let right = self.decide(right, &to)?;
@@ -185,7 +180,9 @@ impl Typing<'_> {
         }
         let undefined = |left: &Typed, right: &Typed| undefined(&sign, left, right);
         match (&left.sql_type, op, &right.sql_type) {
-            (T::Date, BinaryOperator::Plus | BinaryOperator::Minus, T::Int2 | T::Int4) => self.days(left, logical, right),
+            (T::Date, BinaryOperator::Plus | BinaryOperator::Minus, T::Int2 | T::Int4) => {
+                self.days(left, logical, right)
+            }
             (T::Int2 | T::Int4, BinaryOperator::Plus, T::Date) => self.days(right, logical, left),
             (T::Date, BinaryOperator::Minus, T::Date) => {
                 let expr = native(left.expr, logical, right.expr);
@@ -237,7 +234,9 @@ impl Typing<'_> {
                 let number = self.convert(right, &T::Float8)?;
                 Ok(Typed::of(Arithmetic::IntervalDivide.call(left.expr, number.expr), T::Interval))
             }
-            (T::Jsonb, BinaryOperator::Minus, T::Text | T::Int4) => self.call("jsonb_delete", vec![left, right]),
+            (T::Jsonb, BinaryOperator::Minus, T::Text | T::Int2 | T::Int4 | T::Array(_)) => {
+                self.call("jsonb_delete", vec![left, right])
+            }
             (l, _, r) if is_oid(l) && is_integer(r) || is_integer(l) && is_oid(r) || is_oid(l) && is_oid(r) => {
                 let (left, right) = (self.convert(left, &T::Int8)?, self.convert(right, &T::Int8)?);
                 self.number(op, logical, left, right)
@@ -248,8 +247,8 @@ impl Typing<'_> {
 
     fn number(&mut self, op: &BinaryOperator, logical: Operator, left: Typed, right: Typed) -> Result<Typed> {
         use SqlType as T;
-        let shared = common_type(&left.sql_type, &right.sql_type)
-            .ok_or_else(|| undefined(&op.to_string(), &left, &right))?;
+        let shared =
+            common_type(&left.sql_type, &right.sql_type).ok_or_else(|| undefined(&op.to_string(), &left, &right))?;
         match shared {
             T::Numeric(_) => self.numeric(op, logical, left, right),
             T::Float4 | T::Float8 => {
@@ -333,7 +332,8 @@ impl Typing<'_> {
             _ => Arithmetic::Subtract.call(number, days.expr),
         };
         let field = super::named_field("", &SqlType::Date, true);
-        let expr = Expr::Cast(datafusion::logical_expr::Cast::new_from_field(Box::new(sum), std::sync::Arc::new(field)));
+        let expr =
+            Expr::Cast(datafusion::logical_expr::Cast::new_from_field(Box::new(sum), std::sync::Arc::new(field)));
         Ok(Typed::of(expr, SqlType::Date))
     }
 
@@ -373,9 +373,16 @@ impl Typing<'_> {
         if !text(&left) && !text(&right) {
             return Err(undefined("||", &left, &right));
         }
-        let left = if left.is_unknown() { self.decide(left, &SqlType::Text)? } else { self.explicit_cast(left, &SqlType::Text)? };
-        let right =
-            if right.is_unknown() { self.decide(right, &SqlType::Text)? } else { self.explicit_cast(right, &SqlType::Text)? };
+        let left = if left.is_unknown() {
+            self.decide(left, &SqlType::Text)?
+        } else {
+            self.explicit_cast(left, &SqlType::Text)?
+        };
+        let right = if right.is_unknown() {
+            self.decide(right, &SqlType::Text)?
+        } else {
+            self.explicit_cast(right, &SqlType::Text)?
+        };
         Ok(Typed::of(native(left.expr, Operator::StringConcat, right.expr), SqlType::Text))
     }
 
@@ -515,9 +522,4 @@ fn nonzero(expr: &Expr) -> bool {
         },
         _ => false,
     }
-}
-
-/// The decimal an integer becomes beside a numeric.
-pub(super) fn beside_numeric(value: &Typed) -> DataType {
-    if is_integer(&value.sql_type) { integer_decimal(&value.sql_type) } else { value.data_type.clone() }
 }
