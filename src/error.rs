@@ -274,6 +274,11 @@ fn io(error: &std::io::Error) -> Error {
     if error.kind() == std::io::ErrorKind::StorageFull {
         return Error::new(SqlState::DISK_FULL, "no space left on device");
     }
+    // The disk manager's limit on spilled bytes has no error of its own.
+    if error.to_string().contains("max_temp_directory_size") {
+        return Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, "temporary file size exceeds the limit of --spill")
+            .hint("Let the query sort or group less, or start the server with a larger --spill.");
+    }
     match error.get_ref() {
         Some(inner) => external(inner),
         None => Error::new(SqlState::IO_ERROR, error.to_string()),

@@ -244,15 +244,21 @@ impl Client {
                     answers.push(std::mem::take(&mut answer));
                 }
                 b'I' => answers.push(std::mem::take(&mut answer)),
-                b'G' => match data.take() {
-                    Some(data) => {
-                        for chunk in data.chunks(8192) {
-                            self.send(b'd', chunk)?;
+                b'G' => {
+                    match data.take() {
+                        Some(data) => {
+                            for chunk in data.chunks(8192) {
+                                self.send(b'd', chunk)?;
+                            }
+                            self.send(b'c', &[])?;
                         }
-                        self.send(b'c', &[])?;
+                        None => self.send(b'f', b"no data\0")?,
                     }
-                    None => self.send(b'f', b"no data\0")?,
-                },
+                    // Nothing more is flushed before Sync.
+                    if std::mem::take(&mut self.sync_due) {
+                        self.send(b'S', &[])?;
+                    }
+                }
                 b'E' => failed = failed.or(Some(DbError::parse(&body))),
                 b'N' => self.notices.push(DbError::parse(&body)),
                 b'S' => self.parameters.push(pair(&body)),
