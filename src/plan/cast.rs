@@ -10,7 +10,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::cast_with_options;
 use datafusion::arrow::compute::CastOptions;
 use datafusion::arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int16Type, Int32Type,
+    DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int16Type, Int32Type,
     Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
     UInt32Type,
 };
@@ -594,7 +594,7 @@ fn timestamps_to_times(array: &ArrayRef) -> Result<ArrayRef> {
 }
 
 #[cfg(test)]
-fn primitive<T: ArrowPrimitiveType>(values: Vec<T::Native>) -> ArrayRef {
+fn primitive<T: datafusion::arrow::datatypes::ArrowPrimitiveType>(values: Vec<T::Native>) -> ArrayRef {
     Arc::new(PrimitiveArray::<T>::from_iter_values(values))
 }
 

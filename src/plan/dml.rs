@@ -152,7 +152,7 @@ pub(super) fn insert(planner: &Planner, scope: &Arc<Scope>, insert: &ast::Insert
         .map(|items| returning(planner, scope, &target, items, &mut typing))
         .transpose()?;
     let columns = super::columns(&plan);
-    let source = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid]);
+    let source = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
     Ok(InsertPlan { table: target.oid, source, returning })
 }
 
@@ -488,7 +488,7 @@ pub(super) fn update(planner: &Planner, scope: &Arc<Scope>, update: &ast::Update
         .map(|items| returning(planner, scope, &target, items, &mut typing))
         .transpose()?;
     let columns = super::columns(&plan);
-    let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid]);
+    let locate = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
     Ok(ModifyPlan { table: target.oid, locate, has_rows: true, returning })
 }
 
@@ -610,7 +610,7 @@ pub(super) fn delete(planner: &Planner, scope: &Arc<Scope>, delete: &ast::Delete
         .map(|items| returning(planner, scope, &target, items, &mut typing))
         .transpose()?;
     let columns = super::columns(&plan);
-    let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid]);
+    let locate = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
     Ok(ModifyPlan { table: target.oid, locate, has_rows, returning })
 }
 
@@ -638,7 +638,7 @@ pub(super) async fn any_row_violates(
         .filter(Expr::IsFalse(Box::new(condition)))?
         .limit(0, Some(1))?
         .build()?;
-    let plan = planner.finished(scope, plan, vec![], vec![], vec![]);
+    let plan = planner.finished(plan, vec![], vec![], vec![])?;
     let physical = planner.physical(scope, &plan, &[]).await?;
     let mut stream = planner.run(scope, physical)?;
     while let Some(batch) = stream.try_next().await? {

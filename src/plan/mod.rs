@@ -22,7 +22,7 @@ use tidemill_udfs::types::{SqlType, TextSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
-use crate::error::{Error, SqlState};
+use crate::error::Error;
 use crate::instance::{Instance, SessionHandle};
 use crate::session::Column;
 use crate::session::settings::Settings;
@@ -106,8 +106,6 @@ pub struct Plan {
     pub columns: Vec<Column>,
     /// Tables and views the plan names, by oid: what a view made of it depends on. Views count, not what is in them.
     pub relations: Vec<Oid>,
-    /// The scope it was planned in.
-    scope: Arc<Scope>,
 }
 
 impl std::fmt::Debug for Plan {
@@ -176,7 +174,7 @@ impl Planner {
         let mut typing = Typing::new(scope, types);
         let plan = typing.plan(plan, &[], false).map_err(|error| locate::in_query(error, query))?;
         let columns = columns(&plan);
-        Ok(self.finished(scope, plan, columns, typing.parameters, relations))
+        self.finished(plan, columns, typing.parameters, relations)
     }
 
     /// Plans INSERT.
@@ -363,17 +361,18 @@ impl Planner {
 
     fn finished(
         &self,
-        scope: &Arc<Scope>,
         plan: LogicalPlan,
         columns: Vec<Column>,
         parameters: Vec<SqlType>,
         relations: Vec<Oid>,
-    ) -> Plan {
+    ) -> Result<Plan> {
         let parameters = parameters
             .into_iter()
             .map(|parameter| if parameter == SqlType::Unknown { SqlType::Text } else { parameter })
             .collect();
-        Plan { logical: Arc::new(plan), parameters, columns, relations, scope: Arc::clone(scope) }
+        // A plan may be kept for long: it must not keep this statement's snapshot.
+        let plan = run::unbound(plan)?;
+        Ok(Plan { logical: Arc::new(plan), parameters, columns, relations })
     }
 
     /// The query with names resolved, not yet typed.
@@ -485,7 +484,16 @@ fn origin(plan: &LogicalPlan, index: usize) -> Option<(Oid, i16)> {
     }
 }
 
-/// 42P18: a parameter that nothing gives a type.
-pub(crate) fn indeterminate(number: usize) -> Error {
-    Error::new(SqlState::INDETERMINATE_DATATYPE, format!("could not determine data type of parameter ${number}"))
+/// A query's column as a table's: a computed numeric is brought to the scale the column has.
+///
+/// # Errors
+/// 22003 if its digits do not fit.
+pub(crate) fn stored(
+    column: &datafusion::arrow::array::ArrayRef,
+    field: &datafusion::arrow::datatypes::Field,
+) -> Result<datafusion::arrow::array::ArrayRef> {
+    if column.data_type() == field.data_type() {
+        return Ok(Arc::clone(column));
+    }
+    cast::rescale(column, field.data_type(), &SqlType::of_field(field))
 }

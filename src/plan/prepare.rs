@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Array, BinaryOperator, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
     FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, Offset,
-    OffsetRows, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TypedString, Value,
+    OffsetRows, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TypedString, Value,
     ValueWithSpan, VisitMut, VisitorMut, CastKind,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -231,20 +231,6 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             let part = std::mem::replace(part.as_mut(), null());
             let whole = std::mem::replace(r#in.as_mut(), null());
             *expr = call("strpos", vec![whole, part]);
-        }
-        Expr::CompoundFieldAccess { root, access_chain }
-            if !matches!(root.as_ref(), Expr::Identifier(_))
-                && access_chain.iter().all(|access| matches!(access, AccessExpr::Dot(Expr::Identifier(_)))) =>
-        {
-            // (row).field
-            let mut value = std::mem::replace(root.as_mut(), null());
-            for access in std::mem::take(access_chain) {
-                if let AccessExpr::Dot(Expr::Identifier(field)) = access {
-                    value = call("get_field", vec![value, string(folded(&field))]);
-                }
-            }
-            *expr = value;
-            return rewrite(expr);
         }
         Expr::Prefixed { value, .. } => {
             let value = std::mem::replace(value.as_mut(), null());
@@ -720,12 +706,6 @@ pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     })
 }
 
-/// True if the query orders its rows by expressions (and not `ORDER BY ALL`).
-#[cfg(test)]
-fn has_order(query: &Query) -> bool {
-    query.order_by.as_ref().is_some_and(|order| matches!(&order.kind, OrderByKind::Expressions(exprs) if !exprs.is_empty()))
-}
-
 #[cfg(test)]
 mod tests {
     use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
@@ -758,6 +738,5 @@ mod tests {
         check("select count(*), 1::int4, case when a then 1 end", &["count", "int4", "case"]);
         check("select exists(select 1), (select q from t), array[1]", &["exists", "q", "array"]);
         check("select generate_series(1, 2), current_user", &["generate_series", "current_user"]);
-        assert!(has_order(&parse("select 1 order by 1")));
     }
 }

@@ -134,7 +134,14 @@ impl RowSink {
         let fields: Vec<_> =
             self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
         let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields));
-        RecordBatch::try_new(schema, batch.columns().to_vec()).map_err(|error| DataFusionError::from(error).into())
+        // CREATE TABLE AS: a computed numeric has a scale of its own.
+        let columns = batch
+            .columns()
+            .iter()
+            .zip(schema.fields())
+            .map(|(column, field)| crate::plan::stored(column, field))
+            .collect::<Result<Vec<_>>>()?;
+        RecordBatch::try_new(schema, columns).map_err(|error| DataFusionError::from(error).into())
     }
 
     fn start_writer(&self) -> FileWriter {
