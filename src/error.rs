@@ -193,9 +193,7 @@ fn root(error: &DataFusionError) -> Error {
         DataFusionError::NotImplemented(message) => Error::unsupported(first_line(message)),
         DataFusionError::Internal(message) => Error::internal(first_line(message)),
         DataFusionError::Plan(message) => plan(message),
-        DataFusionError::Configuration(message) => {
-            Error::new(SqlState::INVALID_PARAMETER_VALUE, first_line(message))
-        }
+        DataFusionError::Configuration(message) => Error::new(SqlState::INVALID_PARAMETER_VALUE, first_line(message)),
         DataFusionError::SchemaError(inner, _) => schema(inner),
         DataFusionError::Execution(message) => execution(message),
         DataFusionError::ExecutionJoin(inner) => Error::internal(format!("a task of the query failed: {inner}")),
@@ -306,9 +304,9 @@ fn schema(error: &SchemaError) -> Error {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
             if let Some(relation) = &field.relation
-                && !valid_fields.iter().any(|valid| {
-                    valid.relation.as_ref().is_some_and(|valid| valid.table() == relation.table())
-                })
+                && !valid_fields
+                    .iter()
+                    .any(|valid| valid.relation.as_ref().is_some_and(|valid| valid.table() == relation.table()))
             {
                 return Error::new(
                     SqlState::UNDEFINED_TABLE,
@@ -317,10 +315,9 @@ fn schema(error: &SchemaError) -> Error {
             }
             Error::new(SqlState::UNDEFINED_COLUMN, format!("column {} does not exist", name(field)))
         }
-        SchemaError::AmbiguousReference { field } => Error::new(
-            SqlState::AMBIGUOUS_COLUMN,
-            format!("column reference \"{}\" is ambiguous", field.name),
-        ),
+        SchemaError::AmbiguousReference { field } => {
+            Error::new(SqlState::AMBIGUOUS_COLUMN, format!("column reference \"{}\" is ambiguous", field.name))
+        }
         SchemaError::DuplicateQualifiedField { qualifier, name } => {
             let table = qualifier.table();
             Error::new(SqlState::DUPLICATE_ALIAS, format!("table name \"{table}\" specified more than once"))
@@ -389,9 +386,8 @@ fn plan(message: &str) -> Error {
             other if other.starts_with("Timestamp") => "timestamp without time zone".to_owned(),
             other => other.to_lowercase(),
         });
-        return Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}({given}) does not exist")).hint(
-            "No function matches the given name and argument types. You might need to add explicit type casts.",
-        );
+        return Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}({given}) does not exist"))
+            .hint("No function matches the given name and argument types. You might need to add explicit type casts.");
     } else if message.starts_with("LIMIT must be") {
         (SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE, "LIMIT must not be negative".to_owned())
     } else if message.starts_with("OFFSET must be") {
@@ -475,13 +471,12 @@ fn catalog(error: &tidemill_catalog::Error) -> Error {
             };
             Error::new(code, message)
         }
-        C::Conflict { detail, .. } => {
-            Error::new(SqlState::T_R_SERIALIZATION_FAILURE, message).detail(detail.clone())
-        }
+        C::Conflict { detail, .. } => Error::new(SqlState::T_R_SERIALIZATION_FAILURE, message).detail(detail.clone()),
         C::Invalid(_) => Error::new(SqlState::INVALID_PARAMETER_VALUE, message),
         C::OutOfResources(_) => Error::new(SqlState::INSUFFICIENT_RESOURCES, message),
-        C::DiskFull { .. } => Error::new(SqlState::DISK_FULL, message)
-            .hint("Nothing was changed. Make room on the disk, then try again."),
+        C::DiskFull { .. } => {
+            Error::new(SqlState::DISK_FULL, message).hint("Nothing was changed. Make room on the disk, then try again.")
+        }
         C::Poisoned(_) => Error::new(SqlState::IO_ERROR, message).fatal(),
         C::Corrupt { .. } => Error::new(SqlState::DATA_CORRUPTED, message),
         C::Locked(_) => Error::new(SqlState::LOCK_FILE_EXISTS, message),

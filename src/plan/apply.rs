@@ -27,8 +27,8 @@ use datafusion::logical_expr::expr::{Exists, InSubquery, Placeholder, ScalarFunc
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection,
-    ScalarFunctionArgs, ScalarUDFImpl, Signature, Subquery, Unnest, Volatility,
+    ColumnarValue, Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, ScalarFunctionArgs,
+    ScalarUDFImpl, Signature, Subquery, Unnest, Volatility,
 };
 use datafusion::physical_plan::collect;
 use parking_lot::Mutex;
@@ -60,7 +60,9 @@ pub(super) async fn physical(
         match result {
             Ok(physical) => return Ok(physical),
             // What a constant subexpression says is the user's error, not a refusal.
-            Err(error) if matches!(error.find_root(), DataFusionError::External(_) | DataFusionError::ArrowError(..)) => {
+            Err(error)
+                if matches!(error.find_root(), DataFusionError::External(_) | DataFusionError::ArrowError(..)) =>
+            {
                 return Err(error);
             }
             Err(error) => failure = Some(error),
@@ -287,10 +289,8 @@ impl AsyncScalarUDFImpl for Apply {
         let columns = args.args.iter().map(|arg| arg.to_array(args.number_rows)).collect::<Result<Vec<_>>>()?;
         let mut results = Vec::with_capacity(args.number_rows);
         for row in 0..args.number_rows {
-            let key = columns
-                .iter()
-                .map(|column| ScalarValue::try_from_array(column, row))
-                .collect::<Result<Vec<_>>>()?;
+            let key =
+                columns.iter().map(|column| ScalarValue::try_from_array(column, row)).collect::<Result<Vec<_>>>()?;
             let known = self.memo.lock().get(&key).cloned();
             let value = match known {
                 Some(value) => value,

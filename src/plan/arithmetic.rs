@@ -55,10 +55,7 @@ impl Arithmetic {
     /// The operation applied to two expressions of the types it is for.
     pub(super) fn call(self, left: Expr, right: Expr) -> Expr {
         let function = Function { operation: self, signature: Signature::any(2, Volatility::Immutable) };
-        Expr::ScalarFunction(ScalarFunction::new_udf(
-            Arc::new(ScalarUDF::new_from_impl(function)),
-            vec![left, right],
-        ))
+        Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(function)), vec![left, right]))
     }
 
     /// True for a call made by [`Self::call`].
@@ -83,9 +80,7 @@ impl ScalarUDFImpl for Function {
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         match args {
-            [left, right] => {
-                Ok(format!("{} {} {}", left.schema_name(), self.operation.sign(), right.schema_name()))
-            }
+            [left, right] => Ok(format!("{} {} {}", left.schema_name(), self.operation.sign(), right.schema_name())),
             _ => internal_err!("an operator has two sides"),
         }
     }
@@ -181,7 +176,10 @@ pub(super) fn precision(scale: i8) -> u8 {
 }
 
 fn numeric_overflow() -> ValueError {
-    ValueError { detail: Some("A numeric holds at most 38 digits.".into()), ..ValueError::new("22003", "numeric field overflow") }
+    ValueError {
+        detail: Some("A numeric holds at most 38 digits.".into()),
+        ..ValueError::new("22003", "numeric field overflow")
+    }
 }
 
 fn interval(months: i64, days: i64, micros: i64) -> std::result::Result<IntervalMonthDayNano, ValueError> {

@@ -7,12 +7,11 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int32Array, ListArray, PrimitiveArray, StringViewArray,
     UInt32Array, new_null_array,
 };
-use datafusion::arrow::compute::cast_with_options;
 use datafusion::arrow::compute::CastOptions;
+use datafusion::arrow::compute::cast_with_options;
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int16Type, Int32Type,
-    Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
-    UInt32Type,
+    DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+    IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType, UInt32Type,
 };
 use datafusion::common::{Result as DfResult, ScalarValue, internal_err};
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -214,9 +213,9 @@ impl ScalarUDFImpl for CastFunction {
         let plain = Arc::new(TextSettings::default());
         let context =
             Context { scope, text: scope.map_or(&plain, |scope| &scope.text), explicit: self.mode == Mode::Explicit };
-        let result = context.cast(&array, &self.from, &self.to, &self.data_type).map_err(
-            |error| -> datafusion::common::DataFusionError { error.into() },
-        )?;
+        let result = context
+            .cast(&array, &self.from, &self.to, &self.data_type)
+            .map_err(|error| -> datafusion::common::DataFusionError { error.into() })?;
         match value {
             ColumnarValue::Scalar(_) => ScalarValue::try_from_array(&result, 0).map(ColumnarValue::Scalar),
             ColumnarValue::Array(_) => Ok(ColumnarValue::Array(result)),
@@ -233,7 +232,13 @@ pub(super) struct Context<'a> {
 
 impl Context<'_> {
     /// Casts an array.
-    pub(super) fn cast(&self, array: &ArrayRef, from: &SqlType, to: &SqlType, data_type: &DataType) -> Result<ArrayRef> {
+    pub(super) fn cast(
+        &self,
+        array: &ArrayRef,
+        from: &SqlType,
+        to: &SqlType,
+        data_type: &DataType,
+    ) -> Result<ArrayRef> {
         use SqlType as T;
         if array.data_type() == data_type && from == to {
             return Ok(Arc::clone(array));
@@ -259,10 +264,11 @@ impl Context<'_> {
             (T::Float4 | T::Float8, to) if is_integer(to) => float_to_integer(array, to)?,
             (T::Float8, T::Float4) => Arc::new(narrow_float(array)?),
             (T::Float4 | T::Float8, T::Numeric(_)) => self.through_text(array, from, to, data_type)?,
-            (T::Numeric(_), to) if is_integer(to) => {
-                integers(&arrow(&rescale(array, &DataType::Decimal128(38, 0), to)?, &DataType::Int64)
-                    .map_err(|_| out_of_range(to))?, to)?
-            }
+            (T::Numeric(_), to) if is_integer(to) => integers(
+                &arrow(&rescale(array, &DataType::Decimal128(38, 0), to)?, &DataType::Int64)
+                    .map_err(|_| out_of_range(to))?,
+                to,
+            )?,
             (T::Numeric(_), T::Numeric(_)) => rescale(array, data_type, to)?,
             (from, T::Numeric(_)) if is_integer(from) => {
                 let plain = arrow(array, &super::typing::integer_decimal(from))?;
@@ -308,7 +314,9 @@ impl Context<'_> {
                 .collect::<Result<Vec<_>>>()?;
             return Ok(Arc::new(oids.into_iter().collect::<UInt32Array>()));
         }
-        if self.explicit && matches!(to, SqlType::Varchar(Some(_)) | SqlType::Char(_) | SqlType::Name | SqlType::CharByte) {
+        if self.explicit
+            && matches!(to, SqlType::Varchar(Some(_)) | SqlType::Char(_) | SqlType::Name | SqlType::CharByte)
+        {
             let texts = arrow(array, &DataType::Utf8View)?;
             let cut: StringViewArray =
                 texts.as_string_view().iter().map(|text| text.map(|text| truncate_text(text, to))).collect();
@@ -358,7 +366,9 @@ impl Context<'_> {
             (DataType::List(_), _) => self.list(list.values(), from, item, data_type)?,
             (_, wanted) => self.cast(list.values(), &from_item, item, wanted)?,
         };
-        let field = Arc::new(Field::new(field.name(), values.data_type().clone(), true).with_metadata(field.metadata().clone()));
+        let field = Arc::new(
+            Field::new(field.name(), values.data_type().clone(), true).with_metadata(field.metadata().clone()),
+        );
         Ok(Arc::new(
             ListArray::try_new(field, list.offsets().clone(), values, list.nulls().cloned())
                 .map_err(datafusion::common::DataFusionError::from)?,
@@ -424,7 +434,9 @@ fn to_utc(micros: i64, zone: chrono_tz::Tz) -> i64 {
     if zone == chrono_tz::Tz::UTC || is_infinite(micros) {
         return micros;
     }
-    let Some(local) = chrono::DateTime::from_timestamp_micros(micros).map(|time| time.naive_utc()) else { return micros };
+    let Some(local) = chrono::DateTime::from_timestamp_micros(micros).map(|time| time.naive_utc()) else {
+        return micros;
+    };
     let found = zone.from_local_datetime(&local);
     // In a gap PostgreSQL uses the offset before it; where a time comes twice, standard time: the later.
     match found.latest() {
@@ -563,15 +575,14 @@ pub(super) fn rescale(array: &ArrayRef, data_type: &DataType, to: &SqlType) -> R
 const DAY: i64 = 86_400_000_000;
 
 fn dates_to_timestamps(array: &ArrayRef) -> Result<ArrayRef> {
-    let values: PrimitiveArray<TimestampMicrosecondType> = array.as_primitive::<Date32Type>().try_unary(|days| {
-        match days {
+    let values: PrimitiveArray<TimestampMicrosecondType> =
+        array.as_primitive::<Date32Type>().try_unary(|days| match days {
             i32::MAX => Ok(i64::MAX),
             i32::MIN => Ok(i64::MIN),
             days => i64::from(days)
                 .checked_mul(DAY)
                 .ok_or_else(|| Error::from(ValueError::new("22008", "date out of range for timestamp"))),
-        }
-    })?;
+        })?;
     Ok(Arc::new(values))
 }
 
@@ -612,9 +623,8 @@ mod tests {
         let floats = primitive::<Float64Type>(vec![0.5, 1.5, 2.5, -0.5, -1.5]);
         let ints = cast(&floats, &SqlType::Float8, &SqlType::Int4).unwrap();
         assert_eq!(ints.as_primitive::<Int32Type>().values(), &[0, 2, 2, 0, -2]);
-        let decimals: ArrayRef = Arc::new(
-            Decimal128Array::from(vec![5, 15, 25, -5, -15]).with_precision_and_scale(3, 1).unwrap(),
-        );
+        let decimals: ArrayRef =
+            Arc::new(Decimal128Array::from(vec![5, 15, 25, -5, -15]).with_precision_and_scale(3, 1).unwrap());
         let ints = cast(&decimals, &SqlType::Numeric(Some((3, 1))), &SqlType::Int4).unwrap();
         assert_eq!(ints.as_primitive::<Int32Type>().values(), &[1, 2, 3, -1, -2]);
     }
@@ -630,8 +640,7 @@ mod tests {
         check(&big, SqlType::Int8, SqlType::Int2, "22003", "smallint out of range");
         let nan = primitive::<Float64Type>(vec![f64::NAN]);
         check(&nan, SqlType::Float8, SqlType::Int8, "22003", "bigint out of range");
-        let wide: ArrayRef =
-            Arc::new(Decimal128Array::from(vec![12_345]).with_precision_and_scale(5, 1).unwrap());
+        let wide: ArrayRef = Arc::new(Decimal128Array::from(vec![12_345]).with_precision_and_scale(5, 1).unwrap());
         check(&wide, SqlType::Numeric(Some((5, 1))), SqlType::Numeric(Some((4, 2))), "22003", "numeric field overflow");
     }
 

@@ -336,9 +336,9 @@ impl<'a> Names<'a> {
                 }
                 drop(used);
                 match &object.body {
-                Body::Table(_) => Ok(provider_as_source(self.scope.table_provider(object.oid)?)),
-                Body::View(view) => self.view(view),
-                _ => Err(Error::internal("a relation that is neither table nor view")),
+                    Body::Table(_) => Ok(provider_as_source(self.scope.table_provider(object.oid)?)),
+                    Body::View(view) => self.view(view),
+                    _ => Err(Error::internal("a relation that is neither table nor view")),
                 }
             }
         }

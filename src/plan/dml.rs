@@ -103,21 +103,25 @@ fn column_index(target: &Target, name: &ObjectName) -> Result<usize> {
 fn default_value(planner: &Planner, scope: &Arc<Scope>, column: &ColumnDef, typing: &mut Typing) -> Result<Typed> {
     let to = sql_type(column)?;
     let Some(text) = &column.default else {
-        let null = Typed::new(Expr::Literal(datafusion::common::ScalarValue::Null, None), SqlType::Unknown, DataType::Null);
+        let null =
+            Typed::new(Expr::Literal(datafusion::common::ScalarValue::Null, None), SqlType::Unknown, DataType::Null);
         return typing.assign(null, &to, column.data_type.clone(), &column.name);
     };
-    let expr = Parser::new(&PostgreSqlDialect {})
-        .try_with_sql(text)
-        .and_then(|mut parser| parser.parse_expr())
-        .map_err(|error| Error::internal(format!("the default of column \"{}\" does not parse: {error}", column.name)))?;
-    let value = planner
-        .typed_expression(scope, &DFSchema::empty(), &expr, typing)
-        .map_err(Error::without_location)?;
+    let expr =
+        Parser::new(&PostgreSqlDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_expr()).map_err(
+            |error| Error::internal(format!("the default of column \"{}\" does not parse: {error}", column.name)),
+        )?;
+    let value = planner.typed_expression(scope, &DFSchema::empty(), &expr, typing).map_err(Error::without_location)?;
     typing.assign(value, &to, column.data_type.clone(), &column.name)
 }
 
 /// Plans INSERT.
-pub(super) fn insert(planner: &Planner, scope: &Arc<Scope>, insert: &ast::Insert, types: &[SqlType]) -> Result<InsertPlan> {
+pub(super) fn insert(
+    planner: &Planner,
+    scope: &Arc<Scope>,
+    insert: &ast::Insert,
+    types: &[SqlType],
+) -> Result<InsertPlan> {
     if insert.on.is_some() {
         return Err(Error::unsupported("INSERT … ON CONFLICT is not supported"));
     }
@@ -146,11 +150,8 @@ pub(super) fn insert(planner: &Planner, scope: &Arc<Scope>, insert: &ast::Insert
             _ => insert_query(planner, scope, &target, &places, explicit, source, &mut typing)?,
         },
     };
-    let returning = insert
-        .returning
-        .as_ref()
-        .map(|items| returning(planner, scope, &target, items, &mut typing))
-        .transpose()?;
+    let returning =
+        insert.returning.as_ref().map(|items| returning(planner, scope, &target, items, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
     let source = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
     Ok(InsertPlan { table: target.oid, source, returning })
@@ -424,7 +425,12 @@ fn locating(
 }
 
 /// Plans UPDATE.
-pub(super) fn update(planner: &Planner, scope: &Arc<Scope>, update: &ast::Update, types: &[SqlType]) -> Result<ModifyPlan> {
+pub(super) fn update(
+    planner: &Planner,
+    scope: &Arc<Scope>,
+    update: &ast::Update,
+    types: &[SqlType],
+) -> Result<ModifyPlan> {
     let (name, alias) = modified_table(&update.table, "UPDATE")?;
     let target = target(scope, name, alias)?;
     let mut assigned: Vec<Option<ast::Expr>> = vec![None; target.def.columns.len()];
@@ -471,22 +477,11 @@ pub(super) fn update(planner: &Planner, scope: &Arc<Scope>, update: &ast::Update
         Some(UpdateTableFromKind::AfterSet(from) | UpdateTableFromKind::BeforeSet(from)) => from,
         None => &[],
     };
-    let plan = locating(
-        planner,
-        scope,
-        &target,
-        update.table.clone(),
-        others,
-        items,
-        update.selection.clone(),
-        &mut typing,
-    )?;
+    let plan =
+        locating(planner, scope, &target, update.table.clone(), others, items, update.selection.clone(), &mut typing)?;
     let plan = assigned_rows(planner, scope, &target, plan, &defaults, &mut typing)?;
-    let returning = update
-        .returning
-        .as_ref()
-        .map(|items| returning(planner, scope, &target, items, &mut typing))
-        .transpose()?;
+    let returning =
+        update.returning.as_ref().map(|items| returning(planner, scope, &target, items, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
     let locate = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
     Ok(ModifyPlan { table: target.oid, locate, has_rows: true, returning })
@@ -574,7 +569,12 @@ fn assigned_rows(
 }
 
 /// Plans DELETE.
-pub(super) fn delete(planner: &Planner, scope: &Arc<Scope>, delete: &ast::Delete, types: &[SqlType]) -> Result<ModifyPlan> {
+pub(super) fn delete(
+    planner: &Planner,
+    scope: &Arc<Scope>,
+    delete: &ast::Delete,
+    types: &[SqlType],
+) -> Result<ModifyPlan> {
     let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
     let [table] = tables.as_slice() else {
         return Err(Error::new(SqlState::SYNTAX_ERROR, "DELETE needs one table"));
@@ -601,14 +601,10 @@ pub(super) fn delete(planner: &Planner, scope: &Arc<Scope>, delete: &ast::Delete
         vec![]
     };
     let others = delete.using.as_deref().unwrap_or_default();
-    let plan =
-        locating(planner, scope, &target, table.clone(), others, items, delete.selection.clone(), &mut typing)?;
+    let plan = locating(planner, scope, &target, table.clone(), others, items, delete.selection.clone(), &mut typing)?;
     let plan = if has_rows { assigned_rows(planner, scope, &target, plan, &[], &mut typing)? } else { plan };
-    let returning = delete
-        .returning
-        .as_ref()
-        .map(|items| returning(planner, scope, &target, items, &mut typing))
-        .transpose()?;
+    let returning =
+        delete.returning.as_ref().map(|items| returning(planner, scope, &target, items, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
     let locate = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
     Ok(ModifyPlan { table: target.oid, locate, has_rows, returning })
@@ -634,10 +630,7 @@ pub(super) async fn any_row_violates(
     let mut typing = Typing::new(scope, &[]);
     let value = planner.typed_expression(scope, &schema, condition, &mut typing)?;
     let condition = typing.condition(value, "CHECK")?;
-    let plan = LogicalPlanBuilder::from(scan)
-        .filter(Expr::IsFalse(Box::new(condition)))?
-        .limit(0, Some(1))?
-        .build()?;
+    let plan = LogicalPlanBuilder::from(scan).filter(Expr::IsFalse(Box::new(condition)))?.limit(0, Some(1))?.build()?;
     let plan = planner.finished(plan, vec![], vec![], vec![])?;
     let physical = planner.physical(scope, &plan, &[]).await?;
     let mut stream = planner.run(scope, physical)?;
@@ -648,4 +641,3 @@ pub(super) async fn any_row_violates(
     }
     Ok(false)
 }
-

@@ -52,9 +52,11 @@ struct Search {
 }
 
 fn spelled(name: &ObjectName) -> String {
-    let parts = name.0.iter().filter_map(ObjectNamePart::as_ident).map(|ident| {
-        if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
-    });
+    let parts = name
+        .0
+        .iter()
+        .filter_map(ObjectNamePart::as_ident)
+        .map(|ident| if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() });
     parts.collect::<Vec<_>>().join(".")
 }
 

@@ -169,8 +169,7 @@ impl Planner {
     /// # Errors
     /// User errors with SQLSTATE and location in the statement's text (42P01, 42703, 42883, 42803, …).
     pub fn query(&self, scope: &Arc<Scope>, query: &ast::Query, types: &[SqlType]) -> Result<Plan> {
-        let (plan, relations) =
-            self.named(scope, query.clone(), 0).map_err(|error| locate::in_query(error, query))?;
+        let (plan, relations) = self.named(scope, query.clone(), 0).map_err(|error| locate::in_query(error, query))?;
         let mut typing = Typing::new(scope, types);
         let plan = typing.plan(plan, &[], false).map_err(|error| locate::in_query(error, query))?;
         let columns = columns(&plan);
@@ -260,8 +259,7 @@ impl Planner {
                 }
                 let text = SqlType::Text;
                 let data_type = text.data_type();
-                let cast =
-                    cast::call(scope, expr, &column.sql_type, &text, &data_type, cast::Mode::Implicit)?;
+                let cast = cast::call(scope, expr, &column.sql_type, &text, &data_type, cast::Mode::Implicit)?;
                 Ok(cast.alias_qualified(relation.cloned(), field.name()))
             })
             .collect::<Result<Vec<_>>>()?;
@@ -396,9 +394,8 @@ impl Planner {
         let names = Names::new(self, scope, 0);
         let planner = SqlToRel::new(&names);
         let locate = |error: Error| locate::in_expression(error, expression);
-        let expr = planner
-            .sql_to_expr(prepared, schema, &mut PlannerContext::new())
-            .map_err(|error| locate(error.into()))?;
+        let expr =
+            planner.sql_to_expr(prepared, schema, &mut PlannerContext::new()).map_err(|error| locate(error.into()))?;
         typing.expression(expr, &Sight { schema, outer: &[] }).map_err(locate)
     }
 
@@ -413,9 +410,10 @@ impl Planner {
         if schema.fields().len() != view.columns.len() {
             return Err(Error::internal("a view's query has another number of columns than the view"));
         }
-        let exprs = schema.iter().zip(&view.columns).map(|((relation, field), column)| {
-            Expr::Column(PlanColumn::from((relation, field))).alias(&column.name)
-        });
+        let exprs = schema
+            .iter()
+            .zip(&view.columns)
+            .map(|((relation, field), column)| Expr::Column(PlanColumn::from((relation, field))).alias(&column.name));
         Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
     }
 }

@@ -105,10 +105,8 @@ impl ScalarUDFImpl for PendingOperator {
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         use BinaryOperator as B;
-        if matches!(
-            self.op,
-            B::Eq | B::NotEq | B::Lt | B::LtEq | B::Gt | B::GtEq | B::PGRegexMatch | B::PGRegexIMatch
-        ) {
+        if matches!(self.op, B::Eq | B::NotEq | B::Lt | B::LtEq | B::Gt | B::GtEq | B::PGRegexMatch | B::PGRegexIMatch)
+        {
             return Ok(DataType::Boolean);
         }
         let known = match (operator(&self.op), types) {
@@ -142,10 +140,8 @@ impl ScalarUDFImpl for PendingFunction {
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let unknown = || Arc::new(Field::new(&self.name, DataType::Null, true));
         let Some(function) = &self.function else { return Ok(unknown()) };
-        let fields = datafusion::logical_expr::type_coercion::functions::fields_with_udf(
-            args.arg_fields,
-            function.as_ref(),
-        );
+        let fields =
+            datafusion::logical_expr::type_coercion::functions::fields_with_udf(args.arg_fields, function.as_ref());
         // Integer literals are int8 here and int4 later.
         let fields = fields.or_else(|_| {
             let narrow: Vec<FieldRef> = args

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Array, BinaryOperator, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, Offset,
-    OffsetRows, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TypedString, Value,
-    ValueWithSpan, VisitMut, VisitorMut, CastKind,
+    AccessExpr, Array, BinaryOperator, CastKind, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinConstraint, JoinOperator,
+    LimitClause, ObjectName, ObjectNamePart, Offset, OffsetRows, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TypedString, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -284,9 +284,9 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
 /// `pg_catalog.lower(x)` is `lower(x)`.
 fn strip_schema(name: &mut ObjectName) {
     if name.0.len() > 1
-        && name.0[0].as_ident().is_some_and(|schema| {
-            matches!(schema.value.to_lowercase().as_str(), "pg_catalog" | "information_schema")
-        })
+        && name.0[0]
+            .as_ident()
+            .is_some_and(|schema| matches!(schema.value.to_lowercase().as_str(), "pg_catalog" | "information_schema"))
     {
         name.0.remove(0);
     }
@@ -539,8 +539,7 @@ fn name_columns(items: &mut [SelectItem]) {
     let wildcard = items.iter().any(|item| {
         matches!(
             item,
-            SelectItem::Wildcard(_)
-                | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), _)
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), _)
         )
     });
     for (index, item) in items.iter_mut().enumerate() {

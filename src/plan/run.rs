@@ -63,14 +63,14 @@ pub(super) fn bound(scope: &Arc<Scope>, plan: &Plan, parameters: &[ScalarValue])
                         };
                         Ok(Transformed::yes(literal))
                     }
-                    Expr::ScalarFunction(call) => {
-                        match system::function(scope, call.func.name()) {
-                            Some(function) if call.func.signature().volatility != datafusion::logical_expr::Volatility::Immutable => {
-                                Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, call.args))))
-                            }
-                            _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
+                    Expr::ScalarFunction(call) => match system::function(scope, call.func.name()) {
+                        Some(function)
+                            if call.func.signature().volatility != datafusion::logical_expr::Volatility::Immutable =>
+                        {
+                            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, call.args))))
                         }
-                    }
+                        _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
+                    },
                     other => Ok(Transformed::no(other)),
                 })
             })
@@ -205,9 +205,7 @@ fn end(
     cancel: tokio_util::sync::CancellationToken,
 ) -> impl futures::Stream<Item = datafusion::common::Result<RecordBatch>> + Send {
     futures::stream::once(async move { cancel.is_cancelled() }).filter_map(|cancelled| async move {
-        cancelled.then(|| {
-            Err(Error::new(SqlState::QUERY_CANCELED, "canceling statement due to user request").into())
-        })
+        cancelled.then(|| Err(Error::new(SqlState::QUERY_CANCELED, "canceling statement due to user request").into()))
     })
 }
 
@@ -231,7 +229,11 @@ pub(super) fn is_constant(plan: &LogicalPlan) -> bool {
         let _ = expr.apply(|expr| {
             if matches!(
                 expr,
-                Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::Unnest(_)
+                Expr::ScalarSubquery(_)
+                    | Expr::Exists(_)
+                    | Expr::InSubquery(_)
+                    | Expr::SetComparison(_)
+                    | Expr::Unnest(_)
             ) {
                 plain = false;
                 return Ok(TreeNodeRecursion::Stop);

@@ -22,10 +22,28 @@ use crate::error::{Error, SqlState};
 /// A series, and where it is.
 #[derive(Debug, Clone)]
 enum Series {
-    Int4 { next: i64, stop: i64, step: i64 },
-    Int8 { next: i64, stop: i64, step: i64 },
-    Numeric { next: i128, stop: i128, step: i128, scale: i8 },
-    Timestamp { next: i64, stop: i64, step: IntervalMonthDayNano, zone: Option<chrono_tz::Tz> },
+    Int4 {
+        next: i64,
+        stop: i64,
+        step: i64,
+    },
+    Int8 {
+        next: i64,
+        stop: i64,
+        step: i64,
+    },
+    Numeric {
+        next: i128,
+        stop: i128,
+        step: i128,
+        scale: i8,
+    },
+    Timestamp {
+        next: i64,
+        stop: i64,
+        step: IntervalMonthDayNano,
+        zone: Option<chrono_tz::Tz>,
+    },
     /// An argument is NULL.
     Empty(SqlType),
 }
@@ -42,10 +60,7 @@ pub(super) fn table(scope: &Arc<Scope>, arguments: &[(ScalarValue, SqlType)]) ->
     let schema = Arc::new(Schema::new(vec![named_field("generate_series", &series.sql_type(), true)]));
     let schema = match &series {
         Series::Numeric { scale, .. } => Arc::new(Schema::new(vec![
-            schema
-                .field(0)
-                .clone()
-                .with_data_type(datafusion::arrow::datatypes::DataType::Decimal128(38, *scale)),
+            schema.field(0).clone().with_data_type(datafusion::arrow::datatypes::DataType::Decimal128(38, *scale)),
         ])),
         _ => schema,
     };
@@ -98,13 +113,19 @@ fn series(scope: &Arc<Scope>, arguments: &[(ScalarValue, SqlType)]) -> Result<Se
         _ => return Err(undefined(arguments)),
     };
     let zero = || Error::new(SqlState::INVALID_PARAMETER_VALUE, "step size cannot equal zero");
-    let numbers = arguments.iter().all(|(_, sql_type)| {
-        super::types::is_integer(sql_type) || matches!(sql_type, T::Numeric(_) | T::Unknown)
-    });
+    let numbers = arguments
+        .iter()
+        .all(|(_, sql_type)| super::types::is_integer(sql_type) || matches!(sql_type, T::Numeric(_) | T::Unknown));
     if numbers {
         let numeric = arguments.iter().any(|(_, sql_type)| matches!(sql_type, T::Numeric(_)));
         let wide = arguments.iter().any(|(_, sql_type)| *sql_type == T::Int8);
-        let sql_type = if numeric { T::Numeric(None) } else if wide { T::Int8 } else { T::Int4 };
+        let sql_type = if numeric {
+            T::Numeric(None)
+        } else if wide {
+            T::Int8
+        } else {
+            T::Int4
+        };
         if arguments.iter().any(|(value, _)| value.is_null()) {
             return Ok(Series::Empty(sql_type));
         }
@@ -206,7 +227,8 @@ impl Series {
                 let values = integers(next, *stop, *step);
                 // Both ends are int4, so all between are.
                 (!values.is_empty()).then(|| {
-                    Arc::new(values.into_iter().filter_map(|value| i32::try_from(value).ok()).collect::<Int32Array>()) as ArrayRef
+                    Arc::new(values.into_iter().filter_map(|value| i32::try_from(value).ok()).collect::<Int32Array>())
+                        as ArrayRef
                 })
             }
             Self::Int8 { next, stop, step } => {

@@ -29,9 +29,7 @@ impl RelationPlanner for TableFunctions {
             TableFactor::Function { name, args, alias, with_ordinality, .. } => {
                 function(&name, args, alias, with_ordinality, context)
             }
-            TableFactor::UNNEST { alias, array_exprs, with_ordinality, .. }
-                if alias.is_some() || with_ordinality =>
-            {
+            TableFactor::UNNEST { alias, array_exprs, with_ordinality, .. } if alias.is_some() || with_ordinality => {
                 let plan = unnested(array_exprs, context)?;
                 named(plan, "unnest", alias, with_ordinality)
             }
@@ -71,7 +69,9 @@ fn function(
         .map(|arg| match arg {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr),
             FunctionArg::Named { arg: FunctionArgExpr::Expr(expr), .. } => Ok(expr),
-            other => Err(Error::new(SqlState::SYNTAX_ERROR, format!("bad argument {other} of function {function}")).into()),
+            other => {
+                Err(Error::new(SqlState::SYNTAX_ERROR, format!("bad argument {other} of function {function}")).into())
+            }
         })
         .collect::<Result<Vec<_>, DataFusionError>>()?;
     if function == "unnest" {
@@ -85,18 +85,17 @@ fn function(
         return named(plan, &function, alias, ordinality);
     }
     let empty = DFSchema::empty();
-    let planned = args
-        .iter()
-        .map(|arg| context.sql_expr_to_logical_expr(arg.clone(), &empty))
-        .collect::<Result<Vec<_>>>()?;
+    let planned =
+        args.iter().map(|arg| context.sql_expr_to_logical_expr(arg.clone(), &empty)).collect::<Result<Vec<_>>>()?;
     let lateral = planned.iter().any(Expr::contains_outer);
     if function == "generate_series" && lateral {
         let plan = unnested(vec![prepare::call("generate_series", args)], context)?;
         return named(plan, &function, alias, ordinality);
     }
-    let scalar = context.context_provider().get_function_meta(&function).filter(|udf| {
-        super::pending::PendingFunction::of(udf).is_some_and(|pending| pending.function.is_some())
-    });
+    let scalar = context
+        .context_provider()
+        .get_function_meta(&function)
+        .filter(|udf| super::pending::PendingFunction::of(udf).is_some_and(|pending| pending.function.is_some()));
     if function == "generate_series" || scalar.is_none() {
         let source = context.context_provider().get_table_function_source(&function, planned)?;
         let plan = LogicalPlanBuilder::scan(function.as_str(), source, None)?.build()?;
@@ -109,12 +108,7 @@ fn function(
 }
 
 /// Names the columns: a function of one column gives it its alias, else its own name.
-fn named(
-    plan: LogicalPlan,
-    function: &str,
-    alias: Option<TableAlias>,
-    ordinality: bool,
-) -> Result<RelationPlanning> {
+fn named(plan: LogicalPlan, function: &str, alias: Option<TableAlias>, ordinality: bool) -> Result<RelationPlanning> {
     let alias = alias.unwrap_or_else(|| TableAlias {
         explicit: true,
         name: Ident::with_quote('"', function),
@@ -135,7 +129,8 @@ fn named(
     if ordinality {
         let number = registry::window("row_number")
             .ok_or_else(|| DataFusionError::from(Error::internal("row_number is not registered")))?;
-        let number = Expr::WindowFunction(Box::new(WindowFunction::new(WindowFunctionDefinition::WindowUDF(number), vec![])));
+        let number =
+            Expr::WindowFunction(Box::new(WindowFunction::new(WindowFunctionDefinition::WindowUDF(number), vec![])));
         let name = number.schema_name().to_string();
         builder = builder.window(vec![number])?;
         exprs.push(Expr::Column(Column::new_unqualified(name)).alias("ordinality"));

@@ -160,10 +160,7 @@ pub(super) fn category(sql_type: &SqlType) -> Category {
 /// True for types whose values are object identifiers.
 pub(super) fn is_oid(sql_type: &SqlType) -> bool {
     use SqlType as T;
-    matches!(
-        sql_type,
-        T::Oid | T::RegClass | T::RegType | T::RegProc | T::RegNamespace | T::RegRole | T::Xid
-    )
+    matches!(sql_type, T::Oid | T::RegClass | T::RegType | T::RegProc | T::RegNamespace | T::RegRole | T::Xid)
 }
 
 /// True for int2, int4, int8.

@@ -110,9 +110,11 @@ impl Typing<'_> {
                 let sets = self.grouping_set(sets, sight)?;
                 Ok(Typed::of(Expr::GroupingSet(sets), SqlType::Void))
             }
-            Expr::TryCast(_) | Expr::ScalarVariable(..) | Expr::HigherOrderFunction(_) | Expr::Lambda(_) | Expr::LambdaVariable(_) => {
-                Err(Error::unsupported("this expression is not supported"))
-            }
+            Expr::TryCast(_)
+            | Expr::ScalarVariable(..)
+            | Expr::HigherOrderFunction(_)
+            | Expr::Lambda(_)
+            | Expr::LambdaVariable(_) => Err(Error::unsupported("this expression is not supported")),
             #[expect(deprecated, reason = "the planner still makes it inside count(*)")]
             wildcard @ Expr::Wildcard { .. } => Ok(Typed::of(wildcard, SqlType::Record)),
         }
@@ -277,11 +279,14 @@ impl Typing<'_> {
                     ScalarValue::Utf8View(text.as_ref().map(|text| by_backslash(text, escape))),
                     SqlType::Text,
                 ),
-                _ => return Err(Error::unsupported("LIKE … ESCAPE with a pattern that is not a constant is not supported")),
+                _ => {
+                    return Err(Error::unsupported(
+                        "LIKE … ESCAPE with a pattern that is not a constant is not supported",
+                    ));
+                }
             },
         };
-        let like =
-            Like::new(like.negated, Box::new(value.expr), Box::new(pattern.expr), None, like.case_insensitive);
+        let like = Like::new(like.negated, Box::new(value.expr), Box::new(pattern.expr), None, like.case_insensitive);
         Ok(Typed::bool(make(like)))
     }
 
@@ -348,12 +353,7 @@ impl Typing<'_> {
     }
 
     /// Brings a value and a subquery's only column to one type.
-    fn beside_subquery(
-        &mut self,
-        value: Typed,
-        subquery: Subquery,
-        op: &BinaryOperator,
-    ) -> Result<(Expr, Subquery)> {
+    fn beside_subquery(&mut self, value: Typed, subquery: Subquery, op: &BinaryOperator) -> Result<(Expr, Subquery)> {
         let field = Arc::clone(&subquery.subquery.schema().fields()[0]);
         let column = reference(Expr::Column(Column::new_unqualified(field.name())), &field);
         if !value.is_unknown() {

@@ -108,7 +108,10 @@ impl Typing<'_> {
             Shape::LikeFirst => {
                 let first = args.first().map(|first| first.sql_type.clone());
                 let result = self.plain(&function, args)?;
-                Ok(Typed { sql_type: first.filter(|first| *first != SqlType::Unknown).unwrap_or(result.sql_type), ..result })
+                Ok(Typed {
+                    sql_type: first.filter(|first| *first != SqlType::Unknown).unwrap_or(result.sql_type),
+                    ..result
+                })
             }
             Shape::ItemOfFirst => {
                 let item = args.first().and_then(|first| element_of(&first.sql_type));
@@ -275,7 +278,11 @@ impl Typing<'_> {
             ("avg", Some(SqlType::Numeric(_))) => {
                 let first = args.remove(0);
                 let scale = match first.data_type {
-                    DataType::Decimal128(precision, scale) if scale < 12 && i16::from(precision) - i16::from(scale) <= 21 => 12,
+                    DataType::Decimal128(precision, scale)
+                        if scale < 12 && i16::from(precision) - i16::from(scale) <= 21 =>
+                    {
+                        12
+                    }
                     _ => {
                         args.insert(0, first);
                         return Ok(args);
@@ -325,7 +332,8 @@ impl Typing<'_> {
             WindowFunctionDefinition::AggregateUDF(aggregate) => {
                 let args = self.aggregate_args(&name, args)?;
                 let (args, fields) = self.arguments(aggregate.as_ref(), &name, args)?;
-                let field = aggregate.return_field(&fields).map_err(|error| own_or(error, || undefined(&name, &args)))?;
+                let field =
+                    aggregate.return_field(&fields).map_err(|error| own_or(error, || undefined(&name, &args)))?;
                 let sql_type = aggregate_type(&name, &args, &field);
                 (args, sql_type, field.data_type().clone())
             }
@@ -430,9 +438,10 @@ fn result(expr: Expr, field: &Field) -> Typed {
 
 fn aggregate_type(name: &str, args: &[Typed], field: &Field) -> SqlType {
     match (name, args.first()) {
-        ("min" | "max" | "first_value" | "last_value" | "nth_value" | "lag" | "lead" | "any_value" | "mode", Some(first)) => {
-            first.sql_type.clone()
-        }
+        (
+            "min" | "max" | "first_value" | "last_value" | "nth_value" | "lag" | "lead" | "any_value" | "mode",
+            Some(first),
+        ) => first.sql_type.clone(),
         ("array_agg", Some(first)) => SqlType::Array(Arc::new(first.sql_type.clone())),
         _ => match SqlType::of_field(field) {
             SqlType::Numeric(_) => SqlType::Numeric(None),

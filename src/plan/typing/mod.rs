@@ -182,7 +182,8 @@ impl<'a> Typing<'a> {
         if let Some(expr) = cast::in_place(&value, to, &data_type) {
             return Ok(Typed::new(expr, to.clone(), data_type));
         }
-        let plain = arrow_casts(&value.sql_type, to) || is_integer(&value.sql_type) && matches!(to, SqlType::Numeric(None));
+        let plain =
+            arrow_casts(&value.sql_type, to) || is_integer(&value.sql_type) && matches!(to, SqlType::Numeric(None));
         let expr = if plain {
             let field = Field::new("", data_type.clone(), true).with_metadata(type_metadata(to));
             Expr::Cast(Cast::new_from_field(Box::new(value.expr), Arc::new(field)))
@@ -219,7 +220,8 @@ impl<'a> Typing<'a> {
         if let Some(expr) = cast::in_place(&value, to, &data_type) {
             return Ok(Typed::new(expr, to.clone(), data_type));
         }
-        let plain = arrow_casts(&value.sql_type, to) || is_integer(&value.sql_type) && matches!(to, SqlType::Numeric(None));
+        let plain =
+            arrow_casts(&value.sql_type, to) || is_integer(&value.sql_type) && matches!(to, SqlType::Numeric(None));
         let expr = if plain {
             let field = Field::new("", data_type.clone(), true).with_metadata(type_metadata(to));
             Expr::Cast(Cast::new_from_field(Box::new(value.expr), Arc::new(field)))
@@ -410,7 +412,11 @@ fn canonical(value: Typed) -> Typed {
 }
 
 /// The expression under its name, with metadata where the field would not tell its type otherwise.
-pub(super) fn labelled(value: Typed, name: Option<(Option<datafusion::common::TableReference>, String)>, schema: &DFSchema) -> Expr {
+pub(super) fn labelled(
+    value: Typed,
+    name: Option<(Option<datafusion::common::TableReference>, String)>,
+    schema: &DFSchema,
+) -> Expr {
     let bare = match &value.expr {
         Expr::Alias(alias) if name.is_some() => alias.expr.as_ref(),
         other => other,

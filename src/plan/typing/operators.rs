@@ -21,11 +21,7 @@ pub(super) const NO_OPERATOR: &str =
 pub(super) fn undefined(sign: &str, left: &Typed, right: &Typed) -> Error {
     Error::new(
         SqlState::UNDEFINED_FUNCTION,
-        format!(
-            "operator does not exist: {} {sign} {}",
-            left.sql_type.plain_name(),
-            right.sql_type.plain_name()
-        ),
+        format!("operator does not exist: {} {sign} {}", left.sql_type.plain_name(), right.sql_type.plain_name()),
     )
     .hint(NO_OPERATOR)
 }
@@ -66,9 +62,7 @@ impl Typing<'_> {
             | B::PGBitwiseXor
             | B::PGBitwiseShiftLeft
             | B::PGBitwiseShiftRight => self.bits(op, left, right),
-            B::Arrow | B::LongArrow | B::HashArrow | B::HashLongArrow | B::HashMinus => {
-                self.json_path(op, left, right)
-            }
+            B::Arrow | B::LongArrow | B::HashArrow | B::HashLongArrow | B::HashMinus => self.json_path(op, left, right),
             B::AtArrow | B::ArrowAt => self.contains(op, left, right),
             B::PGOverlap => self.overlap(left, right),
             B::Question => self.json_exists("jsonb_exists", "?", left, right, &SqlType::Text),
@@ -185,7 +179,9 @@ impl Typing<'_> {
         }
         let undefined = |left: &Typed, right: &Typed| undefined(&sign, left, right);
         match (&left.sql_type, op, &right.sql_type) {
-            (T::Date, BinaryOperator::Plus | BinaryOperator::Minus, T::Int2 | T::Int4) => self.days(left, logical, right),
+            (T::Date, BinaryOperator::Plus | BinaryOperator::Minus, T::Int2 | T::Int4) => {
+                self.days(left, logical, right)
+            }
             (T::Int2 | T::Int4, BinaryOperator::Plus, T::Date) => self.days(right, logical, left),
             (T::Date, BinaryOperator::Minus, T::Date) => {
                 let expr = native(left.expr, logical, right.expr);
@@ -248,8 +244,8 @@ impl Typing<'_> {
 
     fn number(&mut self, op: &BinaryOperator, logical: Operator, left: Typed, right: Typed) -> Result<Typed> {
         use SqlType as T;
-        let shared = common_type(&left.sql_type, &right.sql_type)
-            .ok_or_else(|| undefined(&op.to_string(), &left, &right))?;
+        let shared =
+            common_type(&left.sql_type, &right.sql_type).ok_or_else(|| undefined(&op.to_string(), &left, &right))?;
         match shared {
             T::Numeric(_) => self.numeric(op, logical, left, right),
             T::Float4 | T::Float8 => {
@@ -333,7 +329,8 @@ impl Typing<'_> {
             _ => Arithmetic::Subtract.call(number, days.expr),
         };
         let field = super::named_field("", &SqlType::Date, true);
-        let expr = Expr::Cast(datafusion::logical_expr::Cast::new_from_field(Box::new(sum), std::sync::Arc::new(field)));
+        let expr =
+            Expr::Cast(datafusion::logical_expr::Cast::new_from_field(Box::new(sum), std::sync::Arc::new(field)));
         Ok(Typed::of(expr, SqlType::Date))
     }
 
@@ -373,9 +370,16 @@ impl Typing<'_> {
         if !text(&left) && !text(&right) {
             return Err(undefined("||", &left, &right));
         }
-        let left = if left.is_unknown() { self.decide(left, &SqlType::Text)? } else { self.explicit_cast(left, &SqlType::Text)? };
-        let right =
-            if right.is_unknown() { self.decide(right, &SqlType::Text)? } else { self.explicit_cast(right, &SqlType::Text)? };
+        let left = if left.is_unknown() {
+            self.decide(left, &SqlType::Text)?
+        } else {
+            self.explicit_cast(left, &SqlType::Text)?
+        };
+        let right = if right.is_unknown() {
+            self.decide(right, &SqlType::Text)?
+        } else {
+            self.explicit_cast(right, &SqlType::Text)?
+        };
         Ok(Typed::of(native(left.expr, Operator::StringConcat, right.expr), SqlType::Text))
     }
 

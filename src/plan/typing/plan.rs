@@ -49,9 +49,7 @@ impl Typing<'_> {
                 Ok(LogicalPlan::Limit(Limit { skip, fetch, input: Arc::new(input) }))
             }
             // Lateral to the query around this one, not to a table beside it: nothing special here.
-            LogicalPlan::Subquery(subquery) => {
-                self.plan(Arc::unwrap_or_clone(subquery.subquery), outer, keep_unknown)
-            }
+            LogicalPlan::Subquery(subquery) => self.plan(Arc::unwrap_or_clone(subquery.subquery), outer, keep_unknown),
             LogicalPlan::Join(mut join) => {
                 let left = self.plan(Arc::unwrap_or_clone(join.left), outer, false)?;
                 // A lateral right side sees the left one.
@@ -67,7 +65,8 @@ impl Typing<'_> {
                         let r = self.settled_expression(r, &Sight { schema: &right_schema, outer })?;
                         // Names the missing operator.
                         self.operator(&BinaryOperator::Eq, l.clone(), r.clone())?;
-                        let (sql_type, data_type) = common([&l, &r].map(|v| (&v.sql_type, &v.data_type)).into_iter(), "JOIN")?;
+                        let (sql_type, data_type) =
+                            common([&l, &r].map(|v| (&v.sql_type, &v.data_type)).into_iter(), "JOIN")?;
                         let l = self.convert_to(l, &sql_type, data_type.clone())?;
                         let r = self.convert_to(r, &sql_type, data_type)?;
                         Ok((l.expr, r.expr))
@@ -184,9 +183,8 @@ impl Typing<'_> {
             typed.push(column.into_iter());
         }
         let rows = typed.first().map_or(0, ExactSizeIterator::len);
-        let rows = (0..rows)
-            .map(|_| typed.iter_mut().filter_map(Iterator::next).map(|value| value.expr).collect())
-            .collect();
+        let rows =
+            (0..rows).map(|_| typed.iter_mut().filter_map(Iterator::next).map(|value| value.expr).collect()).collect();
         let schema = DFSchema::from_unqualified_fields(fields.into(), std::collections::HashMap::new())?;
         Ok(LogicalPlan::Values(Values { schema: Arc::new(schema), values: rows }))
     }
@@ -321,7 +319,8 @@ impl Typing<'_> {
             }
             plan => {
                 let schema = Arc::clone(plan.schema());
-                let columns = schema.iter().map(|(relation, field)| Expr::Column(Column::from((relation, field)))).collect();
+                let columns =
+                    schema.iter().map(|(relation, field)| Expr::Column(Column::from((relation, field)))).collect();
                 let exprs = self.coerced(columns, &schema, targets, &schema)?;
                 Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
             }
