@@ -9,7 +9,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::kernels::numeric;
 use datafusion::arrow::datatypes::{
     DataType, Decimal128Type, Float32Type, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
-    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, i256,
+    Time64MicrosecondType, TimestampMicrosecondType, i256,
 };
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Result, internal_err};
@@ -333,9 +333,6 @@ fn scaled(value: IntervalMonthDayNano, factor: f64) -> std::result::Result<Inter
     }
     interval(months.trunc() as i64, whole_days as i64, micros as i64)
 }
-
-/// The unit of timestamps in the engine.
-pub(super) const MICROSECOND: TimeUnit = TimeUnit::Microsecond;
 
 #[cfg(test)]
 mod tests {

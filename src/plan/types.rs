@@ -286,26 +286,6 @@ pub(super) fn assignable(from: &SqlType, to: &SqlType) -> bool {
     }
 }
 
-/// True if a value of type `from` becomes one of type `to` by itself as a function's argument.
-pub(super) fn implicit(from: &SqlType, to: &SqlType) -> bool {
-    use SqlType as T;
-    if from == to || *from == T::Unknown {
-        return true;
-    }
-    if is_text(from) && is_text(to) {
-        return true;
-    }
-    if let (Some(from), Some(to)) = (number_rank(from), number_rank(to)) {
-        return from <= to;
-    }
-    if let (Some(from), Some(to)) = (time_rank(from), time_rank(to)) {
-        return from <= to;
-    }
-    matches!((from, to), (from, to) if is_oid(to) && (is_oid(from) || is_integer(from)))
-        || matches!((from, to), (from, T::Int8) if is_oid(from))
-        || matches!((from, to), (T::Array(from), T::Array(to)) if implicit(from, to))
-}
-
 /// True if Arrow's own cast between these types does what PostgreSQL's does, also for values that do not fit.
 pub(super) fn arrow_casts(from: &SqlType, to: &SqlType) -> bool {
     use SqlType as T;

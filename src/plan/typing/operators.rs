@@ -7,7 +7,7 @@ use datafusion::logical_expr::{Expr, Operator};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use tidemill_udfs::types::SqlType;
 
-use super::{Typed, Typing, element_of, integer_decimal, is_json, is_number, is_textual};
+use super::{Typed, Typing, element_of, is_json, is_number, is_textual};
 use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::plan::arithmetic::Arithmetic;
@@ -519,9 +519,4 @@ fn nonzero(expr: &Expr) -> bool {
         },
         _ => false,
     }
-}
-
-/// The decimal an integer becomes beside a numeric.
-pub(super) fn beside_numeric(value: &Typed) -> DataType {
-    if is_integer(&value.sql_type) { integer_decimal(&value.sql_type) } else { value.data_type.clone() }
 }
