@@ -155,7 +155,7 @@ fn by_row(operation: Arithmetic, left: &ArrayRef, right: &ArrayRef) -> Result<Ar
         Arithmetic::TimeDifference => {
             Arc::new(binary::<Time64MicrosecondType>(left, right, |l, r| interval(0, 0, l - r))?)
         }
-        Arithmetic::IntervalMultiply => Arc::new(scale_intervals(left, right, |factor| Ok(factor))?),
+        Arithmetic::IntervalMultiply => Arc::new(scale_intervals(left, right, Ok)?),
         Arithmetic::IntervalDivide => Arc::new(scale_intervals(left, right, |divisor| {
             if divisor == 0.0 { Err(division_by_zero()) } else { Ok(1.0 / divisor) }
         })?),

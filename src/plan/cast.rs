@@ -247,7 +247,7 @@ impl Context<'_> {
             return Ok(new_null_array(data_type, array.len()));
         }
         Ok(match (from, to) {
-            (from, to) if is_text(from) => self.from_text(array, to, data_type)?,
+            (from, to) if is_text(from) => self.text_to(array, to, data_type)?,
             (from, to) if is_text(to) => self.to_text(array, from, to)?,
             (T::Array(_) | T::Int2Vector | T::OidVector, T::Array(item)) => self.list(array, from, item, data_type)?,
             (T::Bool, T::Int4) => {
@@ -304,7 +304,7 @@ impl Context<'_> {
         })
     }
 
-    fn from_text(&self, array: &ArrayRef, to: &SqlType, data_type: &DataType) -> Result<ArrayRef> {
+    fn text_to(&self, array: &ArrayRef, to: &SqlType, data_type: &DataType) -> Result<ArrayRef> {
         if let (true, Some(scope)) = (is_oid(to), self.scope) {
             let texts = arrow(array, &DataType::Utf8View)?;
             let oids = texts
@@ -346,13 +346,13 @@ impl Context<'_> {
         };
         match to {
             SqlType::Text | SqlType::Varchar(None) => Ok(texts),
-            to => self.from_text(&texts, to, &to.data_type()),
+            to => self.text_to(&texts, to, &to.data_type()),
         }
     }
 
     fn through_text(&self, array: &ArrayRef, from: &SqlType, to: &SqlType, data_type: &DataType) -> Result<ArrayRef> {
         let texts = self.to_text(array, from, &SqlType::Text)?;
-        let values = self.from_text(&texts, to, data_type)?;
+        let values = self.text_to(&texts, to, data_type)?;
         if values.data_type() == data_type { Ok(values) } else { rescale(&values, data_type, to) }
     }
 
@@ -395,10 +395,10 @@ impl Context<'_> {
         let words: StringViewArray = words.into_iter().map(|word| word.filter(|word| *word != "null")).collect();
         let words: ArrayRef = Arc::new(words);
         if is_integer(to) {
-            let numbers = self.from_text(&words, &SqlType::Numeric(None), &SqlType::Numeric(None).data_type())?;
+            let numbers = self.text_to(&words, &SqlType::Numeric(None), &SqlType::Numeric(None).data_type())?;
             return self.cast(&numbers, &SqlType::Numeric(None), to, data_type);
         }
-        self.from_text(&words, to, data_type)
+        self.text_to(&words, to, data_type)
     }
 
     /// Times of the session's time zone as instants.

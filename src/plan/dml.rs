@@ -393,6 +393,7 @@ fn modified_table<'a>(table: &'a TableWithJoins, command: &str) -> Result<(&'a O
 }
 
 /// `SELECT locators, items FROM target, others WHERE selection`, and its output types as they are.
+#[expect(clippy::too_many_arguments, reason = "they are the clauses of the statement")]
 fn locating(
     planner: &Planner,
     scope: &Arc<Scope>,

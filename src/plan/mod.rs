@@ -407,13 +407,26 @@ impl Planner {
             .map_err(|error| Error::internal(format!("a view's stored query does not parse: {error}")))?;
         let (plan, _) = self.named(scope, *query, depth).map_err(Error::without_location)?;
         let schema = Arc::clone(plan.schema());
-        if schema.fields().len() != view.columns.len() {
-            return Err(Error::internal("a view's query has another number of columns than the view"));
-        }
-        let exprs = schema
+        let fields: Vec<_> = schema.iter().collect();
+        let unchanged = fields.len() == view.columns.len();
+        let exprs = view
+            .columns
             .iter()
-            .zip(&view.columns)
-            .map(|((relation, field), column)| Expr::Column(PlanColumn::from((relation, field))).alias(&column.name));
+            .enumerate()
+            .map(|(at, column)| {
+                // A `*` in the query may mean more columns by now: then they are found by name.
+                let found = if unchanged {
+                    fields.get(at)
+                } else {
+                    fields.iter().find(|(_, field)| prepare::shown(field.name()) == column.physical_name)
+                };
+                let (relation, field) = *found.ok_or_else(|| {
+                    let message = format!("column \"{}\" of a view's query does not exist any more", column.name);
+                    Error::new(SqlState::UNDEFINED_COLUMN, message)
+                })?;
+                Ok(Expr::Column(PlanColumn::from((relation, field))).alias(&column.name))
+            })
+            .collect::<Result<Vec<_>>>()?;
         Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
     }
 }
@@ -480,18 +493,4 @@ fn origin(plan: &LogicalPlan, index: usize) -> Option<(Oid, i16)> {
         }
         _ => None,
     }
-}
-
-/// A query's column as a table's: a computed numeric is brought to the scale the column has.
-///
-/// # Errors
-/// 22003 if its digits do not fit.
-pub(crate) fn stored(
-    column: &datafusion::arrow::array::ArrayRef,
-    field: &datafusion::arrow::datatypes::Field,
-) -> Result<datafusion::arrow::array::ArrayRef> {
-    if column.data_type() == field.data_type() {
-        return Ok(Arc::clone(column));
-    }
-    cast::rescale(column, field.data_type(), &SqlType::of_field(field))
 }

@@ -148,12 +148,16 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             }
         }
         // A field of a row: `(keys).x`.
-        Expr::CompoundFieldAccess { root, access_chain } => {
-            if let [AccessExpr::Dot(Expr::Identifier(field))] = access_chain.as_slice() {
-                let field = string(folded(field));
-                let root = std::mem::replace(root.as_mut(), null());
-                *expr = call("get_field", vec![root, field]);
+        Expr::CompoundFieldAccess { root, access_chain }
+            if access_chain.iter().all(|access| matches!(access, AccessExpr::Dot(Expr::Identifier(_)))) =>
+        {
+            let mut value = std::mem::replace(root.as_mut(), null());
+            for access in std::mem::take(access_chain) {
+                if let AccessExpr::Dot(Expr::Identifier(field)) = access {
+                    value = call("get_field", vec![value, string(folded(&field))]);
+                }
             }
+            *expr = value;
         }
         Expr::Identifier(ident) if ident.quote_style.is_none() => {
             let name = ident.value.to_lowercase();
@@ -231,10 +235,6 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             let part = std::mem::replace(part.as_mut(), null());
             let whole = std::mem::replace(r#in.as_mut(), null());
             *expr = call("strpos", vec![whole, part]);
-        }
-        Expr::Prefixed { value, .. } => {
-            let value = std::mem::replace(value.as_mut(), null());
-            *expr = value;
         }
         _ => {}
     }

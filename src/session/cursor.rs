@@ -14,7 +14,6 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 
 use super::Column;
-use crate::clock::Timestamp;
 use crate::error::SqlState;
 use crate::statement::control::Direction;
 use crate::{Error, Result};
@@ -23,18 +22,10 @@ use crate::{Error, Result};
 pub(crate) struct Cursor {
     /// Its columns.
     pub(crate) columns: Vec<Column>,
-    /// Its query's text.
-    pub(crate) text: String,
-    /// When it was declared.
-    pub(crate) declared_at: Timestamp,
     /// WITH HOLD
     pub(crate) hold: bool,
     /// WITH HOLD, and its transaction has committed.
     pub(crate) held: bool,
-    /// BINARY: its rows are sent in binary format.
-    pub(crate) binary: bool,
-    /// Rows can be fetched backward.
-    pub(crate) scroll: bool,
     state: Arc<tokio::sync::Mutex<State>>,
 }
 
@@ -53,13 +44,9 @@ struct State {
 
 impl Cursor {
     /// A cursor before its first row.
-    #[expect(clippy::too_many_arguments, reason = "they are the clauses of DECLARE")]
     pub(crate) fn new(
         columns: Vec<Column>,
-        text: String,
-        declared_at: Timestamp,
         hold: bool,
-        binary: bool,
         scroll: bool,
         stream: SendableRecordBatchStream,
         pool: &Arc<dyn MemoryPool>,
@@ -74,16 +61,7 @@ impl Cursor {
             keep_all: scroll,
             memory: MemoryConsumer::new("cursor").register(pool),
         };
-        Self {
-            columns,
-            text,
-            declared_at,
-            hold,
-            held: false,
-            binary,
-            scroll,
-            state: Arc::new(tokio::sync::Mutex::new(state)),
-        }
+        Self { columns, hold, held: false, state: Arc::new(tokio::sync::Mutex::new(state)) }
     }
 
     /// The rows of a FETCH as a stream: read from the query as they are sent.
@@ -211,7 +189,8 @@ impl State {
             Direction::Last | Direction::Absolute(_) => {
                 while self.read_more().await? {}
                 let from_end = if let Direction::Absolute(to) = direction { to.unsigned_abs() } else { 1 };
-                let target = i64::try_from(self.read).unwrap_or(i64::MAX) + 1 - i64::try_from(from_end).unwrap_or(i64::MAX);
+                let target =
+                    i64::try_from(self.read).unwrap_or(i64::MAX) + 1 - i64::try_from(from_end).unwrap_or(i64::MAX);
                 Ok(self.at(target.max(0)).await?.into_iter().collect())
             }
             Direction::All => Ok(vec![]),
@@ -223,11 +202,8 @@ impl State {
         let target = usize::try_from(target).unwrap_or(0);
         let backward = target < self.position || (target == self.position && target <= self.forgotten);
         if backward && !self.keep_all {
-            return Err(Error::new(
-                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                "cursor can only scan forward",
-            )
-            .hint("Declare it with SCROLL option to enable backward scan."));
+            return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "cursor can only scan forward")
+                .hint("Declare it with SCROLL option to enable backward scan."));
         }
         while self.read < target {
             if !self.read_more().await? {

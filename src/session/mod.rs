@@ -267,18 +267,16 @@ impl Session {
     pub fn start(instance: Arc<Instance>, handle: Arc<SessionHandle>, login: Login) -> Result<Self> {
         let snapshot = instance.store.snapshot();
         let role = snapshot.catalog.find(0, NameClass::Role, &login.user).cloned().ok_or_else(|| {
-            Error::new(
-                SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
-                format!("role \"{}\" does not exist", login.user),
-            )
-            .fatal()
+            Error::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, format!("role \"{}\" does not exist", login.user))
+                .fatal()
         })?;
         let database = snapshot.catalog.find(0, NameClass::Database, &login.database).cloned().ok_or_else(|| {
-            Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{}\" does not exist", login.database)).fatal()
+            Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{}\" does not exist", login.database))
+                .fatal()
         })?;
         let settings = initial_settings(&instance, &role, &login).map_err(Error::fatal)?;
         let planner = Arc::new(Planner::new(&instance));
-        let temp = temporary_schema(handle.pid, role.oid, database.oid)?;
+        let temp = temporary_schema(handle.pid, &role, database.oid);
         {
             let mut activity = handle.activity.lock();
             activity.user.clone_from(&login.user);
@@ -559,8 +557,7 @@ impl Session {
             .zip(parameters)
             .enumerate()
             .map(|(at, (sql_type, parameter))| {
-                decode_parameter(sql_type, parameter, &text).map_err(|error| {
-                    let mut error = Error::from(error);
+                decode_parameter(sql_type, parameter, &text).map_err(|mut error| {
                     error.report_mut().context = Some(format!("unnamed portal parameter ${}", at + 1));
                     error
                 })
@@ -610,7 +607,9 @@ impl Session {
             let result = self.execute_once(portal, last).await;
             match result {
                 // Another transaction got there first. Alone, the statement has seen nothing that binds it: try again.
-                Err(error) if alone && attempt < RETRIES_MAX && error.code() == &SqlState::T_R_SERIALIZATION_FAILURE => {
+                Err(error)
+                    if alone && attempt < RETRIES_MAX && error.code() == &SqlState::T_R_SERIALIZATION_FAILURE =>
+                {
                     self.rollback();
                     tokio::time::sleep(Duration::from_millis(1 << attempt)).await;
                 }
@@ -634,7 +633,10 @@ impl Session {
         let outcome = stop.guard(self.dispatch(portal, parsed, &stop.token)).await?;
         let outcome = stop.watch(outcome);
         // Streams read a snapshot and need no transaction: all but COPY IN is done.
-        if last && !matches!(outcome, Outcome::CopyIn(_)) && self.transaction.as_ref().is_some_and(|open| !open.explicit) {
+        if last
+            && !matches!(outcome, Outcome::CopyIn(_))
+            && self.transaction.as_ref().is_some_and(|open| !open.explicit)
+        {
             self.commit().await?;
         }
         Ok(outcome)
@@ -869,13 +871,13 @@ fn initial_settings(instance: &Instance, role: &Object, login: &Login) -> Result
     Ok(settings)
 }
 
-/// A snapshot with nothing but a session's temporary schema.
-fn temporary_schema(pid: i32, owner: Oid, database: Oid) -> Result<Arc<Snapshot>> {
+/// A snapshot with nothing but a session's temporary schema and its owner.
+fn temporary_schema(pid: i32, owner: &Arc<Object>, database: Oid) -> Arc<Snapshot> {
     let schema = Object {
         oid: TEMP_SCHEMA,
         parent: database,
         name: format!("pg_temp_{pid}"),
-        owner,
+        owner: owner.oid,
         version: 1,
         comment: None,
         acl: vec![],
@@ -886,5 +888,7 @@ fn temporary_schema(pid: i32, owner: Oid, database: Oid) -> Result<Arc<Snapshot>
     let catalog = Arc::make_mut(&mut snapshot.catalog);
     catalog.names.insert((database, NameClass::Schema, schema.name.clone()), schema.oid);
     catalog.objects.insert(schema.oid, Arc::new(schema));
-    Ok(Arc::new(snapshot))
+    // Temporary objects belong to the role that logged in; an owner must be in the same catalog.
+    catalog.objects.insert(owner.oid, Arc::clone(owner));
+    Arc::new(snapshot)
 }

@@ -67,7 +67,8 @@ const fn fixed_reported(name: &'static str, default: &'static str, description: 
 
 const ISOLATION: Kind = Kind::Enum(&["serializable", "repeatable read", "read committed", "read uncommitted"]);
 const MESSAGES: Kind = Kind::Enum(&[
-    "debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "notice", "warning", "error", "info", "fatal", "panic",
+    "debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "notice", "warning", "error", "info", "fatal",
+    "panic",
 ]);
 
 /// The version clients see: they choose their catalog queries by it.
@@ -151,7 +152,8 @@ const SETTINGS: &[Definition] = &[
 ];
 
 /// Names as the documentation spells them, where that is not lower case.
-const SPELLING: &[(&str, &str)] = &[("datestyle", "DateStyle"), ("intervalstyle", "IntervalStyle"), ("timezone", "TimeZone")];
+const SPELLING: &[(&str, &str)] =
+    &[("datestyle", "DateStyle"), ("intervalstyle", "IntervalStyle"), ("timezone", "TimeZone")];
 
 /// A session's settings.
 #[derive(Debug, Clone, Default)]
@@ -316,26 +318,27 @@ impl Settings {
 
     /// Reported settings, as ParameterStatus spells them.
     pub fn reported(&self) -> impl Iterator<Item = (String, String)> {
-        SETTINGS
-            .iter()
-            .filter(|definition| definition.reported)
-            .map(|definition| (spelling(definition.name), display(definition.kind, &self.raw(definition.name, definition))))
+        SETTINGS.iter().filter(|definition| definition.reported).map(|definition| {
+            (spelling(definition.name), display(definition.kind, &self.raw(definition.name, definition)))
+        })
     }
 
     /// All of them, by name.
     pub fn all(&self) -> Vec<SettingInfo> {
         let mut all: Vec<_> = SETTINGS.iter().map(|definition| self.info(definition)).collect();
-        all.extend(self.layers.session.iter().filter(|(name, _)| name.contains('.')).map(|(name, value)| SettingInfo {
-            name: name.clone(),
-            value: value.clone(),
-            raw: value.clone(),
-            unit: None,
-            kind: "string",
-            default: String::new(),
-            description: "",
-            context: "user",
-            source: "session",
-            choices: None,
+        all.extend(self.layers.session.iter().filter(|(name, _)| name.contains('.')).map(|(name, value)| {
+            SettingInfo {
+                name: name.clone(),
+                value: value.clone(),
+                raw: value.clone(),
+                unit: None,
+                kind: "string",
+                default: String::new(),
+                description: "",
+                context: "user",
+                source: "session",
+                choices: None,
+            }
         }));
         all.sort_by_key(|info| info.name.to_ascii_lowercase());
         all
@@ -450,18 +453,29 @@ fn checked(name: &str, value: &str) -> Result<String> {
     };
     changeable(definition)?;
     let name = spelling(definition.name);
-    let invalid =
-        || Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{name}\": \"{value}\""));
+    let invalid = || {
+        Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{name}\": \"{value}\""))
+    };
     match definition.kind {
         Kind::String => Ok(value.to_owned()),
         Kind::Bool => boolean(value).map(|on| if on { "on" } else { "off" }.to_owned()).ok_or_else(|| {
             Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("parameter \"{name}\" requires a Boolean value"))
         }),
         Kind::Integer(min, max) => ranged(&name, value.trim().parse().map_err(|_| invalid())?, min, max, ""),
-        Kind::Milliseconds => ranged(&name, with_unit(value, TIME_UNITS).ok_or_else(|| unit_error(&name, value, TIME_HINT))?, 0, i64::from(i32::MAX), " ms"),
-        Kind::Kilobytes(min, max) => {
-            ranged(&name, with_unit(value, MEMORY_UNITS).ok_or_else(|| unit_error(&name, value, MEMORY_HINT))?, min, max, " kB")
-        }
+        Kind::Milliseconds => ranged(
+            &name,
+            with_unit(value, TIME_UNITS).ok_or_else(|| unit_error(&name, value, TIME_HINT))?,
+            0,
+            i64::from(i32::MAX),
+            " ms",
+        ),
+        Kind::Kilobytes(min, max) => ranged(
+            &name,
+            with_unit(value, MEMORY_UNITS).ok_or_else(|| unit_error(&name, value, MEMORY_HINT))?,
+            min,
+            max,
+            " kB",
+        ),
         Kind::Real => value.trim().parse::<f64>().map(|number| number.to_string()).map_err(|_| invalid()),
         Kind::Enum(choices) => {
             let lower = value.to_ascii_lowercase();
@@ -512,9 +526,11 @@ fn ranged(name: &str, value: i64, min: i64, max: i64, unit: &str) -> Result<Stri
 
 /// Units and how many of the stored unit they are, as a fraction.
 type Units = &'static [(&'static str, f64)];
-const TIME_UNITS: Units = &[("d", 86_400_000.0), ("h", 3_600_000.0), ("min", 60_000.0), ("s", 1000.0), ("ms", 1.0), ("us", 0.001)];
+const TIME_UNITS: Units =
+    &[("d", 86_400_000.0), ("h", 3_600_000.0), ("min", 60_000.0), ("s", 1000.0), ("ms", 1.0), ("us", 0.001)];
 const TIME_HINT: &str = "Valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\".";
-const MEMORY_UNITS: Units = &[("TB", 1_073_741_824.0), ("GB", 1_048_576.0), ("MB", 1024.0), ("kB", 1.0), ("B", 1.0 / 1024.0)];
+const MEMORY_UNITS: Units =
+    &[("TB", 1_073_741_824.0), ("GB", 1_048_576.0), ("MB", 1024.0), ("kB", 1.0), ("B", 1.0 / 1024.0)];
 const MEMORY_HINT: &str = "Valid units for this parameter are \"B\", \"kB\", \"MB\", \"GB\", and \"TB\".";
 
 fn with_unit(value: &str, units: Units) -> Option<i64> {
@@ -533,7 +549,8 @@ fn with_unit(value: &str, units: Units) -> Option<i64> {
 }
 
 fn unit_error(name: &str, value: &str, hint: &str) -> Error {
-    Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{name}\": \"{value}\"")).hint(hint)
+    Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{name}\": \"{value}\""))
+        .hint(hint)
 }
 
 /// As SHOW prints it: in the largest unit that divides it.

@@ -70,10 +70,12 @@ impl Stop {
                 copy.stream = copy
                     .stream
                     .take_until(token.clone().cancelled_owned())
-                    .chain(futures::stream::once(async move {
-                        if token.is_cancelled() { Some(Err(cancelled())) } else { None }
-                    })
-                    .filter_map(|end| async move { end }))
+                    .chain(
+                        futures::stream::once(async move {
+                            if token.is_cancelled() { Some(Err(cancelled())) } else { None }
+                        })
+                        .filter_map(|end| async move { end }),
+                    )
                     .boxed();
                 Outcome::CopyOut(copy)
             }

@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::{Copy, CopySource, CopyTarget, Expression, Name};
 use super::copy_format::{CopyOptions, CopyParser, CopyWriter, Format};
+use super::names;
 use super::parse::{Parsed, parse_expression};
 use super::sink::RowSink;
-use super::names;
 use crate::error::SqlState;
 use crate::plan::Scope;
 use crate::session::{CopyChunk, CopyIn, CopyOut, Outcome, Portal, Session};
@@ -86,8 +86,7 @@ async fn copy_from(session: &mut Session, copy: &Copy, cancel: &CancellationToke
             let mut file = tokio::fs::File::open(path).await.map_err(|error| file_error(path, "reading", &error))?;
             loop {
                 let mut buffer = bytes::BytesMut::with_capacity(READ_BYTES);
-                let read =
-                    file.read_buf(&mut buffer).await.map_err(|error| file_error(path, "reading", &error))?;
+                let read = file.read_buf(&mut buffer).await.map_err(|error| file_error(path, "reading", &error))?;
                 if read == 0 {
                     break;
                 }
@@ -176,14 +175,7 @@ impl Target {
             }
             None => None,
         };
-        Ok(Self {
-            sink: RowSink::new(session, oid, scope)?,
-            def: Arc::clone(def),
-            given,
-            defaults,
-            filter,
-            rows: 0,
-        })
+        Ok(Self { sink: RowSink::new(session, oid, scope)?, def: Arc::clone(def), given, defaults, filter, rows: 0 })
     }
 
     /// Takes arrays for the given columns.
@@ -291,8 +283,7 @@ async fn from_parquet(session: &mut Session, mut target: Target, path: &str) -> 
     let reader = tokio::task::spawn_blocking(move || -> Result<()> {
         let file = std::fs::File::open(&file_path).map_err(|error| file_error(&file_path, "reading", &error))?;
         let invalid = |error: String| {
-            Error::new(SqlState::BAD_COPY_FILE_FORMAT, format!("\"{file_path}\" is not a Parquet file"))
-                .detail(error)
+            Error::new(SqlState::BAD_COPY_FILE_FORMAT, format!("\"{file_path}\" is not a Parquet file")).detail(error)
         };
         let reader = ParquetRecordBatchReaderBuilder::try_new(file)
             .and_then(|builder| builder.with_batch_size(PARQUET_ROWS).build())
@@ -311,11 +302,8 @@ async fn from_parquet(session: &mut Session, mut target: Target, path: &str) -> 
             .iter()
             .map(|(at, name, _)| {
                 let column = batch.column_by_name(name).ok_or_else(|| {
-                    Error::new(
-                        SqlState::BAD_COPY_FILE_FORMAT,
-                        format!("file \"{path}\" has no column \"{name}\""),
-                    )
-                    .hint("Name the columns to copy: COPY table (column, …) FROM …")
+                    Error::new(SqlState::BAD_COPY_FILE_FORMAT, format!("file \"{path}\" has no column \"{name}\""))
+                        .hint("Name the columns to copy: COPY table (column, …) FROM …")
                 })?;
                 let options = datafusion::arrow::compute::CastOptions { safe: false, ..Default::default() };
                 datafusion::arrow::compute::cast_with_options(column, &target.def.columns[*at].data_type, &options)
@@ -339,12 +327,7 @@ async fn from_parquet(session: &mut Session, mut target: Target, path: &str) -> 
 
 // ---- TO ----
 
-async fn copy_to(
-    session: &mut Session,
-    copy: &Copy,
-    portal: &Portal,
-    cancel: &CancellationToken,
-) -> Result<Outcome> {
+async fn copy_to(session: &mut Session, copy: &Copy, portal: &Portal, cancel: &CancellationToken) -> Result<Outcome> {
     let query = match &copy.source {
         CopySource::Query(query) => (**query).clone(),
         CopySource::Table { name, columns } => table_query(session, name, columns)?,
@@ -405,11 +388,8 @@ fn table_query(session: &mut Session, name: &Name, columns: &[String]) -> Result
     }
     // Names that need it are quoted: this text is made here, not taken from a syntax tree.
     let quote = |part: &String| format!("\"{}\"", part.replace('"', "\"\""));
-    let list = if columns.is_empty() {
-        "*".to_owned()
-    } else {
-        columns.iter().map(quote).collect::<Vec<_>>().join(", ")
-    };
+    let list =
+        if columns.is_empty() { "*".to_owned() } else { columns.iter().map(quote).collect::<Vec<_>>().join(", ") };
     let from = name.parts.iter().map(quote).collect::<Vec<_>>().join(".");
     let parsed = super::parse::parse(&format!("SELECT {list} FROM {from}"))?.pop();
     parsed.ok_or_else(|| Error::internal("an empty query"))

@@ -51,30 +51,20 @@ pub(super) async fn declare(
     // The query outlives this statement: a later cancel request stops the FETCH, not the cursor.
     let own = CancellationToken::new();
     let _ = cancel;
+    if binary {
+        return Err(Error::unsupported("BINARY cursors are not supported")
+            .hint("Ask for binary results in the extended protocol."));
+    }
     let Outcome::Rows { stream, columns, .. } = Box::pin(session.run_inner(&inner, &own)).await? else {
         return Err(Error::internal("a query without rows"));
     };
     let pool = std::sync::Arc::clone(&session.instance.runtime.memory_pool);
-    let cursor = Cursor::new(
-        columns,
-        query.text.to_string(),
-        session.instance.clock.now(),
-        hold,
-        binary,
-        scroll == Some(true),
-        stream,
-        &pool,
-    );
+    let cursor = Cursor::new(columns, hold, scroll == Some(true), stream, &pool);
     session.cursors.insert(name.to_owned(), cursor);
     Ok("DECLARE CURSOR".into())
 }
 
-pub(super) async fn fetch(
-    session: &mut Session,
-    name: &str,
-    direction: Direction,
-    only_move: bool,
-) -> Result<Outcome> {
+pub(super) async fn fetch(session: &mut Session, name: &str, direction: Direction, only_move: bool) -> Result<Outcome> {
     let cursor = find(session, name)?;
     if only_move {
         let rows = cursor.skip(direction).await?;

@@ -96,8 +96,9 @@ pub(super) fn create_schema(
         ));
     }
     if schema.starts_with("pg_") || names::SYSTEM_SCHEMAS.contains(&schema) {
-        return Err(Error::new(SqlState::RESERVED_NAME, format!("unacceptable schema name \"{schema}\""))
-            .detail("The prefix \"pg_\" and the names information_schema and tidemill are reserved for system schemas."));
+        return Err(Error::new(SqlState::RESERVED_NAME, format!("unacceptable schema name \"{schema}\"")).detail(
+            "The prefix \"pg_\" and the names information_schema and tidemill are reserved for system schemas.",
+        ));
     }
     let (main, _) = names::catalogs(session);
     if main.find(database.oid, NameClass::Schema, schema).is_some() {

@@ -32,8 +32,6 @@ pub(super) async fn explain(
     }
     let scope = session.scope_for(cancel, locators);
     let planner = Arc::clone(&session.planner);
-    let lines = planner
-        .explain(&scope, &plan, &portal.values, explain.analyze, explain.verbose, explain.json)
-        .await?;
+    let lines = planner.explain(&scope, &plan, &portal.values, explain.analyze, explain.verbose, explain.json).await?;
     rows(vec![column(explain)], vec![lines], "EXPLAIN")
 }

@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::sink::RowSink;
 use super::table;
+use crate::Result;
 use crate::plan::{InsertPlan, Returning, Scope};
 use crate::session::{Outcome, RowsTag, Session};
-use crate::Result;
 
 pub(crate) async fn execute(
     session: &mut Session,
@@ -62,12 +62,7 @@ pub(super) struct Returned {
 }
 
 impl Returned {
-    pub(super) fn new(
-        session: &mut Session,
-        scope: &Arc<Scope>,
-        table: Oid,
-        returning: &Returning,
-    ) -> Result<Self> {
+    pub(super) fn new(session: &mut Session, scope: &Arc<Scope>, table: Oid, returning: &Returning) -> Result<Self> {
         let state = table::state(session, table)?;
         let name = super::names::object(session, table).map_or_else(String::new, |object| object.name.clone());
         let input = DFSchema::try_from_qualified_schema(name.as_str(), &state.schema)?;
@@ -99,8 +94,8 @@ impl Returned {
             .iter()
             .map(|expression| expression.evaluate(batch)?.into_array(batch.num_rows()))
             .collect::<datafusion::error::Result<Vec<_>>>()?;
-        let result = RecordBatch::try_new(Arc::clone(&self.schema), arrays)
-            .map_err(datafusion::error::DataFusionError::from)?;
+        let result =
+            RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(datafusion::error::DataFusionError::from)?;
         self.memory.try_grow(result.get_array_memory_size())?;
         self.batches.push(result);
         Ok(())

@@ -132,7 +132,9 @@ pub(crate) async fn execute(
                 Control::ResetAll => set::reset_all(session),
                 Control::Discard(what) => set::discard(session, *what)?,
                 Control::Prepare { name, types, statement } => prepare::prepare(session, name, types, statement)?,
-                Control::Execute { name, arguments } => return prepare::execute(session, name, arguments, cancel).await,
+                Control::Execute { name, arguments } => {
+                    return prepare::execute(session, name, arguments, cancel).await;
+                }
                 Control::Deallocate(name) => prepare::deallocate(session, name.as_deref())?,
                 Control::Declare { name, binary, hold, scroll, query } => {
                     cursor::declare(session, name, *binary, *hold, *scroll, query, portal, cancel).await?

@@ -78,12 +78,11 @@ pub(crate) fn creation_schema(session: &mut Session, name: &Name, temporary: boo
             oid
         }
         None if temporary => TEMP_SCHEMA,
-        None => search_path(session)
-            .iter()
-            .find_map(|schema_name| schema(session, schema_name).ok())
-            .ok_or_else(|| {
+        None => {
+            search_path(session).iter().find_map(|schema_name| schema(session, schema_name).ok()).ok_or_else(|| {
                 Error::new(SqlState::INVALID_SCHEMA_NAME, "no schema has been selected to create in").at(name.offset)
-            })?,
+            })?
+        }
     };
     if relation.is_empty() {
         return Err(Error::new(SqlState::INVALID_NAME, "a name must not be empty").at(name.offset));
@@ -138,8 +137,9 @@ pub(crate) fn table(session: &mut Session, name: &Name) -> Result<(Arc<Object>, 
             let def = Arc::clone(def);
             Ok((object, def))
         }
-        _ => Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a table", name.last()))
-            .at(name.offset)),
+        _ => {
+            Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a table", name.last())).at(name.offset))
+        }
     }
 }
 
@@ -208,7 +208,8 @@ pub(crate) fn require_create(session: &mut Session, schema: Oid) -> Result<()> {
         return Ok(());
     }
     let object = object(session, schema).ok_or_else(|| Error::internal("a schema without an object"))?;
-    if is_member(session, role, object.owner) || object.acl.iter().any(|item| grants(item, &def_name(session, role), 'C'))
+    if is_member(session, role, object.owner)
+        || object.acl.iter().any(|item| grants(item, &def_name(session, role), 'C'))
     {
         return Ok(());
     }

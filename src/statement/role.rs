@@ -25,12 +25,7 @@ pub(super) fn require_create_role(session: &mut Session, verb: &str) -> Result<R
     Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, format!("permission denied to {verb} role")))
 }
 
-pub(super) fn create(
-    session: &mut Session,
-    name: &str,
-    options: &[RoleOption],
-    if_not_exists: bool,
-) -> Result<String> {
+pub(super) fn create(session: &mut Session, name: &str, options: &[RoleOption], if_not_exists: bool) -> Result<String> {
     session.require_writable("CREATE ROLE")?;
     let current = require_create_role(session, "create")?;
     if name.starts_with("pg_") || matches!(name, "public" | "none") {
@@ -68,10 +63,7 @@ fn set_options(session: &mut Session, current: &RoleDef, def: &mut RoleDef, opti
         match option {
             RoleOption::Superuser(on) => {
                 if *on && !current.superuser {
-                    return Err(Error::new(
-                        SqlState::INSUFFICIENT_PRIVILEGE,
-                        "must be superuser to create superusers",
-                    ));
+                    return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, "must be superuser to create superusers"));
                 }
                 def.superuser = *on;
             }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
-use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
@@ -134,25 +134,29 @@ impl RowSink {
         let fields: Vec<_> =
             self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
         let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields));
-        // CREATE TABLE AS: a computed numeric has a scale of its own.
+        let options = CastOptions { safe: false, ..CastOptions::default() };
         let columns = batch
             .columns()
             .iter()
             .zip(schema.fields())
-            .map(|(column, field)| crate::plan::stored(column, field))
-            .collect::<Result<Vec<_>>>()?;
+            .map(|(array, field)| {
+                // A query's numeric has the scale it was computed with, the column has its own.
+                if array.data_type() == field.data_type() {
+                    Ok(Arc::clone(array))
+                } else {
+                    cast_with_options(array, field.data_type(), &options)
+                }
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(DataFusionError::from)?;
         RecordBatch::try_new(schema, columns).map_err(|error| DataFusionError::from(error).into())
     }
 
     fn start_writer(&self) -> FileWriter {
         let (batches, mut received) = mpsc::channel::<RecordBatch>(WRITER_QUEUE);
         let options = WriteOptions { now_ms: self.now_us / 1000, ..WriteOptions::default() };
-        let mut writer = TableWriter::new(
-            Arc::clone(self.store.files()),
-            &self.store.table_dir(self.table),
-            &self.def,
-            options,
-        );
+        let mut writer =
+            TableWriter::new(Arc::clone(self.store.files()), &self.store.table_dir(self.table), &self.def, options);
         let done = tokio::task::spawn_blocking(move || {
             while let Some(batch) = received.blocking_recv() {
                 writer.write(batch)?;
@@ -225,13 +229,7 @@ impl Constraints {
             .collect::<Result<_>>()?;
         let not_null =
             state.def.columns.iter().enumerate().filter(|(_, column)| !column.nullable).map(|(at, _)| at).collect();
-        Ok(Self {
-            table: name,
-            schema: Arc::clone(&state.schema),
-            not_null,
-            checks,
-            text: Arc::clone(&scope.text),
-        })
+        Ok(Self { table: name, schema: Arc::clone(&state.schema), not_null, checks, text: Arc::clone(&scope.text) })
     }
 
     /// 23502 or 23514 for the first row that violates one.

@@ -60,16 +60,13 @@ pub(super) async fn create(
     let oid = session.fresh_oid(temporary);
     let def = define(session, &scope, create, &syntax)?;
     if create.on_commit_drop.is_some() && !temporary {
-        return Err(Error::new(
-            SqlState::INVALID_TABLE_DEFINITION,
-            "ON COMMIT can only be used on temporary tables",
-        ));
+        return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, "ON COMMIT can only be used on temporary tables"));
     }
     let object = Object {
         oid,
         parent: schema,
         name: name.to_owned(),
-        owner: scope.role,
+        owner: if temporary { session.login_role } else { scope.role },
         version: 1,
         comment: None,
         acl: vec![],
@@ -183,10 +180,7 @@ fn next_id(columns: &[ColumnDef]) -> i32 {
 
 fn check_columns(columns: &[ColumnDef], syntax: &[ColumnSyntax]) -> Result<()> {
     if columns.len() > COLUMNS_MAX {
-        return Err(Error::new(
-            SqlState::TOO_MANY_COLUMNS,
-            format!("tables can have at most {COLUMNS_MAX} columns"),
-        ));
+        return Err(Error::new(SqlState::TOO_MANY_COLUMNS, format!("tables can have at most {COLUMNS_MAX} columns")));
     }
     if columns.is_empty() {
         return Err(Error::unsupported("a table without columns is not supported").hint("Give it at least one column."));
@@ -194,10 +188,8 @@ fn check_columns(columns: &[ColumnDef], syntax: &[ColumnSyntax]) -> Result<()> {
     let mut seen = std::collections::HashSet::new();
     for column in columns {
         if !seen.insert(&column.name) {
-            let error = Error::new(
-                SqlState::DUPLICATE_COLUMN,
-                format!("column \"{}\" specified more than once", column.name),
-            );
+            let error =
+                Error::new(SqlState::DUPLICATE_COLUMN, format!("column \"{}\" specified more than once", column.name));
             return Err(match syntax.iter().rfind(|syntax| syntax.name == column.name) {
                 Some(syntax) => error.at(syntax.offset),
                 None => error,
@@ -310,7 +302,10 @@ fn check_def(
                 }
             });
             let base = column.map_or_else(|| format!("{table}_check"), |column| format!("{table}_{column}_check"));
-            (0..).map(|n| if n == 0 { base.clone() } else { format!("{base}{n}") }).find(|name| !taken(name)).unwrap_or(base)
+            (0..)
+                .map(|n| if n == 0 { base.clone() } else { format!("{base}{n}") })
+                .find(|name| !taken(name))
+                .unwrap_or(base)
         }
     };
     Ok(CheckDef { oid: session.instance.store.next_oid(), name, condition: check.condition.text.clone() })
@@ -387,10 +382,7 @@ pub(super) async fn alter(
             }
             _ => {
                 let Body::Table(def) = &object.body else {
-                    return Err(Error::new(
-                        SqlState::WRONG_OBJECT_TYPE,
-                        format!("\"{}\" is not a table", object.name),
-                    ));
+                    return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a table", object.name)));
                 };
                 let mut def = (**def).clone();
                 let scope = session.scope(cancel);

@@ -112,10 +112,7 @@ fn chain_error(command: &str) -> Error {
 /// The explicit transaction: 25P01 outside one.
 fn block<'s>(session: &'s mut Session, command: &str) -> Result<&'s mut crate::session::transaction::OpenTransaction> {
     session.transaction.as_mut().filter(|open| open.explicit).ok_or_else(|| {
-        Error::new(
-            SqlState::NO_ACTIVE_SQL_TRANSACTION,
-            format!("{command} can only be used in transaction blocks"),
-        )
+        Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, format!("{command} can only be used in transaction blocks"))
     })
 }
 

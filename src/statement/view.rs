@@ -57,7 +57,11 @@ pub(super) fn create(session: &mut Session, create: &CreateView, cancel: &Cancel
             })
         }
         Some(_) if create.if_not_exists => {
-            session.notice("NOTICE", SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists, skipping"));
+            session.notice(
+                "NOTICE",
+                SqlState::DUPLICATE_TABLE,
+                format!("relation \"{name}\" already exists, skipping"),
+            );
             return Ok("CREATE VIEW".into());
         }
         Some(_) => {
@@ -67,7 +71,7 @@ pub(super) fn create(session: &mut Session, create: &CreateView, cancel: &Cancel
             oid: session.fresh_oid(schema == TEMP_SCHEMA),
             parent: schema,
             name: name.to_owned(),
-            owner: scope.role,
+            owner: if schema == TEMP_SCHEMA { session.login_role } else { scope.role },
             version: 1,
             comment: None,
             acl: vec![],
@@ -87,15 +91,13 @@ fn view_columns(create: &CreateView, columns: &[Column]) -> Result<Vec<ColumnDef
     for (at, column) in columns.iter().enumerate() {
         let name = create.columns.get(at).unwrap_or(&column.name).clone();
         if defs.iter().any(|def| def.name == name) {
-            return Err(Error::new(
-                SqlState::DUPLICATE_COLUMN,
-                format!("column \"{name}\" specified more than once"),
-            ));
+            return Err(Error::new(SqlState::DUPLICATE_COLUMN, format!("column \"{name}\" specified more than once")));
         }
         let sql_type = if column.sql_type == SqlType::Unknown { SqlType::Text } else { column.sql_type.clone() };
         defs.push(ColumnDef {
             id: i32::try_from(at + 1).unwrap_or(i32::MAX),
-            physical_name: name.clone(),
+            // What the query calls it: finds the column again when a `*` of the query has come to mean more.
+            physical_name: column.name.clone(),
             name,
             sql_type: sql_type.name(),
             data_type: sql_type.data_type(),

@@ -91,7 +91,15 @@ impl Client {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
-        Ok(Self { stream, buffer: Vec::new(), key: (0, 0), parameters: Vec::new(), notices: Vec::new(), status: ' ' })
+        Ok(Self {
+            stream,
+            buffer: Vec::new(),
+            key: (0, 0),
+            parameters: Vec::new(),
+            notices: Vec::new(),
+            status: ' ',
+            sync_due: false,
+        })
     }
 
     /// Runs a query string by the simple protocol: an answer for each statement.

@@ -35,8 +35,6 @@ enum Shape {
     Array,
     /// Arrays and items of one type; the result is whatever the function says.
     ArrayQuestion,
-    /// Anything is turned to text.
-    Texts,
     /// As the function says.
     Plain,
 }
@@ -50,7 +48,6 @@ fn shape(name: &str) -> Shape {
         | "array_replace" | "array_replace_all" | "array_union" | "array_intersect" | "array_except" => Shape::Array,
         "array_slice" | "array_distinct" | "array_sort" | "array_reverse" | "trim_array" => Shape::LikeFirst,
         "array_has" | "array_has_all" | "array_has_any" | "array_position" | "array_positions" => Shape::ArrayQuestion,
-        "concat" | "concat_ws" => Shape::Texts,
         _ => Shape::Plain,
     }
 }
@@ -129,16 +126,6 @@ impl Typing<'_> {
             }
             Shape::ArrayQuestion => {
                 let args = self.array_args(args)?;
-                self.plain(&function, args)
-            }
-            Shape::Texts => {
-                let args = args
-                    .into_iter()
-                    .map(|arg| {
-                        let arg = self.settled(arg)?;
-                        self.explicit_cast(arg, &SqlType::Text)
-                    })
-                    .collect::<Result<Vec<_>>>()?;
                 self.plain(&function, args)
             }
             Shape::Plain => self.plain(&function, args),

@@ -121,12 +121,12 @@ impl Typing<'_> {
         let Some(shared) = common_type(&left.sql_type, &right.sql_type) else {
             return Err(undefined(sign, &left, &right));
         };
-        let (left, right) = self.to_shared(left, right, &shared)?;
+        let (left, right) = self.shared_sides(left, right, &shared)?;
         Ok(Typed::bool(native(left.expr, op, right.expr)))
     }
 
     /// Both sides of a comparison in one type; numerics keep their own scale, the engine compares them so.
-    fn to_shared(&mut self, left: Typed, right: Typed, shared: &SqlType) -> Result<(Typed, Typed)> {
+    fn shared_sides(&mut self, left: Typed, right: Typed, shared: &SqlType) -> Result<(Typed, Typed)> {
         if *shared == SqlType::Unknown {
             return Ok((self.decide(left, &SqlType::Text)?, self.decide(right, &SqlType::Text)?));
         }
@@ -167,6 +167,7 @@ impl Typing<'_> {
                         T::Interval
                     }
                     (T::Date, BinaryOperator::Plus) => T::Int4,
+                    (T::Jsonb, BinaryOperator::Minus) => T::Text,
                     (other, _) => super::without_modifier(other),
                 };
                 let right = self.decide(right, &to)?;
@@ -233,7 +234,9 @@ impl Typing<'_> {
                 let number = self.convert(right, &T::Float8)?;
                 Ok(Typed::of(Arithmetic::IntervalDivide.call(left.expr, number.expr), T::Interval))
             }
-            (T::Jsonb, BinaryOperator::Minus, T::Text | T::Int4) => self.call("jsonb_delete", vec![left, right]),
+            (T::Jsonb, BinaryOperator::Minus, T::Text | T::Int2 | T::Int4 | T::Array(_)) => {
+                self.call("jsonb_delete", vec![left, right])
+            }
             (l, _, r) if is_oid(l) && is_integer(r) || is_integer(l) && is_oid(r) || is_oid(l) && is_oid(r) => {
                 let (left, right) = (self.convert(left, &T::Int8)?, self.convert(right, &T::Int8)?);
                 self.number(op, logical, left, right)

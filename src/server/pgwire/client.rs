@@ -163,7 +163,7 @@ impl<'a> Client<'a> {
         }
         let extended = matches!(kind, b'P' | b'B' | b'D' | b'C' | b'E' | b'H' | b'S');
         let result = match message::message(frame) {
-            Ok(message) => self.handle(message).await,
+            Ok(message) => Box::pin(self.handle(message)).await,
             Err(error) => Err(error.into()),
         };
         match result {

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::client::Client;
 use super::connection::{Failure, WRITE_BYTES};
 use super::encode::RowEncoder;
-use crate::{Error, Result};
 use crate::session::{Column, RowsTag};
+use crate::{Error, Result};
 
 /// Rows encoded at first, before their size is known.
 const ROWS_FIRST: usize = 32;

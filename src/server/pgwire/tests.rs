@@ -135,12 +135,15 @@ fn told(kind: u8, mut body: Bytes) -> String {
         b'R' => write!(out, "({})", body.get_i32()).unwrap(),
         b'E' | b'N' => {
             let field = |wanted: u8| {
-                body.split(|byte| *byte == 0).find(|field| field.first() == Some(&wanted)).map(|field| text(&field[1..]))
+                body.split(|byte| *byte == 0)
+                    .find(|field| field.first() == Some(&wanted))
+                    .map(|field| text(&field[1..]))
             };
             // Where the parser stumbled is told here; what names mean, and where they stand, is not the protocol's.
             let position = field(b'P').filter(|_| field(b'C').as_deref() == Some("42601"));
             let position = position.map(|position| format!(" @{position}")).unwrap_or_default();
-            write!(out, "({} {} {}{position})", field(b'S').unwrap(), field(b'C').unwrap(), field(b'M').unwrap()).unwrap();
+            write!(out, "({} {} {}{position})", field(b'S').unwrap(), field(b'C').unwrap(), field(b'M').unwrap())
+                .unwrap();
         }
         b't' => {
             let oids: Vec<_> = (0..body.get_u16()).map(|_| body.get_u32().to_string()).collect();
@@ -273,7 +276,8 @@ async fn simple_queries() {
     for (sql, expected) in cases {
         let heard = peer.ask(&[query(sql)]).await;
         // Where a constant division fails is the planner's choice.
-        let heard = if sql == "SELECT 1/0" && !heard.starts_with('T') { format!("T(?column?:23) {heard}") } else { heard };
+        let heard =
+            if sql == "SELECT 1/0" && !heard.starts_with('T') { format!("T(?column?:23) {heard}") } else { heard };
         assert_eq!(heard, expected, "{sql}");
     }
 }
@@ -314,7 +318,11 @@ async fn extended_queries() {
             ],
             "1 2 D(1) D(2) s D(3) D(4) D(5) s C(SELECT 0) C(SELECT 0) Z(I)",
         ),
-        ("they end with the transaction", vec![execute("", 1), sync()], "E(ERROR 34000 portal \"\" does not exist) Z(I)"),
+        (
+            "they end with the transaction",
+            vec![execute("", 1), sync()],
+            "E(ERROR 34000 portal \"\" does not exist) Z(I)",
+        ),
         (
             "after an error nothing is heard until Sync",
             vec![
@@ -328,11 +336,7 @@ async fn extended_queries() {
             ],
             "E(ERROR 42703 column \"nothing\" does not exist) Z(I)",
         ),
-        (
-            "the empty query",
-            vec![bind("", "", &[], &[]), describe("P"), execute("", 0), sync()],
-            "1 t() n 2 n I Z(I)",
-        ),
+        ("the empty query", vec![bind("", "", &[], &[]), describe("P"), execute("", 0), sync()], "1 t() n 2 n I Z(I)"),
         (
             "named statements",
             vec![
@@ -447,7 +451,11 @@ async fn copying() {
             vec![query("COPY t FROM STDIN"), sync(), data("3\tz\n"), framed(b'H', b""), done()],
             "G C(COPY 1) Z(I)",
         ),
-        ("out", vec![query("COPY (SELECT * FROM t ORDER BY a) TO STDOUT")], "H d(1\tx\n) d(2\ty\n) d(3\tz\n) c C(COPY 3) Z(I)"),
+        (
+            "out",
+            vec![query("COPY (SELECT * FROM t ORDER BY a) TO STDOUT")],
+            "H d(1\tx\n) d(2\ty\n) d(3\tz\n) c C(COPY 3) Z(I)",
+        ),
         (
             "given up",
             vec![query("COPY t FROM STDIN"), data("4\tq\n"), framed(b'f', b"no more\0")],
@@ -481,7 +489,8 @@ async fn copying() {
         assert_eq!(peer.ask(&messages).await, expected, "{what}");
     }
     // A bad row: the data still under way is not taken for messages.
-    let heard = peer.ask(&[query("COPY t FROM STDIN"), data("bad\tx\n"), data(&"1\tx\n".repeat(100_000)), done()]).await;
+    let heard =
+        peer.ask(&[query("COPY t FROM STDIN"), data("bad\tx\n"), data(&"1\tx\n".repeat(100_000)), done()]).await;
     assert!(heard.starts_with("G E(ERROR 22P02 ") && heard.ends_with(" Z(I)"), "{heard}");
     assert_eq!(peer.ask(&[query("SELECT count(*) AS n FROM t")]).await, "T(n:20) D(4) C(SELECT 1) Z(I)");
 }

@@ -266,8 +266,8 @@ pub(super) fn sql_type(t: &mut Tokens<'_>) -> Result<SqlType> {
             || t.eat(&["WITHOUT", "TIME", "ZONE"])
             || t.eat(&["PRECISION"])
             || t.eat(&["VARYING"])
+            || t.eat(&["ARRAY"])
         {
-        } else if t.eat(&["ARRAY"]) {
         } else if t.eat_token(&Token::LBracket) {
             if matches!(t.peek(), Token::Number(..)) {
                 t.advance();

@@ -652,12 +652,15 @@ fn call(t: &mut Tokens<'_>) -> Result<Control> {
     Ok(Control::Call { name: t.name()?, arguments: arguments(t)? })
 }
 
-/// Options of CREATE and ALTER ROLE. `user`: CREATE USER, which may log in.
+/// A role option that has a word for yes and one for no.
+type Flag = (&'static str, &'static str, fn(bool) -> RoleOption);
+
+/// Options of CREATE and ALTER ROLE.
 pub(super) fn role_options(t: &mut Tokens<'_>) -> Result<Vec<RoleOption>> {
     t.eat(&["WITH"]);
     let mut options = vec![];
     while !t.at_end() {
-        let flags: [(&str, &str, fn(bool) -> RoleOption); 7] = [
+        let flags: [Flag; 7] = [
             ("SUPERUSER", "NOSUPERUSER", RoleOption::Superuser),
             ("CREATEDB", "NOCREATEDB", RoleOption::CreateDb),
             ("CREATEROLE", "NOCREATEROLE", RoleOption::CreateRole),

@@ -151,10 +151,9 @@ fn refuses_malformed_startup_packets() {
 
 /// Random and mutated bytes: every answer is fine, a panic is not; what is read never outgrows what was sent.
 #[test]
+#[expect(clippy::print_stdout, reason = "the seed of a failed run")]
 fn survives_hostile_bytes() {
-    let seed = rand::random();
-    println!("seed {seed}");
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut random = StdRng::seed_from_u64(20_261_122);
     let samples = [
         framed(b'P', b"s\0SELECT $1\0\0\x02\0\0\0\x17\0\0\0\0"),
         framed(b'B', b"p\0s\0\0\x01\0\x01\0\x03\0\0\0\x02ab\xff\xff\xff\xff\0\0\0\0\0\x02\0\0\0\x01"),

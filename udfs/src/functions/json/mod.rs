@@ -5,6 +5,7 @@ use super::define::Function;
 mod access;
 /// to_json and json_build_…
 pub(crate) mod build;
+mod each;
 mod modify;
 mod scan;
 /// JSON as a tree.
@@ -14,6 +15,7 @@ pub(crate) mod value;
 pub(crate) fn all() -> Vec<Function> {
     let mut all = access::operators();
     all.extend(access::functions());
+    all.extend(each::functions());
     all.extend(modify::functions());
     all.extend(build::functions());
     all
