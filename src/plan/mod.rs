@@ -22,7 +22,7 @@ use tidemill_udfs::types::{SqlType, TextSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
-use crate::error::Error;
+use crate::error::{Error, SqlState};
 use crate::instance::{Instance, SessionHandle};
 use crate::session::Column;
 use crate::session::settings::Settings;
