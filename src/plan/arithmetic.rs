@@ -92,7 +92,9 @@ impl ScalarUDFImpl for Function {
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         Ok(match self.operation {
             Arithmetic::Add | Arithmetic::Subtract | Arithmetic::Multiply | Arithmetic::FloatDivide => types[0].clone(),
-            Arithmetic::NumericMultiply(scale) | Arithmetic::NumericDivide(scale) => DataType::Decimal128(38, scale),
+            Arithmetic::NumericMultiply(scale) | Arithmetic::NumericDivide(scale) => {
+                DataType::Decimal128(precision(scale), scale)
+            }
             Arithmetic::TimestampDifference
             | Arithmetic::TimeDifference
             | Arithmetic::IntervalMultiply
@@ -167,6 +169,12 @@ pub(super) fn division_by_zero() -> ValueError {
     ValueError::new("22012", "division by zero")
 }
 
+/// The precision of a computed numeric: never that of a stored one without modifier, (38, 16), of which zeros at the end of
+/// the fraction are not shown.
+pub(super) fn precision(scale: i8) -> u8 {
+    if scale == tidemill_udfs::types::NUMERIC_DEFAULT_SCALE { 37 } else { 38 }
+}
+
 fn numeric_overflow() -> ValueError {
     ValueError {
         detail: Some("A numeric holds at most 38 digits.".into()),
@@ -220,7 +228,7 @@ fn decimals(left: &ArrayRef, right: &ArrayRef, scale: i8, operation: DecimalOper
             _ => None,
         });
     }
-    Ok(PrimitiveArray::<Decimal128Type>::from_iter(values).with_precision_and_scale(38, scale)?)
+    Ok(PrimitiveArray::<Decimal128Type>::from_iter(values).with_precision_and_scale(precision(scale), scale)?)
 }
 
 fn multiply(l: i128, ls: i8, r: i128, rs: i8, scale: i8) -> std::result::Result<i128, ValueError> {
@@ -266,7 +274,7 @@ fn rescale(value: i256, from: i32, to: i32) -> std::result::Result<i256, ValueEr
 }
 
 fn narrow(value: i256) -> std::result::Result<i128, ValueError> {
-    let limit = 10_i128.pow(38);
+    let limit = 10_i128.pow(37);
     value.to_i128().filter(|value| (-limit < *value) && (*value < limit)).ok_or_else(numeric_overflow)
 }
 

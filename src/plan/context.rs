@@ -100,12 +100,16 @@ impl Scope {
     }
 
     fn table_provider(&self, oid: Oid) -> Result<Arc<dyn TableProvider>> {
+        self.table_at(oid, self.locators == Some(oid))
+    }
+
+    fn table_at(&self, oid: Oid, locators: bool) -> Result<Arc<dyn TableProvider>> {
         let state = self
             .table(oid)
             .ok_or_else(|| Error::new(SqlState::UNDEFINED_TABLE, format!("relation with OID {oid} does not exist")))?;
         let store = (oid < TEMP_SCHEMA).then(|| Arc::clone(&self.instance.store));
-        let table = SnapshotTable { store, state, locators: self.locators == Some(oid) };
-        Ok(Arc::new(Relation { place: Place::Table(oid), provider: Arc::new(table) }))
+        let table = SnapshotTable { store, state, locators };
+        Ok(Arc::new(Relation { place: Place::Table(oid), locators, provider: Arc::new(table) }))
     }
 
     /// A copy of this scope that differs in one thing.
@@ -149,7 +153,34 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) struct Relation {
     pub(super) place: Place,
+    /// A table read with its rows' places, as the target of UPDATE and DELETE is.
+    locators: bool,
     provider: Arc<dyn TableProvider>,
+}
+
+/// A relation's columns without its rows: what a plan that is kept holds, so that it keeps no snapshot alive.
+#[derive(Debug)]
+struct Columns(SchemaRef);
+
+#[async_trait]
+impl TableProvider for Columns {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.0)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        _projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+        Err(Error::internal("a plan that was not bound to a snapshot").into())
+    }
 }
 
 impl Relation {
@@ -163,20 +194,24 @@ impl Relation {
         (&*self.provider as &dyn Any).downcast_ref::<SnapshotTable>().map(|table| &table.state)
     }
 
+    /// The same relation without rows.
+    pub(super) fn unbound(&self) -> Arc<dyn TableProvider> {
+        let provider = Arc::new(Columns(self.provider.schema()));
+        Arc::new(Self { place: self.place.clone(), locators: self.locators, provider })
+    }
+
     /// The same relation as another scope sees it.
     pub(super) fn again(&self, scope: &Arc<Scope>) -> Result<Arc<dyn TableProvider>> {
         match &self.place {
             Place::Table(oid) => {
                 // A plan of UPDATE reads its target with locators, wherever it runs.
-                let locators =
-                    (&*self.provider as &dyn Any).downcast_ref::<SnapshotTable>().is_some_and(|table| table.locators);
-                scope.with_locators(locators.then_some(*oid)).table_provider(*oid)
+                scope.table_at(*oid, self.locators)
             }
             Place::System(schema, name) => {
                 let provider = system::relation(scope, schema, name).ok_or_else(|| {
                     Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
                 })?;
-                Ok(Arc::new(Self { place: self.place.clone(), provider }))
+                Ok(Arc::new(Self { place: self.place.clone(), locators: false, provider }))
             }
         }
     }
@@ -292,7 +327,7 @@ impl<'a> Names<'a> {
         match self.scope.resolve(name.catalog(), name.schema(), name.table())? {
             Resolved::System(schema, provider) => {
                 let place = Place::System(schema, name.table().to_owned());
-                Ok(provider_as_source(Arc::new(Relation { place, provider })))
+                Ok(provider_as_source(Arc::new(Relation { place, locators: false, provider })))
             }
             Resolved::Object(object, _) => {
                 let mut used = self.used.borrow_mut();

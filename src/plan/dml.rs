@@ -153,7 +153,7 @@ pub(super) fn insert(
     let returning =
         insert.returning.as_ref().map(|items| returning(planner, scope, &target, items, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
-    let source = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid]);
+    let source = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
     Ok(InsertPlan { table: target.oid, source, returning })
 }
 
@@ -484,7 +484,7 @@ pub(super) fn update(
     let returning =
         update.returning.as_ref().map(|items| returning(planner, scope, &target, items, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
-    let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid]);
+    let locate = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
     Ok(ModifyPlan { table: target.oid, locate, has_rows: true, returning })
 }
 
@@ -607,7 +607,7 @@ pub(super) fn delete(
     let returning =
         delete.returning.as_ref().map(|items| returning(planner, scope, &target, items, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
-    let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid]);
+    let locate = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
     Ok(ModifyPlan { table: target.oid, locate, has_rows, returning })
 }
 
@@ -632,7 +632,7 @@ pub(super) async fn any_row_violates(
     let value = planner.typed_expression(scope, &schema, condition, &mut typing)?;
     let condition = typing.condition(value, "CHECK")?;
     let plan = LogicalPlanBuilder::from(scan).filter(Expr::IsFalse(Box::new(condition)))?.limit(0, Some(1))?.build()?;
-    let plan = planner.finished(scope, plan, vec![], vec![], vec![]);
+    let plan = planner.finished(plan, vec![], vec![], vec![])?;
     let physical = planner.physical(scope, &plan, &[]).await?;
     let mut stream = planner.run(scope, physical)?;
     while let Some(batch) = stream.try_next().await? {

@@ -88,6 +88,9 @@ fn template() -> SessionState {
         .build()
 }
 
+/// The machine's cores: asking the system takes longer than planning.
+static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+
 /// The settings that hold for every statement.
 pub(super) fn options() -> &'static Arc<ConfigOptions> {
     TEMPLATE.config_options()
@@ -105,9 +108,8 @@ impl Engine {
     pub(super) fn new(scope: &Arc<Scope>, runtime: Arc<RuntimeEnv>) -> Self {
         let mut config = TEMPLATE.config().clone();
         let threads = scope.instance.config.threads;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let options = config.options_mut();
-        options.execution.target_partitions = if threads == 0 { cores } else { threads };
+        options.execution.target_partitions = if threads == 0 { *CORES } else { threads };
         options.execution.time_zone = Some(scope.text.time_zone.name().to_owned());
         options.extensions.insert(StatementOptions { scope: Some(Arc::clone(scope)) });
         let props = ExecutionProps {

@@ -106,8 +106,6 @@ pub struct Plan {
     pub columns: Vec<Column>,
     /// Tables and views the plan names, by oid: what a view made of it depends on. Views count, not what is in them.
     pub relations: Vec<Oid>,
-    /// The scope it was planned in.
-    scope: Arc<Scope>,
 }
 
 impl std::fmt::Debug for Plan {
@@ -175,7 +173,7 @@ impl Planner {
         let mut typing = Typing::new(scope, types);
         let plan = typing.plan(plan, &[], false).map_err(|error| locate::in_query(error, query))?;
         let columns = columns(&plan);
-        Ok(self.finished(scope, plan, columns, typing.parameters, relations))
+        self.finished(plan, columns, typing.parameters, relations)
     }
 
     /// Plans INSERT.
@@ -361,17 +359,18 @@ impl Planner {
 
     fn finished(
         &self,
-        scope: &Arc<Scope>,
         plan: LogicalPlan,
         columns: Vec<Column>,
         parameters: Vec<SqlType>,
         relations: Vec<Oid>,
-    ) -> Plan {
+    ) -> Result<Plan> {
         let parameters = parameters
             .into_iter()
             .map(|parameter| if parameter == SqlType::Unknown { SqlType::Text } else { parameter })
             .collect();
-        Plan { logical: Arc::new(plan), parameters, columns, relations, scope: Arc::clone(scope) }
+        // A plan may be kept for long: it must not keep this statement's snapshot.
+        let plan = run::unbound(plan)?;
+        Ok(Plan { logical: Arc::new(plan), parameters, columns, relations })
     }
 
     /// The query with names resolved, not yet typed.

@@ -63,17 +63,14 @@ pub(super) fn bound(scope: &Arc<Scope>, plan: &Plan, parameters: &[ScalarValue])
                         };
                         Ok(Transformed::yes(literal))
                     }
-                    Expr::ScalarFunction(call) if !Arc::ptr_eq(&plan.scope, scope) => {
-                        match system::function(scope, call.func.name()) {
-                            Some(function)
-                                if call.func.signature().volatility
-                                    != datafusion::logical_expr::Volatility::Immutable =>
-                            {
-                                Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, call.args))))
-                            }
-                            _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
+                    Expr::ScalarFunction(call) => match system::function(scope, call.func.name()) {
+                        Some(function)
+                            if call.func.signature().volatility != datafusion::logical_expr::Volatility::Immutable =>
+                        {
+                            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, call.args))))
                         }
-                    }
+                        _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
+                    },
                     other => Ok(Transformed::no(other)),
                 })
             })
@@ -83,6 +80,19 @@ pub(super) fn bound(scope: &Arc<Scope>, plan: &Plan, parameters: &[ScalarValue])
         Ok(bound) => Ok(bound.data),
         Err(error) => Err(failure.unwrap_or_else(|| error.into())),
     }
+}
+
+/// The plan without rows: [`bound`] finds them again.
+pub(super) fn unbound(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let plan = plan.transform_down_with_subqueries(|node| {
+        let LogicalPlan::TableScan(mut scan) = node else { return Ok(Transformed::no(node)) };
+        let provider = source_as_provider(&scan.source)?;
+        if let Some(relation) = Relation::of(provider.as_ref()) {
+            scan.source = provider_as_source(relation.unbound());
+        }
+        Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+    })?;
+    Ok(plan.data)
 }
 
 /// The server's runtime with memory of this query's own: what it takes counts against both limits.

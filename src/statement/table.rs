@@ -79,7 +79,8 @@ pub(super) async fn create(
     }
     match source {
         Some(source) if !create.no_data => {
-            let portal = session.portal(&source, vec![], vec![])?;
+            // Values as they are, not as a client would see them.
+            let portal = session.portal(&source, vec![], vec![1])?;
             let Outcome::Rows { stream, .. } = Box::pin(session.run_inner(&portal, cancel)).await? else {
                 return Err(Error::internal("a query without rows"));
             };

@@ -80,6 +80,9 @@ impl Typing<'_> {
             let oid = value.sql_type.oid();
             return Ok(Typed::literal(ScalarValue::UInt32(Some(oid)), SqlType::RegType));
         }
+        if function.name() == "get_field" {
+            return field_of(&function, args);
+        }
         match shape(function.name()) {
             Shape::Unified => {
                 let word = function.name().to_uppercase();
@@ -257,13 +260,13 @@ impl Typing<'_> {
             }
             ("avg", Some(integer)) if is_integer(&integer) => {
                 let first = args.remove(0);
-                args.insert(0, self.convert_to(first, &SqlType::Numeric(None), DataType::Decimal128(34, 12))?);
+                args.insert(0, self.convert_to(first, &SqlType::Numeric(None), DataType::Decimal128(33, 12))?);
             }
             ("avg", Some(SqlType::Numeric(_))) => {
                 let first = args.remove(0);
                 let scale = match first.data_type {
                     DataType::Decimal128(precision, scale)
-                        if scale < 12 && i16::from(precision) - i16::from(scale) <= 22 =>
+                        if scale < 12 && i16::from(precision) - i16::from(scale) <= 21 =>
                     {
                         12
                     }
@@ -272,10 +275,10 @@ impl Typing<'_> {
                         return Ok(args);
                     }
                 };
-                let field = Field::new("", DataType::Decimal128(34, scale), true)
+                let field = Field::new("", DataType::Decimal128(33, scale), true)
                     .with_metadata(super::type_metadata(&SqlType::Numeric(None)));
                 let cast = datafusion::logical_expr::Cast::new_from_field(Box::new(first.expr), Arc::new(field));
-                args.insert(0, Typed::new(Expr::Cast(cast), SqlType::Numeric(None), DataType::Decimal128(34, scale)));
+                args.insert(0, Typed::new(Expr::Cast(cast), SqlType::Numeric(None), DataType::Decimal128(33, scale)));
             }
             ("string_agg", Some(_)) => {
                 args = args.into_iter().map(|arg| self.implicitly(arg, &SqlType::Text)).collect::<Result<_>>()?;
@@ -348,6 +351,28 @@ impl Typing<'_> {
             })
             .collect()
     }
+}
+
+/// `(row).name`
+fn field_of(function: &Arc<ScalarUDF>, args: Vec<Typed>) -> Result<Typed> {
+    let [row, key] = args.as_slice() else { return Err(undefined(function.name(), &args)) };
+    let name = match &key.expr {
+        Expr::Literal(ScalarValue::Utf8(Some(name)) | ScalarValue::Utf8View(Some(name)), _) => name,
+        _ => return Err(undefined(function.name(), &args)),
+    };
+    let field = match &row.data_type {
+        DataType::Struct(fields) => fields.iter().find(|field| field.name() == name),
+        _ => None,
+    };
+    let Some(field) = field else {
+        return Err(Error::new(
+            SqlState::UNDEFINED_COLUMN,
+            format!("column \"{name}\" not found in data type {}", row.sql_type.plain_name()),
+        ));
+    };
+    let key = Expr::Literal(ScalarValue::Utf8(Some(name.clone())), None);
+    let call = Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(function), vec![row.expr.clone(), key]));
+    Ok(result(call, field))
 }
 
 fn wide_literal(arg: Typed) -> Typed {

@@ -294,12 +294,12 @@ impl Typing<'_> {
             BinaryOperator::Multiply if ls + rs > 16 || lp + rp > 37 => {
                 let scale = (ls + rs).min(16.max(ls).max(rs));
                 let expr = Arithmetic::NumericMultiply(scale).call(left.expr, right.expr);
-                Ok(Typed::new(expr, any, DataType::Decimal128(38, scale)))
+                Ok(Typed::new(expr, any, DataType::Decimal128(crate::plan::arithmetic::precision(scale), scale)))
             }
             BinaryOperator::Divide => {
                 let scale = 16.max(ls).max(rs);
                 let expr = Arithmetic::NumericDivide(scale).call(left.expr, right.expr);
-                Ok(Typed::new(expr, any, DataType::Decimal128(38, scale)))
+                Ok(Typed::new(expr, any, DataType::Decimal128(crate::plan::arithmetic::precision(scale), scale)))
             }
             _ => {
                 let types = (&left.data_type, &right.data_type);

@@ -19,7 +19,7 @@ use arrow::datatypes::{
 };
 
 use super::number::{write_float, write_int};
-use super::sql_type::NUMERIC_DEFAULT_SCALE;
+use super::sql_type::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX};
 use super::{SqlType, TextSettings, ValueError, binary_out, bytes, datetime_out, interval, numeric};
 
 /// Writes the values of one array.
@@ -160,7 +160,7 @@ impl Values {
         // A numeric without modifier is stored with zeros it did not come with; what was computed keeps its scale.
         let stored = matches!(
             array.data_type(),
-            DataType::Decimal128(_, NUMERIC_DEFAULT_SCALE) | DataType::Decimal256(_, NUMERIC_DEFAULT_SCALE)
+            DataType::Decimal128(NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE) | DataType::Decimal256(_, NUMERIC_DEFAULT_SCALE)
         );
         let trimmed = *sql_type == SqlType::Numeric(None) && stored;
         Ok(match array.data_type() {
@@ -267,6 +267,8 @@ fn canonical(array: &ArrayRef, sql_type: &SqlType) -> Result<ArrayRef, ValueErro
                 cast(array, &DataType::Utf8View)
             }
         }
+        // Object identifiers that were given their names already.
+        (DataType::Utf8View, sql_type) if sql_type.is_oid() => Ok(Arc::clone(array)),
         (DataType::FixedSizeBinary(_), SqlType::Bytea) => cast(&cast(array, &DataType::Binary)?, &DataType::BinaryView),
         (DataType::Timestamp(unit, Some(_)), SqlType::TimestampTz)
             if *unit == arrow::datatypes::TimeUnit::Microsecond =>
