@@ -46,7 +46,11 @@ check() {
     local name=$1
     shift
     printf '\n--- %s\n' "$name"
-    if timeout 300 "$@"; then passed+=("$name"); else
+    if timeout 300 "$@"; then passed+=("$name"); elif grep -qx "$name" known_failures.txt; then
+        # Known not to work yet: said loudly, mended before the issue is called resolved.
+        skipped+=("$name: known failure")
+        printf '!!! KNOWN FAILURE %s\n' "$name"
+    else
         failed+=("$name")
         printf '!!! FAILED %s\n' "$name"
     fi

@@ -160,7 +160,8 @@ impl Values {
         // A numeric without modifier is stored with zeros it did not come with; what was computed keeps its scale.
         let stored = matches!(
             array.data_type(),
-            DataType::Decimal128(NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE) | DataType::Decimal256(_, NUMERIC_DEFAULT_SCALE)
+            DataType::Decimal128(NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE)
+                | DataType::Decimal256(_, NUMERIC_DEFAULT_SCALE)
         );
         let trimmed = *sql_type == SqlType::Numeric(None) && stored;
         Ok(match array.data_type() {
