@@ -60,7 +60,7 @@ pub(super) fn call(
     data_type: &DataType,
     mode: Mode,
 ) -> Result<Expr> {
-    let volatility = if depends_on_settings(from) || depends_on_settings(to) || from_text_clock(from, to) {
+    let volatility = if depends_on_settings(from, to) || from_text_clock(from, to) {
         Volatility::Stable
     } else {
         Volatility::Immutable
@@ -75,12 +75,20 @@ pub(super) fn call(
     Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(function)), vec![expr])))
 }
 
-fn depends_on_settings(sql_type: &SqlType) -> bool {
-    match sql_type {
-        SqlType::TimestampTz | SqlType::Interval => true,
-        SqlType::Float4 | SqlType::Float8 | SqlType::Bytea | SqlType::Date | SqlType::Timestamp => true,
-        SqlType::Array(item) => depends_on_settings(item),
-        other => is_oid(other),
+/// True if the session's settings decide the value: its time zone, or how values print and parse.
+fn depends_on_settings(from: &SqlType, to: &SqlType) -> bool {
+    let printed = |sql_type: &SqlType| match sql_type {
+        SqlType::TimestampTz | SqlType::Interval | SqlType::Date | SqlType::Timestamp => true,
+        SqlType::Float4 | SqlType::Float8 | SqlType::Bytea => true,
+        _ => false,
+    };
+    match (from, to) {
+        (SqlType::Array(from), SqlType::Array(to)) => depends_on_settings(from, to),
+        (SqlType::Array(from), to) => depends_on_settings(from, to),
+        (from, SqlType::Array(to)) => depends_on_settings(from, to),
+        (from, to) if is_oid(from) || is_oid(to) => true,
+        (from, to) if is_text(from) || is_text(to) => printed(from) || printed(to),
+        (from, to) => (*from == SqlType::TimestampTz) != (*to == SqlType::TimestampTz),
     }
 }
 

@@ -154,7 +154,8 @@ pub(super) fn insert(
         insert.returning.as_ref().map(|items| returning(planner, scope, &target, items, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
     let source = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
-    Ok(InsertPlan { table: target.oid, source, returning })
+    let program = super::RowProgram::new(scope, &source.logical, &source.parameters, &target.def.schema());
+    Ok(InsertPlan { table: target.oid, source, program: program.map(Arc::new), returning })
 }
 
 fn is_plain(query: &Query) -> bool {

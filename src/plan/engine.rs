@@ -106,12 +106,21 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn new(scope: &Arc<Scope>, runtime: Arc<RuntimeEnv>) -> Self {
+        Self::with(scope, runtime, Some(Arc::clone(scope)))
+    }
+
+    /// For what outlives the statement: functions find no scope.
+    pub(super) fn detached(scope: &Arc<Scope>) -> Self {
+        Self::with(scope, Arc::clone(&scope.instance.runtime), None)
+    }
+
+    fn with(scope: &Arc<Scope>, runtime: Arc<RuntimeEnv>, seen: Option<Arc<Scope>>) -> Self {
         let mut config = TEMPLATE.config().clone();
         let threads = scope.instance.config.threads;
         let options = config.options_mut();
         options.execution.target_partitions = if threads == 0 { *CORES } else { threads };
         options.execution.time_zone = Some(scope.text.time_zone.name().to_owned());
-        options.extensions.insert(StatementOptions { scope: Some(Arc::clone(scope)) });
+        options.extensions.insert(StatementOptions { scope: seen });
         let props = ExecutionProps {
             query_execution_start_time: DateTime::<Utc>::from_timestamp_micros(scope.transaction_at),
             alias_generator: Arc::new(AliasGenerator::new()),

@@ -39,6 +39,7 @@ mod locate;
 mod pending;
 mod prepare;
 mod registry;
+mod row;
 mod run;
 mod series;
 /// pg_catalog, information_schema, tidemill.*
@@ -48,6 +49,7 @@ mod types;
 mod typing;
 
 pub use context::Resolved;
+pub use row::RowProgram;
 pub use types::sql_type_of;
 
 use context::{Names, Relation};
@@ -125,6 +127,8 @@ pub struct InsertPlan {
     pub table: Oid,
     /// Rows with exactly the table's columns, in order, cast as by assignment, defaults filled in.
     pub source: Plan,
+    /// The same rows without a plan, where they are VALUES of constants and parameters.
+    pub program: Option<Arc<RowProgram>>,
     /// RETURNING's expressions over the table's columns.
     pub returning: Option<Returning>,
 }

@@ -33,6 +33,9 @@ pub(crate) mod cursor;
 /// The settings of a session: GUCs, their defaults, units and transaction-local values.
 pub mod settings;
 
+/// INSERTs that differ only in their constants.
+mod shape;
+
 /// Stops a running statement: cancel request, timeout.
 mod stop;
 
@@ -72,6 +75,7 @@ pub struct Session {
     temp_oid: AtomicU32,
     pub(crate) transaction: Option<OpenTransaction>,
     pub(crate) statements: HashMap<String, Arc<Prepared>>,
+    shapes: shape::Shapes,
     pub(crate) cursors: HashMap<String, Cursor>,
     /// Temporary tables to drop (true) or empty (false) at commit.
     pub(crate) on_commit: HashMap<Oid, bool>,
@@ -294,6 +298,7 @@ impl Session {
             temp_oid: AtomicU32::new(TEMP_SCHEMA + 1),
             transaction: None,
             statements: HashMap::new(),
+            shapes: shape::Shapes::default(),
             cursors: HashMap::new(),
             on_commit: HashMap::new(),
             notices: vec![],

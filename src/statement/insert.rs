@@ -26,6 +26,17 @@ pub(crate) async fn execute(
     cancel: &CancellationToken,
 ) -> Result<Outcome> {
     session.require_writable("INSERT")?;
+    if let (Some(program), None) = (&plan.program, &plan.returning) {
+        let transaction_at = session.open().started_at;
+        let statement_at = session.handle.activity.lock().query_started_at;
+        let batch = program.evaluate(values, transaction_at, statement_at)?;
+        let rows = batch.num_rows();
+        let mut sink = RowSink::for_values(session, plan.table, cancel)?;
+        sink.write_exact(batch).await?;
+        let write = sink.finish().await?;
+        session.apply(vec![Change::Write(write)])?;
+        return Ok(Outcome::Command(format!("INSERT 0 {rows}")));
+    }
     let scope = session.scope(cancel);
     let planner = Arc::clone(&session.planner);
     let physical = planner.physical(&scope, &plan.source, values).await?;
