@@ -367,6 +367,12 @@ impl Session {
         let settings = self.settings.lock();
         match &self.text {
             Some((generation, text)) if *generation == settings.generation && text.now_us == now => Arc::clone(text),
+            // Only the time moved: reading the settings again would cost more than most small statements.
+            Some((generation, text)) if *generation == settings.generation => {
+                let text = Arc::new(TextSettings { now_us: now, ..TextSettings::clone(text) });
+                self.text = Some((settings.generation, Arc::clone(&text)));
+                text
+            }
             _ => {
                 let text = Arc::new(settings.text(now));
                 self.text = Some((settings.generation, Arc::clone(&text)));
@@ -657,7 +663,8 @@ impl Session {
 
     async fn dispatch(&mut self, portal: &Portal, parsed: &Parsed, cancel: &CancellationToken) -> Result<Outcome> {
         if let Statement::Control(control) = &parsed.statement {
-            return statement::execute(self, control, parsed, portal, cancel).await;
+            // Boxed, as the others below: a future as large as the largest statement would be moved for the smallest.
+            return Box::pin(statement::execute(self, control, parsed, portal, cancel)).await;
         }
         let kind = portal.prepared.planned.lock().kind.clone();
         if let PlanKind::Modify(plan, _) = &kind
@@ -669,24 +676,47 @@ impl Session {
         }
         self.ensure_transaction();
         match kind {
-            PlanKind::Query(plan) => {
-                let scope = self.scope(cancel);
-                let planner = Arc::clone(&self.planner);
-                let plan = planner.displayed(&scope, plan, &portal.result_formats)?;
-                let physical = planner.physical(&scope, &plan, &portal.values).await?;
-                Ok(Outcome::Rows {
-                    stream: planner.run(&scope, physical)?,
-                    columns: plan.columns,
-                    tag: RowsTag::Counted("SELECT"),
-                })
-            }
-            PlanKind::Insert(plan) => statement::insert::execute(self, &plan, &portal.values, cancel).await,
+            PlanKind::Query(plan) if plan.program.is_some() => self.constant_row(plan, &portal.values),
+            PlanKind::Query(plan) => Box::pin(self.query(plan, portal, cancel)).await,
+            PlanKind::Insert(plan) => match &plan.program {
+                Some(program) if plan.returning.is_none() => {
+                    statement::insert::values(self, plan.table, program, &portal.values, cancel).await
+                }
+                _ => Box::pin(statement::insert::execute(self, &plan, &portal.values, cancel)).await,
+            },
             PlanKind::Modify(plan, command) => {
                 let scope = self.scope_for(cancel, Some(plan.table));
-                statement::modify::execute(self, &scope, &plan, command, &portal.values).await
+                Box::pin(statement::modify::execute(self, &scope, &plan, command, &portal.values)).await
             }
             PlanKind::Other => Err(Error::internal("a statement without a plan")),
         }
+    }
+
+    /// A query without FROM whose row depends on nothing but its parameters.
+    fn constant_row(&mut self, plan: Plan, values: &[ScalarValue]) -> Result<Outcome> {
+        let program = plan.program.as_ref().ok_or_else(|| Error::internal("no program"))?;
+        let transaction_at = self.open().started_at;
+        let statement_at = self.handle.activity.lock().query_started_at;
+        let batch = program.evaluate(values, transaction_at, statement_at)?;
+        let schema = batch.schema();
+        let rows = futures::stream::iter([Ok(batch)]);
+        Ok(Outcome::Rows {
+            stream: Box::pin(datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema, rows)),
+            columns: plan.columns,
+            tag: RowsTag::Counted("SELECT"),
+        })
+    }
+
+    async fn query(&mut self, plan: Plan, portal: &Portal, cancel: &CancellationToken) -> Result<Outcome> {
+        let scope = self.scope(cancel);
+        let planner = Arc::clone(&self.planner);
+        let plan = planner.displayed(&scope, plan, &portal.result_formats)?;
+        let physical = planner.physical(&scope, &plan, &portal.values).await?;
+        Ok(Outcome::Rows {
+            stream: planner.run(&scope, physical)?,
+            columns: plan.columns,
+            tag: RowsTag::Counted("SELECT"),
+        })
     }
 
     /// In a failed transaction only its end is heard: 25P02.

@@ -9,6 +9,7 @@ use arrow::datatypes::DataType;
 use datafusion_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 
 mod aggregate;
+pub use aggregate::FirstRow;
 mod array;
 mod call;
 mod define;

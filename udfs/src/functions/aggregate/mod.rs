@@ -8,7 +8,10 @@ use super::FunctionInfo;
 
 mod collect;
 mod every;
+mod first_row;
 mod ordered;
+
+pub use first_row::FirstRow;
 
 /// Every aggregate.
 pub(crate) fn all() -> Vec<Arc<AggregateUDF>> {
