@@ -41,6 +41,8 @@ pub struct Report {
     pub offset: Option<usize>,
     /// Line and column (characters, from 1) in the statement's text while it is not yet turned into `offset`.
     pub location: Option<(u64, u64)>,
+    /// The operator that stands at or behind `location`, where the syntax tree does not know its place.
+    pub sought: Option<String>,
     /// FATAL: the session ends after it.
     pub fatal: bool,
 }
@@ -61,6 +63,7 @@ impl Error {
             constraint: None,
             offset: None,
             location: None,
+            sought: None,
             fatal: false,
         }))
     }
@@ -103,10 +106,21 @@ impl Error {
         self
     }
 
+    /// At the next such operator from a line and column of the statement's text on.
+    #[must_use]
+    pub fn located_before(mut self, line: u64, column: u64, operator: &str) -> Self {
+        if self.0.location.is_none() {
+            self.0.location = Some((line, column));
+            self.0.sought = Some(operator.to_owned());
+        }
+        self
+    }
+
     /// Without a place in the text: it is about another text than the client's.
     #[must_use]
     pub fn without_location(mut self) -> Self {
         self.0.location = None;
+        self.0.sought = None;
         self.0.offset = None;
         self
     }
@@ -115,7 +129,10 @@ impl Error {
     #[must_use]
     pub fn resolve(mut self, text: &str) -> Self {
         if let (Some((line, column)), None) = (self.0.location, self.0.offset) {
-            self.0.offset = offset_of(text, line, column);
+            self.0.offset = offset_of(text, line, column).and_then(|offset| match &self.0.sought {
+                Some(operator) => text.get(offset..)?.find(operator.as_str()).map(|at| offset + at),
+                None => Some(offset),
+            });
         }
         self
     }

@@ -35,6 +35,7 @@ mod context;
 mod dml;
 mod engine;
 mod explain;
+mod forms;
 mod locate;
 mod pending;
 mod prepare;

@@ -103,7 +103,27 @@ fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
         .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|error| lexical_error(&Offsets::new(sql), &error))?;
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
-    Ok(tokens)
+    Ok(continued(tokens))
+}
+
+/// Strings with nothing but a line break between them are one.
+fn continued(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut joined: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        if let (Token::SingleQuotedString(more), Some(last)) = (&token.token, joined.last_mut())
+            && last.span.end.line < token.span.start.line
+            && let Token::SingleQuotedString(text)
+            | Token::EscapedStringLiteral(text)
+            | Token::UnicodeStringLiteral(text)
+            | Token::NationalStringLiteral(text) = &mut last.token
+        {
+            text.push_str(more);
+            last.span.end = token.span.end;
+            continue;
+        }
+        joined.push(token);
+    }
+    joined
 }
 
 fn lexical_error(offsets: &Offsets<'_>, error: &TokenizerError) -> Error {

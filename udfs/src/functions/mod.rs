@@ -55,6 +55,21 @@ pub fn all_aggregate() -> Vec<Arc<AggregateUDF>> {
     aggregate::all()
 }
 
+/// `avg` of smallint, integer, bigint or numeric: exact, with as many digits as PostgreSQL gives.
+pub fn exact_average() -> Arc<AggregateUDF> {
+    aggregate::average::exact()
+}
+
+/// `var`, `var_pop`, `stddev` or `stddev_pop` of smallint, integer, bigint or numeric, exact; `None` for another name.
+pub fn exact_variance(name: &str) -> Option<Arc<AggregateUDF>> {
+    aggregate::variance::exact(name)
+}
+
+/// `sum`, `avg`, `min` or `max` of intervals; `None` for another name.
+pub fn interval_aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
+    aggregate::intervals::interval(name)
+}
+
 /// Every window function: DataFusion's own have PostgreSQL's meaning.
 pub fn all_window() -> Vec<Arc<WindowUDF>> {
     vec![]

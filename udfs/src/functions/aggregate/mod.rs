@@ -6,9 +6,12 @@ use datafusion_expr::AggregateUDF;
 
 use super::FunctionInfo;
 
+pub(crate) mod average;
 mod collect;
 mod every;
+pub(crate) mod intervals;
 mod ordered;
+pub(crate) mod variance;
 
 /// Every aggregate.
 pub(crate) fn all() -> Vec<Arc<AggregateUDF>> {
