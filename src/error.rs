@@ -238,6 +238,22 @@ fn source_of(error: &(dyn std::error::Error + 'static)) -> Error {
     }
 }
 
+/// What is wrong with a regular expression, in PostgreSQL's words where it has them.
+fn regex(text: &str) -> Error {
+    let reason =
+        text.lines().rev().find_map(|line| line.trim().strip_prefix("error: ")).unwrap_or("it cannot be parsed");
+    let reason = match reason {
+        "unclosed group" | "unopened group" => "parentheses () not balanced",
+        "unclosed character class" => "brackets [] not balanced",
+        "unclosed counted repetition" => "braces {} not balanced",
+        "repetition operator missing expression" => "quantifier operand invalid",
+        reason if reason.contains("incomplete escape") => "invalid escape \\ sequence",
+        reason if reason.contains("invalid character class range") => "invalid character range",
+        other => other,
+    };
+    Error::new(SqlState::INVALID_REGULAR_EXPRESSION, format!("invalid regular expression: {reason}"))
+}
+
 /// An error of ours, or of a crate of ours, that went through DataFusion.
 fn external(error: &(dyn std::error::Error + 'static)) -> Error {
     if let Some(error) = error.downcast_ref::<Error>() {
@@ -257,6 +273,10 @@ fn external(error: &(dyn std::error::Error + 'static)) -> Error {
     }
     if let Some(error) = error.downcast_ref::<std::io::Error>() {
         return io(error);
+    }
+    let text = error.to_string();
+    if text.starts_with("regex parse error") {
+        return regex(&text);
     }
     source_of(error)
 }
@@ -441,12 +461,35 @@ fn plan(message: &str) -> Error {
         || message.contains("Physical plan does not support logical expression")
     {
         (SqlState::FEATURE_NOT_SUPPORTED, format!("this subquery is not supported: {message}"))
+    } else if let Some(given) = message.strip_prefix("Unary operator 'NOT' requires a boolean expression, got ") {
+        let given = arrow_name(given);
+        (SqlState::DATATYPE_MISMATCH, format!("argument of NOT must be type boolean, not type {given}"))
+    } else if message.starts_with("Unary operator ") {
+        (SqlState::UNDEFINED_FUNCTION, "operator does not exist for a value of this type".to_owned())
+    } else if message.starts_with("Invalid escape character in LIKE expression") {
+        return Error::new(SqlState::INVALID_ESCAPE_SEQUENCE, "invalid escape string")
+            .hint("Escape string must be empty or one character.");
     } else if message.starts_with("Cannot coerce") || message.starts_with("Cannot infer common") {
         (SqlState::DATATYPE_MISMATCH, message.clone())
     } else {
         (SqlState::SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION, message.clone())
     };
     Error::new(code, text)
+}
+
+/// PostgreSQL's name of a type that DataFusion names in a message.
+fn arrow_name(given: &str) -> &str {
+    match given.trim_end_matches('.') {
+        "Int16" => "smallint",
+        "Int32" => "integer",
+        "Int64" => "bigint",
+        "Float32" => "real",
+        "Float64" => "double precision",
+        "Utf8" | "Utf8View" => "text",
+        "Date32" => "date",
+        other if other.starts_with("Decimal") => "numeric",
+        other => other,
+    }
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
@@ -460,6 +503,9 @@ fn execution(message: &str) -> Error {
     let lower = message.to_lowercase();
     if lower.contains("divide by zero") || lower.contains("division by zero") {
         return Error::new(SqlState::DIVISION_BY_ZERO, "division by zero");
+    }
+    if message.starts_with("step can't be 0 for function generate_series") {
+        return Error::new(SqlState::INVALID_PARAMETER_VALUE, "step size cannot equal zero");
     }
     if lower.contains("more than one row") {
         return Error::new(

@@ -15,7 +15,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr_common::datum::apply;
 use tidemill_udfs::types::{
-    NUMERIC_DEFAULT_SCALE, QUOTIENT_PRECISION, QUOTIENT_SCALE, ValueError, power_of_ten, quotient, quotient_type, rounded,
+    NUMERIC_DEFAULT_SCALE, QUOTIENT_PRECISION, QUOTIENT_SCALE, ValueError, power_of_ten, quotient, quotient_type,
+    rounded,
 };
 
 /// An operation.
@@ -210,11 +211,23 @@ fn wide(array: &ArrayRef) -> Result<(Box<dyn Iterator<Item = Option<i256>> + '_>
 
 /// Zeros that a stored numeric without modifier came without are none of its digits.
 fn own_digits(value: i256, scale: i8, stored: bool) -> (i256, i8) {
-    let ten = i256::from_i128(10);
+    if !stored {
+        return (value, scale);
+    }
     let (mut value, mut scale) = (value, scale);
-    while stored && scale > 0 && value.wrapping_rem(ten) == i256::ZERO {
-        value = value.wrapping_div(ten);
-        scale -= 1;
+    for zeros in [16_u8, 8, 4, 2, 1] {
+        let (unit, fewer) = (10_i128.pow(zeros.into()), scale - zeros.cast_signed());
+        let whole = match value.to_i128() {
+            _ if fewer < 0 => None,
+            Some(small) => (small % unit == 0).then(|| i256::from_i128(small / unit)),
+            None => {
+                let unit = i256::from_i128(unit);
+                (value.wrapping_rem(unit) == i256::ZERO).then(|| value.wrapping_div(unit))
+            }
+        };
+        if let Some(whole) = whole {
+            (value, scale) = (whole, fewer);
+        }
     }
     (value, scale)
 }
@@ -271,8 +284,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn zeros_of_a_stored_numeric_are_not_its_own() {
+        let check = |value: i128, scale, expected: (i128, i8)| {
+            let (value, scale) = own_digits(i256::from_i128(value), scale, true);
+            assert_eq!((value.to_i128().unwrap(), scale), expected);
+        };
+        check(25 * 10_i128.pow(15), 16, (25, 1));
+        check(123, 16, (123, 16));
+        check(0, 16, (0, 0));
+        check(7 * 10_i128.pow(20), 16, (70_000, 0));
+        assert_eq!(own_digits(i256::from_i128(100), 2, false), (i256::from_i128(100), 2));
+    }
+
+    #[test]
     fn numeric_product_keeps_to_the_wanted_scale() {
-        let multiply = |l: i128, ls, r: i128, rs, scale| multiply(i256::from_i128(l), ls, i256::from_i128(r), rs, scale);
+        let multiply =
+            |l: i128, ls, r: i128, rs, scale| multiply(i256::from_i128(l), ls, i256::from_i128(r), rs, scale);
         assert_eq!(multiply(15, 1, 15, 1, 2), Ok(225));
         assert_eq!(multiply(15, 1, 15, 1, 1), Ok(23));
         assert_eq!(multiply(10_i128.pow(37), 0, 100, 0, 0).unwrap_err().code, "22003");

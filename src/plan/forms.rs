@@ -3,11 +3,11 @@
 //! Part of making a syntax tree ready ([`super::prepare`]); nothing here looks at types.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Subscript, TimezoneInfo, UnaryOperator, Value, ValueWithSpan,
+    AccessExpr, BinaryOperator, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Ident, Parens, Subscript, TimezoneInfo, UnaryOperator, Value, ValueWithSpan,
 };
 
-use super::prepare::{call, cast, null, number, row_items, string};
+use super::prepare::{call, cast, joined, not, null, number, row_items, string};
 use crate::Result;
 use crate::error::{Error, SqlState};
 
@@ -47,6 +47,31 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<bool> {
             }
             *expr = call("overlaps", [left, right].concat());
         }
+        Expr::Between { expr: value, negated, low, high } => {
+            if !unmarked(low) {
+                return Ok(false);
+            }
+            let between = |low: &Expr, high: &Expr| Expr::Between {
+                expr: value.clone(),
+                negated: false,
+                low: Box::new(low.clone()),
+                high: Box::new(high.clone()),
+            };
+            let either = Expr::BinaryOp {
+                left: Box::new(between(low, high)),
+                op: BinaryOperator::Or,
+                right: Box::new(between(high, low)),
+            };
+            *expr = if *negated { not(either) } else { either };
+        }
+        Expr::IsNull(row) | Expr::IsNotNull(row) if row_items(row).is_some() => {
+            let items = row_items(row).unwrap_or_default();
+            let is_null = matches!(expr, Expr::IsNull(_));
+            let test = |item: Expr| {
+                if is_null { Expr::IsNull(Box::new(item)) } else { Expr::IsNotNull(Box::new(item)) }
+            };
+            *expr = joined(items.into_iter().map(test).collect(), BinaryOperator::And);
+        }
         Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } if is_string(right) => {
             *expr = call("array_has", vec![take(right), take(left)]);
         }
@@ -66,6 +91,12 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<bool> {
                 *expr = call("pg_round_time", vec![call(&name, vec![]), digits]);
                 return Ok(true);
             }
+            if name == "age"
+                && let Some([since]) = arguments(function).as_deref()
+            {
+                *expr = call("age", vec![call("current_date", vec![]), since.clone()]);
+                return Ok(true);
+            }
             if name == "row"
                 && let Some(items) = arguments(function)
             {
@@ -81,16 +112,65 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<bool> {
     Ok(true)
 }
 
-/// Hides the types of a row's values from the planner, which would compare them with those of other rows before they are
-/// brought to one.
-pub(super) fn value_in_row(expr: &mut Expr) {
-    let mut bare = &*expr;
-    while let Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr: inner } = bare {
-        bare = inner;
+/// Hides the types of VALUES from the planner, which would bring the rows to one type by its own rules: of all columns but
+/// those in which every row has the same plain kind of literal.
+pub(super) fn values(rows: &mut [Parens<Vec<Expr>>]) {
+    let width = rows.first().map_or(0, |row| row.content.len());
+    for column in 0..width {
+        let mut kinds = rows.iter().filter_map(|row| row.content.get(column)).filter(|expr| !is_null(expr)).map(kind);
+        let first = kinds.next().unwrap_or(Some(Kind::Text));
+        if first.is_some() && kinds.all(|kind| kind == first) {
+            continue;
+        }
+        for expr in rows.iter_mut().filter_map(|row| row.content.get_mut(column)) {
+            // DEFAULT is said like a column.
+            if !matches!(expr, Expr::Identifier(_)) {
+                let value = std::mem::replace(expr, null());
+                *expr = call(VALUE, vec![value]);
+            }
+        }
     }
-    if !matches!(bare, Expr::Value(_) | Expr::Identifier(_)) {
-        let value = std::mem::replace(expr, null());
-        *expr = call(VALUE, vec![value]);
+}
+
+/// Literals whose type one row alone tells.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Integer,
+    Text,
+    Bool,
+}
+
+fn kind(expr: &Expr) -> Option<Kind> {
+    match expr {
+        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr: inner } => {
+            kind(inner).filter(|kind| *kind == Kind::Integer)
+        }
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) if digits.len() < 10 && digits.bytes().all(|digit| digit.is_ascii_digit()) => {
+                Some(Kind::Integer)
+            }
+            Value::SingleQuotedString(_) => Some(Kind::Text),
+            Value::Boolean(_) => Some(Kind::Bool),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(ValueWithSpan { value: Value::Null, .. }))
+}
+
+/// Takes the mark of SYMMETRIC off the first bound, which the tokens' reader put where that word stood.
+fn unmarked(low: &mut Expr) -> bool {
+    match low {
+        Expr::UnaryOp { op: UnaryOperator::PGPrefixFactorial, expr } => {
+            *low = std::mem::replace(expr.as_mut(), null());
+            true
+        }
+        Expr::BinaryOp { left, .. } => unmarked(left),
+        Expr::Cast { expr, .. } | Expr::CompoundFieldAccess { root: expr, .. } => unmarked(expr),
+        _ => false,
     }
 }
 
@@ -158,14 +238,20 @@ fn by_position(name: &str, function: &mut Function) -> Result<bool> {
     if !list.args.iter().any(is_named) {
         return Ok(false);
     }
-    let missing = || Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name} does not have arguments of these names"));
+    let missing =
+        || Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name} does not have arguments of these names"));
     let (_, names, default) = NAMED.iter().find(|(known, ..)| *known == name).ok_or_else(missing)?;
     let mut places: Vec<Option<Expr>> = vec![None; names.len()];
     for (position, arg) in list.args.drain(..).enumerate() {
         let (place, value) = match arg {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => (position, value),
-            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } => {
-                let word = name.value.to_lowercase();
+            FunctionArg::Named { name: Ident { value: word, .. }, arg: FunctionArgExpr::Expr(value), .. }
+            | FunctionArg::ExprNamed {
+                name: Expr::Identifier(Ident { value: word, .. }),
+                arg: FunctionArgExpr::Expr(value),
+                ..
+            } => {
+                let word = word.to_lowercase();
                 (names.iter().position(|known| *known == word).ok_or_else(missing)?, value)
             }
             _ => return Err(missing()),
@@ -211,6 +297,9 @@ mod tests {
         check("row(1, 'a')", "named_struct('f1', 1, 'f2', 'a')");
         check("(a, b) overlaps (c, d)", "overlaps(a, b, c, d)");
         check("a[2:]", "a[2:2147483647]");
+        check("(a, 1) is null", "a IS NULL AND 1 IS NULL");
+        check("x between !! a + 1 and b", "x BETWEEN a + 1 AND b OR x BETWEEN b AND a + 1");
+        check("age(x)", "age(current_date(), x)");
         check("x = any('{1}')", "array_has('{1}', x)");
     }
 

@@ -52,7 +52,7 @@ impl VisitorMut for Prepare {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         query.locks.clear();
         if let SetExpr::Values(values) = query.body.as_mut() {
-            values.rows.iter_mut().flat_map(|row| row.content.iter_mut()).for_each(forms::value_in_row);
+            forms::values(&mut values.rows);
         }
         if let Some(fetch) = query.fetch.take() {
             if fetch.with_ties || fetch.percent {
@@ -701,11 +701,11 @@ pub(super) fn cast(expr: Expr, data_type: AstType) -> Expr {
     Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
-fn not(expr: Expr) -> Expr {
+pub(super) fn not(expr: Expr) -> Expr {
     Expr::UnaryOp { op: datafusion::sql::sqlparser::ast::UnaryOperator::Not, expr: Box::new(expr) }
 }
 
-fn joined(exprs: Vec<Expr>, op: BinaryOperator) -> Expr {
+pub(super) fn joined(exprs: Vec<Expr>, op: BinaryOperator) -> Expr {
     exprs
         .into_iter()
         .reduce(|left, right| Expr::BinaryOp { left: Box::new(left), op: op.clone(), right: Box::new(right) })

@@ -710,7 +710,11 @@ impl Session {
     }
 
     pub(crate) fn open_transaction(&mut self, explicit: bool) {
-        let now = self.instance.clock.now();
+        // now() is when the statement came, as statement_timestamp() is.
+        let now = match self.handle.activity.lock().query_started_at {
+            0 => self.instance.clock.now(),
+            started => started,
+        };
         let settings = self.settings.lock();
         let mut open = OpenTransaction::new(
             self.instance.store.snapshot(),

@@ -340,9 +340,7 @@ impl Typing<'_> {
                 let (sql_type, data_type) = (super::without_modifier(&value.sql_type), value.data_type);
                 Ok(Typed::new(Expr::Negative(Box::new(value.expr)), sql_type, data_type))
             }
-            SqlType::Interval => {
-                self.call("pg_interval_neg", vec![value])
-            }
+            SqlType::Interval => self.call("pg_interval_neg", vec![value]),
             other => Err(Error::new(
                 SqlState::UNDEFINED_FUNCTION,
                 format!("operator does not exist: - {}", other.plain_name()),
@@ -435,7 +433,10 @@ impl Typing<'_> {
 /// The type of a literal as the SQL planner made it.
 fn literal(value: ScalarValue) -> Result<Typed> {
     Ok(match value {
-        ScalarValue::Null => Typed::new(Expr::Literal(ScalarValue::Null, None), SqlType::Unknown, DataType::Null),
+        // Also one that VALUES gave the type of another row.
+        value if value.is_null() => {
+            Typed::new(Expr::Literal(ScalarValue::Null, None), SqlType::Unknown, DataType::Null)
+        }
         ScalarValue::Utf8(text) => {
             Typed::new(Expr::Literal(ScalarValue::Utf8(text), None), SqlType::Unknown, DataType::Utf8)
         }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::expr::{AggregateFunction, Case, AggregateFunctionParams, ScalarFunction, WindowFunction};
+use datafusion::logical_expr::expr::{
+    AggregateFunction, AggregateFunctionParams, Case, ScalarFunction, WindowFunction,
+};
 use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_with_udf};
 use datafusion::logical_expr::{AggregateUDF, Cast, Expr, ReturnFieldArgs, ScalarUDF, WindowFunctionDefinition};
 use tidemill_udfs::types::SqlType;
@@ -81,6 +83,7 @@ impl Typing<'_> {
             return Ok(Typed::literal(ScalarValue::UInt32(Some(oid)), SqlType::RegType));
         }
         let args = self.padded(function.name(), args)?;
+        let args = if function.name() == "generate_series" { self.series_args(args)? } else { args };
         if let ("abs", [Typed { data_type: DataType::Decimal256(..), .. }]) = (function.name(), args.as_slice()) {
             return Ok(wide_absolute(args));
         }
@@ -134,6 +137,15 @@ impl Typing<'_> {
             }
             Shape::Plain => self.plain(&function, args),
         }
+    }
+
+    /// The literals of a series are of the type of what they stand beside.
+    fn series_args(&mut self, args: Vec<Typed>) -> Result<Vec<Typed>> {
+        let known = args.iter().take(2).find(|arg| !arg.is_unknown()).map(|arg| arg.sql_type.clone());
+        let Some(known) = known else { return Ok(args) };
+        let step = if category(&known) == Category::Time { SqlType::Interval } else { known.clone() };
+        let place = |(place, arg)| self.decide(arg, if place < 2 { &known } else { &step });
+        args.into_iter().enumerate().map(place).collect()
     }
 
     /// char(n) has its blanks where bytes are counted.
@@ -360,6 +372,7 @@ fn own_aggregate(name: &str, args: &[Typed]) -> Option<Arc<AggregateUDF>> {
             tidemill_udfs::functions::exact_variance(name)
         }
         ("avg", SqlType::Numeric(_)) => Some(tidemill_udfs::functions::exact_average()),
+        ("sum", SqlType::Float4) => Some(tidemill_udfs::functions::real_sum()),
         (name, SqlType::Interval) => tidemill_udfs::functions::interval_aggregate(name),
         _ => None,
     }

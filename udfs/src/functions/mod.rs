@@ -65,6 +65,11 @@ pub fn exact_variance(name: &str) -> Option<Arc<AggregateUDF>> {
     aggregate::variance::exact(name)
 }
 
+/// `sum` of real, which is real.
+pub fn real_sum() -> Arc<AggregateUDF> {
+    aggregate::real::sum()
+}
+
 /// `sum`, `avg`, `min` or `max` of intervals; `None` for another name.
 pub fn interval_aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
     aggregate::intervals::interval(name)

@@ -110,11 +110,8 @@ fn leading(value: i256, scale: i8) -> (i32, u32) {
     let Some(last) = small.checked_ilog10() else { return (0, 0) };
     let exponent = i32::try_from(last).unwrap_or(0) - i32::from(scale);
     let width = u32::try_from(exponent.rem_euclid(4)).unwrap_or(0) + 1;
-    let first = if last + 1 >= width {
-        small / 10_u128.pow(last + 1 - width)
-    } else {
-        small * 10_u128.pow(width - last - 1)
-    };
+    let first =
+        if last + 1 >= width { small / 10_u128.pow(last + 1 - width) } else { small * 10_u128.pow(width - last - 1) };
     (exponent.div_euclid(4), u32::try_from(first).unwrap_or(0))
 }
 

@@ -275,7 +275,11 @@ impl SqlType {
             DataType::Decimal32(p, s)
             | DataType::Decimal64(p, s)
             | DataType::Decimal128(p, s)
-            | DataType::Decimal256(p, s) if *p != QUOTIENT_PRECISION => Self::Numeric(Some((*p, *s))),
+            | DataType::Decimal256(p, s)
+                if *p != QUOTIENT_PRECISION =>
+            {
+                Self::Numeric(Some((*p, *s)))
+            }
             DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
                 Self::Numeric(None)
             }

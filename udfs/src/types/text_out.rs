@@ -159,8 +159,7 @@ impl ColumnEncoder {
 impl Values {
     fn new(array: &ArrayRef, sql_type: &SqlType, settings: &TextSettings) -> Result<Self, ValueError> {
         // A numeric without modifier is stored with zeros it did not come with; what was computed keeps its scale.
-        let stored =
-            matches!(array.data_type(), DataType::Decimal128(NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE));
+        let stored = matches!(array.data_type(), DataType::Decimal128(NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE));
         let plain = *sql_type == SqlType::Numeric(None);
         let trimmed = plain && stored;
         Ok(match array.data_type() {

@@ -22,7 +22,9 @@ use crate::types::{QUOTIENT_PRECISION, QUOTIENT_SCALE, ValueError, quotient, quo
 
 /// avg(smallint | integer | bigint | numeric)
 pub(crate) fn exact() -> Arc<AggregateUDF> {
-    Arc::new(AggregateUDF::new_from_impl(ExactAverage { signature: Signature::new(TypeSignature::Any(1), Volatility::Immutable) }))
+    Arc::new(AggregateUDF::new_from_impl(ExactAverage {
+        signature: Signature::new(TypeSignature::Any(1), Volatility::Immutable),
+    }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

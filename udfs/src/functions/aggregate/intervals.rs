@@ -6,7 +6,9 @@ use std::mem::size_of_val;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit};
+use arrow::datatypes::{
+    DataType, Field, FieldRef, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+};
 use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::utils::AggregateOrderSensitivity;
@@ -75,7 +77,9 @@ impl AggregateUDFImpl for Intervals {
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         if args.is_distinct && self.kind.adds() {
-            return Err(ValueError::new("0A000", format!("{}(DISTINCT interval) is not supported", self.kind.name())).into());
+            return Err(
+                ValueError::new("0A000", format!("{}(DISTINCT interval) is not supported", self.kind.name())).into()
+            );
         }
         Ok(Box::new(State { kind: self.kind, value: IntervalMonthDayNano::new(0, 0, 0), count: 0 }))
     }

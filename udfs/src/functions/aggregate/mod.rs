@@ -11,6 +11,7 @@ mod collect;
 mod every;
 pub(crate) mod intervals;
 mod ordered;
+pub(crate) mod real;
 pub(crate) mod variance;
 
 /// Every aggregate.

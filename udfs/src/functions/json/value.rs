@@ -214,9 +214,10 @@ impl<'a> Json<'a> {
                 pairs.fold(Ordering::Equal, Ordering::then)
             }),
             (Json::Object(a), Json::Object(b)) => a.len().cmp(&b.len()).then_with(|| {
-                let pairs = a.iter().zip(b).map(|(a, b)| {
-                    a.0.as_bytes().cmp(b.0.as_bytes()).then_with(|| a.1.compare_within(&b.1))
-                });
+                let pairs = a
+                    .iter()
+                    .zip(b)
+                    .map(|(a, b)| a.0.as_bytes().cmp(b.0.as_bytes()).then_with(|| a.1.compare_within(&b.1)));
                 pairs.fold(Ordering::Equal, Ordering::then)
             }),
             (a, b) => a.rank().cmp(&b.rank()),
@@ -351,8 +352,27 @@ mod tests {
     #[test]
     fn jsonb_has_postgresqls_order() {
         let ascending = [
-            "[]", "null", "\"a\"", "\"b\"", "-10", "-2.5", "-2", "0", "0.5", "2", "10", "10.01", "false", "true", "[null]",
-            "[1, 2]", "{}", "{\"a\": 1}", "{\"a\": 2}", "{\"b\": 0}", "{\"a\": 1, \"b\": 0}",
+            "[]",
+            "null",
+            "\"a\"",
+            "\"b\"",
+            "-10",
+            "-2.5",
+            "-2",
+            "0",
+            "0.5",
+            "2",
+            "10",
+            "10.01",
+            "false",
+            "true",
+            "[null]",
+            "[1, 2]",
+            "{}",
+            "{\"a\": 1}",
+            "{\"a\": 2}",
+            "{\"b\": 0}",
+            "{\"a\": 1, \"b\": 0}",
         ];
         for (at, a) in ascending.iter().enumerate() {
             for (against, b) in ascending.iter().enumerate() {

@@ -336,10 +336,11 @@ fn operators() -> Vec<Function> {
             .on("interval, interval -> interval", |c| c.map2(add_intervals)),
         def("pg_interval_sub", "interval - interval.", "interval '1 day' - interval '1 hour'")
             .on("interval, interval -> interval", |c| c.map2(|a: Interval, b: Interval| add_intervals(a, negate(b)?))),
-        def("pg_interval_order", "An interval's length, to compare it by.", "pg_interval_order('1 month')")
-            .computed("interval -> numeric", super::super::math::exact::whole, |c| {
-                c.map1(|span: Interval| Ok(Num::new(interval_order(span), 0)))
-            }),
+        def("pg_interval_order", "An interval's length, to compare it by.", "pg_interval_order('1 month')").computed(
+            "interval -> numeric",
+            super::super::math::exact::whole,
+            |c| c.map1(|span: Interval| Ok(Num::new(interval_order(span), 0))),
+        ),
         def("pg_interval_neg", "-interval.", "-interval '1 day'").on("interval -> interval", |c| c.map1(negate)),
         def("pg_interval_mul", "interval * number.", "interval '1 day' * 1.5")
             .on("interval, float8 -> interval", |c| c.map2(|span: Interval, by: f64| scale(span, |part| part * by))),
