@@ -36,6 +36,7 @@ mod distinct_on;
 mod dml;
 mod engine;
 mod explain;
+mod forms;
 mod locate;
 mod pending;
 mod prepare;

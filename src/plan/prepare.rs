@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+use super::forms;
 use crate::Result;
 use crate::error::{Error, SqlState};
 
@@ -50,6 +51,9 @@ impl VisitorMut for Prepare {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         query.locks.clear();
+        if let SetExpr::Values(values) = query.body.as_mut() {
+            forms::values(&mut values.rows);
+        }
         if let Some(fetch) = query.fetch.take() {
             if fetch.with_ties || fetch.percent {
                 return ControlFlow::Break(Error::unsupported("FETCH … WITH TIES is not supported"));
@@ -128,6 +132,9 @@ impl VisitorMut for Prepare {
 }
 
 fn rewrite(expr: &mut Expr) -> Result<()> {
+    if forms::rewrite(expr)? {
+        return rewrite(expr);
+    }
     match expr {
         Expr::Nested(inner) => {
             // Only where it holds nothing together: the tree has the precedence already.
@@ -165,6 +172,10 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
                 *expr = call(&name, vec![]);
             }
         }
+        Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) if !fits_numeric(digits) => {
+            let digits = std::mem::take(digits);
+            *expr = cast(string(digits), AstType::DoublePrecision);
+        }
         Expr::AtTimeZone { timestamp, time_zone } => {
             let zone = std::mem::replace(time_zone.as_mut(), null());
             let timestamp = std::mem::replace(timestamp.as_mut(), null());
@@ -191,6 +202,7 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
         Expr::TypedString(TypedString { data_type, value, .. }) => {
             let value = Expr::Value(value.clone());
             *expr = cast(value, data_type.clone());
+            return rewrite(expr);
         }
         Expr::AnyOp { .. } | Expr::AllOp { .. } => rewrite_quantified(expr)?,
         Expr::BinaryOp { left, op, right } => {
@@ -383,7 +395,7 @@ fn rewrite_quantified(expr: &mut Expr) -> Result<()> {
 }
 
 /// The items of a row constructor: `(a, b)`, `ROW(a, b)`.
-fn row_items(expr: &Expr) -> Option<Vec<Expr>> {
+pub(super) fn row_items(expr: &Expr) -> Option<Vec<Expr>> {
     match expr {
         Expr::Tuple(items) => Some(items.clone()),
         Expr::Nested(inner) => row_items(inner),
@@ -660,27 +672,40 @@ fn check_collation(name: &ObjectName) -> Result<()> {
     }
 }
 
-fn null() -> Expr {
+/// True for a number that a numeric holds with all its digits; others are double precision.
+fn fits_numeric(number: &str) -> bool {
+    const DIGITS: i64 = 75;
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let length = |digits: &str| i64::try_from(digits.len()).unwrap_or(i64::MAX);
+    let Ok(exponent) = exponent.parse::<i64>() else { return false };
+    let scale = length(fraction).saturating_sub(exponent);
+    let digits = length(whole.trim_start_matches('0')) + length(fraction);
+    let precision = if scale >= 0 { digits.max(scale) } else { digits.saturating_sub(scale) };
+    precision <= DIGITS
+}
+
+pub(super) fn null() -> Expr {
     Expr::Value(ValueWithSpan { value: Value::Null, span: Span::empty() })
 }
 
-fn number(digits: &str) -> Expr {
+pub(super) fn number(digits: &str) -> Expr {
     Expr::Value(ValueWithSpan { value: Value::Number(digits.into(), false), span: Span::empty() })
 }
 
-fn string(text: String) -> Expr {
+pub(super) fn string(text: String) -> Expr {
     Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span: Span::empty() })
 }
 
-fn cast(expr: Expr, data_type: AstType) -> Expr {
+pub(super) fn cast(expr: Expr, data_type: AstType) -> Expr {
     Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
-fn not(expr: Expr) -> Expr {
+pub(super) fn not(expr: Expr) -> Expr {
     Expr::UnaryOp { op: datafusion::sql::sqlparser::ast::UnaryOperator::Not, expr: Box::new(expr) }
 }
 
-fn joined(exprs: Vec<Expr>, op: BinaryOperator) -> Expr {
+pub(super) fn joined(exprs: Vec<Expr>, op: BinaryOperator) -> Expr {
     exprs
         .into_iter()
         .reduce(|left, right| Expr::BinaryOp { left: Box::new(left), op: op.clone(), right: Box::new(right) })

@@ -84,6 +84,10 @@ fn function(
         let plan = unnested(vec![prepare::call(array, args)], context)?;
         return named(plan, &function, alias, ordinality);
     }
+    if matches!(function.as_str(), "json_each" | "jsonb_each" | "json_each_text" | "jsonb_each_text") {
+        let plan = members(unnested(vec![prepare::call(&function, args)], context)?)?;
+        return named(plan, &function, alias, ordinality);
+    }
     let empty = DFSchema::empty();
     let planned =
         args.iter().map(|arg| context.sql_expr_to_logical_expr(arg.clone(), &empty)).collect::<Result<Vec<_>>>()?;
@@ -105,6 +109,16 @@ fn function(
     let call = context.sql_expr_to_logical_expr(prepare::call(&function, args), &empty)?;
     let plan = LogicalPlanBuilder::empty(true).project(vec![call.alias(&function)])?.build()?;
     named(plan, &function, alias, ordinality)
+}
+
+/// The columns of rows `(key, value)`.
+fn members(rows: LogicalPlan) -> Result<LogicalPlan> {
+    let get_field = registry::scalar("get_field")
+        .ok_or_else(|| DataFusionError::from(Error::internal("get_field is not registered")))?;
+    let row = rows.schema().columns().remove(0);
+    let columns = ["key", "value"]
+        .map(|name| get_field.call(vec![Expr::Column(row.clone()), datafusion::prelude::lit(name)]).alias(name));
+    LogicalPlanBuilder::from(rows).project(columns)?.build()
 }
 
 /// Names the columns: a function of one column gives it its alias, else its own name.

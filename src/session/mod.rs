@@ -397,9 +397,11 @@ impl Session {
 
     pub(crate) fn scope_for(&mut self, cancel: &CancellationToken, locators: Option<Oid>) -> Arc<Scope> {
         let text = self.text_settings();
-        let (snapshot, temp, transaction_at) = match &self.transaction {
-            Some(open) => (Arc::clone(open.view()), Arc::clone(open.temp_view()), open.started_at),
-            None => (self.instance.store.snapshot(), Arc::clone(&self.temp), text.now_us),
+        let statement_at = self.handle.activity.lock().query_started_at;
+        let (snapshot, temp, transaction_at, statement_at) = match &self.transaction {
+            Some(open) => (Arc::clone(open.view()), Arc::clone(open.temp_view()), open.started_at, statement_at),
+            // A statement alone is its own transaction.
+            None => (self.instance.store.snapshot(), Arc::clone(&self.temp), text.now_us, text.now_us),
         };
         let role = self.current_role(&snapshot);
         let name = snapshot.catalog.get(role).map_or_else(String::new, |role| role.name.clone());
@@ -416,7 +418,7 @@ impl Session {
             settings: Arc::clone(&self.settings),
             text,
             transaction_at,
-            statement_at: self.handle.activity.lock().query_started_at,
+            statement_at,
             locators,
             cancel: cancel.clone(),
         })
@@ -743,7 +745,11 @@ impl Session {
     }
 
     pub(crate) fn open_transaction(&mut self, explicit: bool) {
-        let now = self.instance.clock.now();
+        // now() is when the statement came, as statement_timestamp() is.
+        let now = match self.handle.activity.lock().query_started_at {
+            0 => self.instance.clock.now(),
+            started => started,
+        };
         let settings = self.settings.lock();
         let mut open = OpenTransaction::new(
             self.instance.store.snapshot(),

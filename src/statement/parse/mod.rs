@@ -103,7 +103,50 @@ fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
         .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|error| lexical_error(&Offsets::new(sql), &error))?;
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
-    Ok(tokens)
+    Ok(continued(tokens))
+}
+
+/// What PostgreSQL's grammar has and sqlparser's has not, where tokens alone tell: strings with nothing but a line break
+/// between them are one; `trim(leading from x)` names its blank; SYMMETRIC is an operator before the first bound, which
+/// the planner takes off again.
+fn continued(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut joined: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        if let (Token::SingleQuotedString(more), Some(last)) = (&token.token, joined.last_mut())
+            && last.span.end.line < token.span.start.line
+            && let Token::SingleQuotedString(text)
+            | Token::EscapedStringLiteral(text)
+            | Token::UnicodeStringLiteral(text)
+            | Token::NationalStringLiteral(text) = &mut last.token
+        {
+            text.push_str(more);
+            last.span.end = token.span.end;
+            continue;
+        }
+        let word = |ago: usize, words: &[&str]| {
+            joined.len() > ago
+                && matches!(&joined[joined.len() - 1 - ago].token, Token::Word(word)
+                    if word.quote_style.is_none() && words.iter().any(|other| word.value.eq_ignore_ascii_case(other)))
+        };
+        let mut token = token;
+        match &token.token {
+            Token::Word(from) if from.keyword == Keyword::FROM && from.quote_style.is_none() => {
+                if word(0, &["leading", "trailing", "both"]) && word(2, &["trim"]) {
+                    joined.push(TokenWithSpan::new(Token::SingleQuotedString(" ".into()), token.span));
+                }
+            }
+            Token::Word(symmetric)
+                if symmetric.quote_style.is_none()
+                    && symmetric.value.eq_ignore_ascii_case("symmetric")
+                    && word(0, &["between"]) =>
+            {
+                token.token = Token::DoubleExclamationMark;
+            }
+            _ => {}
+        }
+        joined.push(token);
+    }
+    joined
 }
 
 fn lexical_error(offsets: &Offsets<'_>, error: &TokenizerError) -> Error {
