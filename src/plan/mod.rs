@@ -44,6 +44,7 @@ mod registry;
 mod row;
 mod run;
 mod series;
+mod shape;
 /// pg_catalog, information_schema, tidemill.*
 pub mod system;
 mod table_functions;
@@ -158,6 +159,8 @@ pub struct Returning {
     pub expressions: Vec<Expr>,
     /// The result's columns.
     pub columns: Vec<Column>,
+    /// Columns after the target's own in the rows it sees: of tables in FROM or USING.
+    pub beside: Vec<Arc<datafusion::arrow::datatypes::Field>>,
 }
 
 /// Turns syntax trees into plans, and plans into streams. One per session; what it shares is behind `Arc`s.
@@ -198,20 +201,32 @@ impl Planner {
         dml::insert(self, scope, insert, types)
     }
 
-    /// Plans UPDATE.
+    /// Plans UPDATE; `with`: the queries WITH names before it.
     ///
     /// # Errors
     /// As [`Self::query`].
-    pub fn update(&self, scope: &Arc<Scope>, update: &ast::Update, types: &[SqlType]) -> Result<ModifyPlan> {
-        dml::update(self, scope, update, types)
+    pub fn update(
+        &self,
+        scope: &Arc<Scope>,
+        update: &ast::Update,
+        with: Option<&ast::With>,
+        types: &[SqlType],
+    ) -> Result<ModifyPlan> {
+        dml::update(self, scope, update, with, types)
     }
 
-    /// Plans DELETE.
+    /// Plans DELETE; `with`: the queries WITH names before it.
     ///
     /// # Errors
     /// As [`Self::query`].
-    pub fn delete(&self, scope: &Arc<Scope>, delete: &ast::Delete, types: &[SqlType]) -> Result<ModifyPlan> {
-        dml::delete(self, scope, delete, types)
+    pub fn delete(
+        &self,
+        scope: &Arc<Scope>,
+        delete: &ast::Delete,
+        with: Option<&ast::With>,
+        types: &[SqlType],
+    ) -> Result<ModifyPlan> {
+        dml::delete(self, scope, delete, with, types)
     }
 
     /// Plans one expression over rows of a schema: DEFAULT, CHECK, EXECUTE's arguments. A bare string literal, NULL or

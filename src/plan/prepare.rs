@@ -19,6 +19,11 @@ use crate::error::{Error, SqlState};
 /// Sets output names apart that PostgreSQL allows to be equal: `name`, `name\u{1}2`. [`shown`] takes it off again.
 const APART: char = '\u{1}';
 
+/// An output name set apart from equal ones.
+pub(super) fn apart(name: &str, index: usize) -> String {
+    format!("{name}{APART}{index}")
+}
+
 /// A column's name as the client sees it.
 pub(super) fn shown(name: &str) -> &str {
     name.split_once(APART).map_or(name, |(name, _)| name)
@@ -50,7 +55,9 @@ impl VisitorMut for Prepare {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
-        query.locks.clear();
+        if let Err(error) = super::shape::query(query) {
+            return ControlFlow::Break(error);
+        }
         if let SetExpr::Values(values) = query.body.as_mut() {
             forms::values(&mut values.rows);
         }
@@ -91,6 +98,9 @@ impl VisitorMut for Prepare {
         if select.into.is_some() {
             return ControlFlow::Break(Error::unsupported("SELECT INTO is not supported"));
         }
+        if let Err(error) = super::shape::select(select) {
+            return ControlFlow::Break(error);
+        }
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
                 set_returning(expr);
@@ -115,6 +125,14 @@ impl VisitorMut for Prepare {
                 with_ordinality: *with_ordinality,
                 alias: alias.take(),
             };
+        }
+        if let TableFactor::UNNEST { alias: alias @ None, .. } = factor {
+            *alias = Some(datafusion::sql::sqlparser::ast::TableAlias {
+                explicit: true,
+                name: Ident::new("unnest"),
+                columns: vec![],
+                at: None,
+            });
         }
         if let TableFactor::Function { name, lateral, .. } = factor {
             strip_schema(name);
@@ -208,6 +226,17 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
         Expr::BinaryOp { left, op, right } => {
             if let (Some(left), Some(right)) = (row_items(left), row_items(right)) {
                 *expr = row_comparison(&left, op, &right)?;
+            } else if let (Some(items), BinaryOperator::Eq, Expr::Subquery(subquery)) =
+                (row_items(left), &*op, right.as_mut())
+            {
+                let subquery = std::mem::replace(subquery.as_mut(), empty_query());
+                *expr = row_among(&items, subquery, false)?;
+            }
+        }
+        Expr::InSubquery { expr: value, subquery, negated } => {
+            if let Some(items) = row_items(value).filter(|items| items.len() > 1) {
+                let subquery = std::mem::replace(subquery.as_mut(), empty_query());
+                *expr = row_among(&items, subquery, *negated)?;
             }
         }
         Expr::InList { expr: value, list, negated } => {
@@ -269,6 +298,7 @@ const SPECIAL_NAMES: [&str; 10] = [
 
 fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
     strip_schema(&mut function.name);
+    super::shape::frame(function);
     let name = function.name.0.last().and_then(ObjectNamePart::as_ident).map(|ident| ident.value.to_lowercase());
     if name.as_deref() == Some("array")
         && let FunctionArguments::Subquery(query) = &mut function.args
@@ -394,6 +424,52 @@ fn rewrite_quantified(expr: &mut Expr) -> Result<()> {
     Ok(())
 }
 
+/// `(a, b) IN (SELECT x, y …)` → `EXISTS (SELECT 1 FROM (SELECT x, y …) WHERE x = a AND y = b)`; negated: no row for which
+/// equality is not false, so that NULLs keep NOT IN from being true.
+fn row_among(items: &[Expr], subquery: Query, negated: bool) -> Result<Expr> {
+    if let SetExpr::Select(select) = subquery.body.as_ref()
+        && select.projection.iter().all(|item| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }))
+        && select.projection.len() != items.len()
+    {
+        let word = if select.projection.len() > items.len() { "many" } else { "few" };
+        return Err(Error::new(SqlState::SYNTAX_ERROR, format!("subquery has too {word} columns")));
+    }
+    let quoted = |text: String| Ident::with_quote('"', text);
+    let alias = format!("row{APART}");
+    let names: Vec<String> = (0..items.len()).map(|at| format!("item{APART}{at}")).collect();
+    let columns: Vec<Expr> = names
+        .iter()
+        .map(|name| Expr::CompoundIdentifier(vec![quoted(alias.clone()), quoted(name.clone())]))
+        .collect();
+    let equal = row_comparison(&columns, &BinaryOperator::Eq, items)?;
+    let condition = if negated { Expr::IsNotFalse(Box::new(equal)) } else { equal };
+    let mut outer = empty_query();
+    if let SetExpr::Select(select) = outer.body.as_mut() {
+        select.from = vec![datafusion::sql::sqlparser::ast::TableWithJoins {
+            relation: TableFactor::Derived {
+                lateral: false,
+                subquery: Box::new(subquery),
+                alias: Some(datafusion::sql::sqlparser::ast::TableAlias {
+                    explicit: true,
+                    name: quoted(alias),
+                    columns: names
+                        .into_iter()
+                        .map(|name| {
+                            let name = Ident::with_quote('"', name);
+                            datafusion::sql::sqlparser::ast::TableAliasColumnDef { name, data_type: None }
+                        })
+                        .collect(),
+                    at: None,
+                }),
+                sample: None,
+            },
+            joins: vec![],
+        }];
+        select.selection = Some(condition);
+    }
+    Ok(Expr::Exists { subquery: Box::new(outer), negated })
+}
+
 /// The items of a row constructor: `(a, b)`, `ROW(a, b)`.
 pub(super) fn row_items(expr: &Expr) -> Option<Vec<Expr>> {
     match expr {
@@ -451,6 +527,10 @@ pub(super) fn array_function(name: &str) -> Option<&'static str> {
         "regexp_split_to_table" => "regexp_split_to_array",
         "string_to_table" => "string_to_array",
         "generate_subscripts" => "generate_subscripts",
+        "json_each" => "json_each",
+        "jsonb_each" => "jsonb_each",
+        "json_each_text" => "json_each_text",
+        "jsonb_each_text" => "jsonb_each_text",
         "jsonb_array_elements" => "jsonb_array_elements",
         "json_array_elements" => "json_array_elements",
         "jsonb_array_elements_text" => "jsonb_array_elements_text",
@@ -570,7 +650,7 @@ fn name_columns(items: &mut [SelectItem]) {
         if fresh && (alias.is_some() || plain && !wildcard) {
             continue;
         }
-        let unique = if fresh && !(plain && wildcard) { name } else { format!("{name}{APART}{index}") };
+        let unique = if fresh && !(plain && wildcard) { name } else { apart(&name, index) };
         let expr = std::mem::replace(expr, null());
         *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', unique) };
     }
@@ -585,7 +665,7 @@ pub(super) fn column_name(expr: &Expr) -> String {
     name_of(expr).map_or_else(|| "?column?".into(), |(name, _)| name)
 }
 
-fn folded(ident: &Ident) -> String {
+pub(super) fn folded(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
@@ -630,14 +710,20 @@ fn name_of(expr: &Expr) -> Option<(String, bool)> {
             .or_else(|| name_of(root)),
         Expr::Array(_) => good("array"),
         Expr::Exists { negated: false, .. } => good("exists"),
-        Expr::Subquery(query) => match query.body.as_ref() {
-            SetExpr::Select(select) => match select.projection.first() {
-                Some(SelectItem::UnnamedExpr(expr)) => name_of(expr),
-                Some(SelectItem::ExprWithAlias { alias, .. }) => Some((folded(alias), true)),
+        Expr::Subquery(query) => {
+            let mut body = query.body.as_ref();
+            while let SetExpr::SetOperation { left, .. } = body {
+                body = left.as_ref();
+            }
+            match body {
+                SetExpr::Select(select) => match select.projection.first() {
+                    Some(SelectItem::UnnamedExpr(expr)) => name_of(expr),
+                    Some(SelectItem::ExprWithAlias { alias, .. }) => Some((shown(&folded(alias)).to_owned(), true)),
+                    _ => None,
+                },
                 _ => None,
-            },
-            _ => None,
-        },
+            }
+        }
         Expr::Extract { .. } => good("extract"),
         Expr::Position { .. } => good("position"),
         Expr::Substring { shorthand: true, .. } => good("substr"),

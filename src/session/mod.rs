@@ -474,6 +474,16 @@ impl Session {
                 (PlanKind::Other, statement::parameters(control, self), statement::columns(control, self)?)
             }
             Statement::Sql(sql) => match sql.as_ref() {
+                ast::Statement::Query(query) if changes_data(query) => match query.body.as_ref() {
+                    ast::SetExpr::Update(ast::Statement::Update(update)) => {
+                        modify(planner.update(&scope, update, query.with.as_ref(), types)?, "UPDATE")
+                    }
+                    ast::SetExpr::Delete(ast::Statement::Delete(delete)) => {
+                        modify(planner.delete(&scope, delete, query.with.as_ref(), types)?, "DELETE")
+                    }
+                    ast::SetExpr::Merge(_) => return Err(Error::unsupported("MERGE is not supported")),
+                    _ => return Err(Error::unsupported("this statement is not supported")),
+                },
                 ast::Statement::Query(query) => {
                     let plan = planner.query(&scope, query, types)?;
                     let columns = plan.columns.clone();
@@ -487,11 +497,11 @@ impl Session {
                     (PlanKind::Insert(Arc::new(plan)), parameters, columns)
                 }
                 ast::Statement::Update(update) => {
-                    let plan = planner.update(&scope, update, types)?;
+                    let plan = planner.update(&scope, update, None, types)?;
                     modify(plan, "UPDATE")
                 }
                 ast::Statement::Delete(delete) => {
-                    let plan = planner.delete(&scope, delete, types)?;
+                    let plan = planner.delete(&scope, delete, None, types)?;
                     modify(plan, "DELETE")
                 }
                 ast::Statement::Merge(_) => return Err(Error::unsupported("MERGE is not supported")),
@@ -645,8 +655,12 @@ impl Session {
         let stop = stop::Stop::new(self);
         let outcome = stop.guard(self.dispatch(portal, parsed, &stop.token)).await?;
         let outcome = stop.watch(outcome);
-        // Streams read a snapshot and need no transaction: all but COPY IN is done.
+        // Streams read a snapshot and need no transaction: all but COPY IN is done. But rows may still end in an error,
+        // which takes back what statements before it in the same transaction did.
+        let unsure = matches!(outcome, Outcome::Rows { tag: RowsTag::Counted(_), .. } | Outcome::CopyOut(_))
+            && self.transaction.as_ref().is_some_and(|open| open.has_changes());
         if last
+            && !unsure
             && !matches!(outcome, Outcome::CopyIn(_))
             && self.transaction.as_ref().is_some_and(|open| !open.explicit)
         {
@@ -878,6 +892,12 @@ impl Session {
 
 /// Times a lone statement is tried again after another transaction got there first.
 const RETRIES_MAX: u32 = 8;
+
+/// True for a statement under WITH that is not a query.
+pub(crate) fn changes_data(query: &ast::Query) -> bool {
+    use ast::SetExpr as S;
+    matches!(query.body.as_ref(), S::Insert(_) | S::Update(_) | S::Delete(_) | S::Merge(_))
+}
 
 fn modify(plan: ModifyPlan, command: &'static str) -> (PlanKind, Vec<SqlType>, Option<Vec<Column>>) {
     let columns = plan.returning.as_ref().map(|returning| returning.columns.clone());

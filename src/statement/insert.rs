@@ -85,7 +85,13 @@ impl Returned {
     pub(super) fn new(session: &mut Session, scope: &Arc<Scope>, table: Oid, returning: &Returning) -> Result<Self> {
         let state = table::state(session, table)?;
         let name = super::names::object(session, table).map_or_else(String::new, |object| object.name.clone());
-        let input = DFSchema::try_from_qualified_schema(name.as_str(), &state.schema)?;
+        let mut input = DFSchema::try_from_qualified_schema(name.as_str(), &state.schema)?;
+        let mut rows = state.schema.as_ref().clone();
+        if !returning.beside.is_empty() {
+            let beside = returning.beside.clone().into();
+            input.merge(&DFSchema::from_unqualified_fields(beside, std::collections::HashMap::new())?);
+            rows = Schema::new(rows.fields().iter().chain(&returning.beside).map(Arc::clone).collect::<Vec<_>>());
+        }
         let expressions = returning
             .expressions
             .iter()
@@ -95,7 +101,7 @@ impl Returned {
             .iter()
             .zip(&returning.columns)
             .map(|(expression, column)| {
-                Ok(expression.return_field(&state.schema)?.as_ref().clone().with_name(&column.name).with_nullable(true))
+                Ok(expression.return_field(&rows)?.as_ref().clone().with_name(&column.name).with_nullable(true))
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
@@ -107,7 +113,7 @@ impl Returned {
         })
     }
 
-    /// Takes rows with the table's columns.
+    /// Takes rows with the table's columns and those beside it.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         let arrays = self
             .expressions

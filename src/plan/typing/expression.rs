@@ -105,7 +105,12 @@ impl Typing<'_> {
                         format!("function unnest({}) does not exist", value.sql_type.plain_name()),
                     )
                 })?;
-                Ok(Typed::of(Expr::Unnest(Unnest { expr: Box::new(value.expr), outer: unnest.outer }), item))
+                let data_type = match &value.data_type {
+                    DataType::List(field) => field.data_type().clone(),
+                    _ => item.data_type(),
+                };
+                let expr = Expr::Unnest(Unnest { expr: Box::new(value.expr), outer: unnest.outer });
+                Ok(Typed::new(expr, item, data_type))
             }
             Expr::GroupingSet(sets) => {
                 let sets = self.grouping_set(sets, sight)?;

@@ -54,6 +54,21 @@ fn shape(name: &str) -> Shape {
     }
 }
 
+/// Functions `json_…` and `jsonb_…` whose first argument is a document.
+const READS_JSON: [&str; 11] = [
+    "array_elements",
+    "array_elements_text",
+    "array_length",
+    "each",
+    "each_text",
+    "extract_path",
+    "extract_path_text",
+    "object_keys",
+    "pretty",
+    "strip_nulls",
+    "typeof",
+];
+
 /// int2vector and oidvector count their items from 0: arguments of a subscript as of an array, which counts from 1.
 fn counted_from_one(mut args: Vec<Typed>) -> Vec<Typed> {
     if let [array, index] = args.as_mut_slice()
@@ -90,6 +105,12 @@ impl Typing<'_> {
         if function.name() == "get_field" {
             return field_of(&function, args);
         }
+        if function.name() == "generate_series" && args.iter().all(|arg| matches!(arg.sql_type, SqlType::Int2 | SqlType::Int4))
+        {
+            let series = self.plain(&function, args)?;
+            return self.explicit_cast(series, &SqlType::Array(Arc::new(SqlType::Int4)));
+        }
+        let args = self.documents(function.name(), args)?;
         match shape(function.name()) {
             Shape::Unified => {
                 let word = function.name().to_uppercase();
@@ -156,6 +177,20 @@ impl Typing<'_> {
             let width = Typed::literal(ScalarValue::Int32(i32::try_from(*width).ok()), SqlType::Int4);
             args.push(width);
             return Ok(vec![self.call("rpad", args)?]);
+        }
+        Ok(args)
+    }
+
+    /// A literal where a function takes json or jsonb, as its name says.
+    fn documents(&mut self, name: &str, mut args: Vec<Typed>) -> Result<Vec<Typed>> {
+        let sql_type = match name.split_once('_') {
+            Some(("json", rest)) if READS_JSON.contains(&rest) => SqlType::Json,
+            Some(("jsonb", rest)) if READS_JSON.contains(&rest) => SqlType::Jsonb,
+            _ => return Ok(args),
+        };
+        if args.first().is_some_and(Typed::is_unknown) {
+            let first = args.remove(0);
+            args.insert(0, self.decide(first, &sql_type)?);
         }
         Ok(args)
     }

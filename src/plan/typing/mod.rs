@@ -419,6 +419,7 @@ fn canonical(value: Typed) -> Typed {
     }
     let data_type = match &value.sql_type {
         SqlType::Numeric(None) | SqlType::Record => return value,
+        SqlType::Array(item) if **item == SqlType::Record => return value,
         other => other.data_type(),
     };
     let field = Field::new("", data_type.clone(), true).with_metadata(type_metadata(&value.sql_type));
