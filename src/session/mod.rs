@@ -22,13 +22,15 @@ use crate::clock::Timestamp;
 use crate::error::{Report, SqlState};
 use crate::instance::{Instance, SessionHandle};
 use crate::plan::{InsertPlan, ModifyPlan, Plan, Planner, Scope, TEMP_SCHEMA};
-use crate::server::pgwire::decode::decode_parameter;
 use crate::statement::control::Control;
 use crate::statement::parse::{Parsed, Statement};
 use crate::{Error, Result, statement};
 
 /// SQL cursors.
 pub(crate) mod cursor;
+
+/// Bind's parameters to values.
+mod decode;
 
 /// The settings of a session: GUCs, their defaults, units and transaction-local values.
 pub mod settings;
@@ -40,6 +42,7 @@ mod stop;
 pub(crate) mod transaction;
 
 use cursor::Cursor;
+use decode::decode_parameter;
 use settings::Settings;
 use transaction::OpenTransaction;
 
