@@ -265,6 +265,15 @@ pub struct CopyChunk {
     pub rows: u64,
 }
 
+impl CopyChunk {
+    /// The same rows, the first of them after `prefix`.
+    pub(crate) fn after(self, prefix: &[u8]) -> Self {
+        let bytes = [prefix, &self.bytes[..]].concat().into();
+        let row_ends = self.row_ends.into_iter().map(|end| end + prefix.len()).collect();
+        Self { bytes, row_ends, rows: self.rows }
+    }
+}
+
 impl Session {
     /// Begins a session for an authenticated client: 3D000 for an unknown database, 28000 for an unknown role.
     pub fn start(instance: Arc<Instance>, handle: Arc<SessionHandle>, login: Login) -> Result<Self> {
