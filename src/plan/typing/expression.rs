@@ -104,7 +104,13 @@ impl Typing<'_> {
                         format!("function unnest({}) does not exist", value.sql_type.plain_name()),
                     )
                 })?;
-                Ok(Typed::of(Expr::Unnest(Unnest { expr: Box::new(value.expr), outer: unnest.outer }), item))
+                // Rows keep the fields that their SQL type does not tell.
+                let data_type = match (&item, &value.data_type) {
+                    (SqlType::Record, DataType::List(row)) => row.data_type().clone(),
+                    _ => item.data_type(),
+                };
+                let unnested = Expr::Unnest(Unnest { expr: Box::new(value.expr), outer: unnest.outer });
+                Ok(Typed::new(unnested, item, data_type))
             }
             Expr::GroupingSet(sets) => {
                 let sets = self.grouping_set(sets, sight)?;
@@ -280,9 +286,8 @@ impl Typing<'_> {
                     SqlType::Text,
                 ),
                 _ => {
-                    return Err(Error::unsupported(
-                        "LIKE … ESCAPE with a pattern that is not a constant is not supported",
-                    ));
+                    let escape = ScalarValue::Utf8View(Some(escape.to_string()));
+                    self.call("like_escape", vec![pattern, Typed::literal(escape, SqlType::Text)])?
                 }
             },
         };
