@@ -43,6 +43,7 @@ mod run;
 mod series;
 /// pg_catalog, information_schema, tidemill.*
 pub mod system;
+mod system_columns;
 mod table_functions;
 mod types;
 mod typing;

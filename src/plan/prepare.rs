@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+use super::system_columns::SystemColumns;
 use crate::Result;
 use crate::error::{Error, SqlState};
 
@@ -28,12 +29,12 @@ pub(super) fn shown(name: &str) -> &str {
 /// # Errors
 /// 0A000 for what we do not do, 42704 for an unknown collation.
 pub(super) fn query(query: &mut Query) -> Result<()> {
-    finish(query.visit(&mut Prepare))
+    finish(query.visit(&mut Prepare::default()))
 }
 
 /// Makes an expression ready.
 pub(super) fn expression(expr: &mut Expr) -> Result<()> {
-    finish(expr.visit(&mut Prepare))
+    finish(expr.visit(&mut Prepare::default()))
 }
 
 fn finish(flow: ControlFlow<Error>) -> Result<()> {
@@ -43,13 +44,17 @@ fn finish(flow: ControlFlow<Error>) -> Result<()> {
     }
 }
 
-struct Prepare;
+#[derive(Default)]
+struct Prepare {
+    hidden: SystemColumns,
+}
 
 impl VisitorMut for Prepare {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         query.locks.clear();
+        self.hidden.enter_query(query);
         if let Some(fetch) = query.fetch.take() {
             if fetch.with_ties || fetch.percent {
                 return ControlFlow::Break(Error::unsupported("FETCH … WITH TIES is not supported"));
@@ -87,6 +92,7 @@ impl VisitorMut for Prepare {
         if select.into.is_some() {
             return ControlFlow::Break(Error::unsupported("SELECT INTO is not supported"));
         }
+        self.hidden.enter(select);
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
                 set_returning(expr);
@@ -98,6 +104,11 @@ impl VisitorMut for Prepare {
             // GROUP BY () is one group.
             exprs.retain(|expr| !matches!(expr, Expr::Tuple(items) if items.is_empty()));
         }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, _select: &mut Select) -> ControlFlow<Error> {
+        self.hidden.leave();
         ControlFlow::Continue(())
     }
 
@@ -120,6 +131,9 @@ impl VisitorMut for Prepare {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        if let Some(replacement) = self.hidden.replacement(expr) {
+            *expr = replacement;
+        }
         match rewrite(expr) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
@@ -573,7 +587,7 @@ pub(super) fn column_name(expr: &Expr) -> String {
     name_of(expr).map_or_else(|| "?column?".into(), |(name, _)| name)
 }
 
-fn folded(ident: &Ident) -> String {
+pub(super) fn folded(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
@@ -668,11 +682,11 @@ fn number(digits: &str) -> Expr {
     Expr::Value(ValueWithSpan { value: Value::Number(digits.into(), false), span: Span::empty() })
 }
 
-fn string(text: String) -> Expr {
+pub(super) fn string(text: String) -> Expr {
     Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span: Span::empty() })
 }
 
-fn cast(expr: Expr, data_type: AstType) -> Expr {
+pub(super) fn cast(expr: Expr, data_type: AstType) -> Expr {
     Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(expr), data_type, array: false, format: None }
 }
 

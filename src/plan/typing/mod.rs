@@ -324,6 +324,11 @@ pub(super) fn common<'t>(
     let mut result = SqlType::Unknown;
     let mut decimal: Option<(u8, i8)> = None;
     for (sql_type, data_type) in types {
+        // oid is the preferred number type, and integers become one by themselves.
+        if is_oid(&result) && is_integer(sql_type) || is_integer(&result) && is_oid(sql_type) {
+            result = SqlType::Oid;
+            continue;
+        }
         result = common_type(&result, sql_type).ok_or_else(|| {
             Error::new(
                 SqlState::DATATYPE_MISMATCH,

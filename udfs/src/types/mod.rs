@@ -103,6 +103,10 @@ pub enum SqlType {
     RegType,
     /// regproc
     RegProc,
+    /// regprocedure
+    RegProcedure,
+    /// regoperator
+    RegOperator,
     /// regnamespace
     RegNamespace,
     /// regrole
