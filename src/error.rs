@@ -229,10 +229,11 @@ fn first_line(message: &str) -> String {
 fn source_of(error: &(dyn std::error::Error + 'static)) -> Error {
     match error.source() {
         Some(source) => external(source),
-        // The spill limit comes through an I/O error as text only.
-        None if error.to_string().contains("exceeded the allowable limit") => {
-            Error::new(SqlState::OUT_OF_MEMORY, "out of memory")
-                .detail("The query reached the limit of its spill files.")
+        // The disk manager's limit on spilled bytes has no error of its own: it is an I/O error with a text.
+        None if error.to_string().contains("max_temp_directory_size") => {
+            let message = "temporary file size exceeds the limit of --spill";
+            Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
+                .hint("Let the query sort or group less, or start the server with a larger --spill.")
         }
         None => Error::internal(error.to_string()),
     }
@@ -310,11 +311,6 @@ fn arrow(error: &arrow::error::ArrowError) -> Error {
 fn io(error: &std::io::Error) -> Error {
     if error.kind() == std::io::ErrorKind::StorageFull {
         return Error::new(SqlState::DISK_FULL, "no space left on device");
-    }
-    // The disk manager's limit on spilled bytes has no error of its own.
-    if error.to_string().contains("max_temp_directory_size") {
-        return Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, "temporary file size exceeds the limit of --spill")
-            .hint("Let the query sort or group less, or start the server with a larger --spill.");
     }
     match error.get_ref() {
         Some(inner) => external(inner),
@@ -606,6 +602,15 @@ mod tests {
             "could not serialize access due to concurrent update",
         );
         check(DataFusionError::ResourcesExhausted("x".into()), "53200", "out of memory");
+        let spill =
+            |error: std::io::Error| DataFusionError::from(arrow::error::ArrowError::from(error)).context("sort");
+        let full = "The used disk space has exceeded the limit: increase `datafusion.runtime.max_temp_directory_size`.";
+        let limit = "temporary file size exceeds the limit of --spill";
+        check(spill(std::io::Error::other(full)), "53400", limit);
+        check(DataFusionError::IoError(std::io::Error::other(full)), "53400", limit);
+        let no_space = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        check(spill(no_space()), "53100", "no space left on device");
+        check(DataFusionError::External(Box::new(no_space())), "53100", "no space left on device");
         check(
             DataFusionError::from(tidemill_udfs::types::ValueError::new("22P02", "bad")).context("a").context("b"),
             "22P02",

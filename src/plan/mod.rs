@@ -47,6 +47,7 @@ mod series;
 mod shape;
 /// pg_catalog, information_schema, tidemill.*
 pub mod system;
+mod system_columns;
 mod table_functions;
 mod types;
 mod typing;

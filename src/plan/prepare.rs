@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::forms;
+use super::system_columns::SystemColumns;
 use crate::Result;
 use crate::error::{Error, SqlState};
 
@@ -34,12 +35,12 @@ pub(super) fn shown(name: &str) -> &str {
 /// # Errors
 /// 0A000 for what we do not do, 42704 for an unknown collation.
 pub(super) fn query(query: &mut Query) -> Result<()> {
-    finish(query.visit(&mut Prepare))
+    finish(query.visit(&mut Prepare::default()))
 }
 
 /// Makes an expression ready.
 pub(super) fn expression(expr: &mut Expr) -> Result<()> {
-    finish(expr.visit(&mut Prepare))
+    finish(expr.visit(&mut Prepare::default()))
 }
 
 fn finish(flow: ControlFlow<Error>) -> Result<()> {
@@ -49,7 +50,10 @@ fn finish(flow: ControlFlow<Error>) -> Result<()> {
     }
 }
 
-struct Prepare;
+#[derive(Default)]
+struct Prepare {
+    hidden: SystemColumns,
+}
 
 impl VisitorMut for Prepare {
     type Break = Error;
@@ -61,6 +65,7 @@ impl VisitorMut for Prepare {
         if let SetExpr::Values(values) = query.body.as_mut() {
             forms::values(&mut values.rows);
         }
+        self.hidden.enter_query(query);
         if let Some(fetch) = query.fetch.take() {
             if fetch.with_ties || fetch.percent {
                 return ControlFlow::Break(Error::unsupported("FETCH … WITH TIES is not supported"));
@@ -101,6 +106,7 @@ impl VisitorMut for Prepare {
         if let Err(error) = super::shape::select(select) {
             return ControlFlow::Break(error);
         }
+        self.hidden.enter(select);
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
                 set_returning(expr);
@@ -112,6 +118,11 @@ impl VisitorMut for Prepare {
             // GROUP BY () is one group.
             exprs.retain(|expr| !matches!(expr, Expr::Tuple(items) if items.is_empty()));
         }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, _select: &mut Select) -> ControlFlow<Error> {
+        self.hidden.leave();
         ControlFlow::Continue(())
     }
 
@@ -142,6 +153,9 @@ impl VisitorMut for Prepare {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        if let Some(replacement) = self.hidden.replacement(expr) {
+            *expr = replacement;
+        }
         match rewrite(expr) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),

@@ -22,13 +22,15 @@ use crate::clock::Timestamp;
 use crate::error::{Report, SqlState};
 use crate::instance::{Instance, SessionHandle};
 use crate::plan::{InsertPlan, ModifyPlan, Plan, Planner, Scope, TEMP_SCHEMA};
-use crate::server::pgwire::decode::decode_parameter;
 use crate::statement::control::Control;
 use crate::statement::parse::{Parsed, Statement};
 use crate::{Error, Result, statement};
 
 /// SQL cursors.
 pub(crate) mod cursor;
+
+/// Bind's parameters to values.
+mod decode;
 
 /// The settings of a session: GUCs, their defaults, units and transaction-local values.
 pub mod settings;
@@ -43,6 +45,7 @@ mod stop;
 pub(crate) mod transaction;
 
 use cursor::Cursor;
+use decode::decode_parameter;
 use settings::Settings;
 use transaction::OpenTransaction;
 
@@ -264,6 +267,15 @@ pub struct CopyChunk {
     pub row_ends: Vec<usize>,
     /// How many of them count as rows (a header line does not).
     pub rows: u64,
+}
+
+impl CopyChunk {
+    /// The same rows, the first of them after `prefix`.
+    pub(crate) fn after(self, prefix: &[u8]) -> Self {
+        let bytes = [prefix, &self.bytes[..]].concat().into();
+        let row_ends = self.row_ends.into_iter().map(|end| end + prefix.len()).collect();
+        Self { bytes, row_ends, rows: self.rows }
+    }
 }
 
 impl Session {

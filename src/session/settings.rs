@@ -385,6 +385,8 @@ impl Settings {
     pub fn search_path(&self, user: &str) -> Vec<String> {
         split_identifiers(&self.get("search_path").unwrap_or_default())
             .into_iter()
+            // A role that is called like a schema of the system does not mean that one.
+            .filter(|name| name != "$user" || crate::plan::system::schemas().iter().all(|(schema, _)| *schema != user))
             .map(|name| if name == "$user" { user.to_owned() } else { name })
             .collect()
     }

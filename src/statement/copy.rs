@@ -346,6 +346,8 @@ async fn copy_to(session: &mut Session, copy: &Copy, portal: &Portal, cancel: &C
     let writer = Arc::new(CopyWriter::new(&options, &fields, &text)?);
     let header = writer.header()?;
     let trailer = writer.trailer();
+    // A line of names is a message of its own, as each row is; the binary header comes with what follows it.
+    let (mut before, header) = if options.format == Format::Binary { (header, None) } else { (None, header) };
     let chunks = futures::stream::iter(header.map(Ok))
         .chain(stream.map_err(Error::from).flat_map(move |batch| {
             let writer = Arc::clone(&writer);
@@ -360,6 +362,13 @@ async fn copy_to(session: &mut Session, copy: &Copy, portal: &Portal, cancel: &C
             }))
         }))
         .chain(futures::stream::iter(trailer.map(Ok)))
+        .map(move |chunk| {
+            let chunk = chunk?;
+            Ok(match before.take() {
+                Some(header) => chunk.after(&header.bytes),
+                None => chunk,
+            })
+        })
         .boxed();
     let out = CopyOut { binary: options.format == Format::Binary, columns: fields.len(), stream: chunks };
     match &copy.target {

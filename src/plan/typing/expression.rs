@@ -304,9 +304,8 @@ impl Typing<'_> {
                     SqlType::Text,
                 ),
                 _ => {
-                    return Err(Error::unsupported(
-                        "LIKE … ESCAPE with a pattern that is not a constant is not supported",
-                    ));
+                    let escape = ScalarValue::Utf8View(Some(escape.to_string()));
+                    self.call("like_escape", vec![pattern, Typed::literal(escape, SqlType::Text)])?
                 }
             },
         };

@@ -332,6 +332,11 @@ pub(super) fn common<'t>(
     // The precision of 256 bits, if one of them needs it.
     let mut wide: Option<u8> = None;
     for (sql_type, data_type) in types {
+        // oid is the preferred number type, and integers become one by themselves.
+        if is_oid(&result) && is_integer(sql_type) || is_integer(&result) && is_oid(sql_type) {
+            result = SqlType::Oid;
+            continue;
+        }
         result = common_type(&result, sql_type).ok_or_else(|| {
             Error::new(
                 SqlState::DATATYPE_MISMATCH,

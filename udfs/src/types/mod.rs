@@ -106,6 +106,10 @@ pub enum SqlType {
     RegType,
     /// regproc
     RegProc,
+    /// regprocedure
+    RegProcedure,
+    /// regoperator
+    RegOperator,
     /// regnamespace
     RegNamespace,
     /// regrole

@@ -3,15 +3,19 @@
 use datafusion::common::ScalarValue;
 use tidemill_udfs::types::{SqlType, TextSettings, decode_scalar, parse_scalar};
 
+use super::Parameter;
 use crate::error::SqlState;
-use crate::session::Parameter;
 use crate::{Error, Result};
 
 /// A parameter as a value of its type; of unknown type it is text.
 ///
 /// # Errors
 /// 22P02, 22003, … as the type's input function; 22P03 for bad binary data, 22021 for text that is not UTF-8.
-pub fn decode_parameter(sql_type: &SqlType, parameter: &Parameter, settings: &TextSettings) -> Result<ScalarValue> {
+pub(super) fn decode_parameter(
+    sql_type: &SqlType,
+    parameter: &Parameter,
+    settings: &TextSettings,
+) -> Result<ScalarValue> {
     match parameter {
         Parameter::Null => ScalarValue::try_from(&sql_type.data_type()).map_err(Error::from),
         Parameter::Text(bytes) => match std::str::from_utf8(bytes) {
