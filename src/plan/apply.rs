@@ -271,12 +271,9 @@ impl Apply {
                 let found = compared(needle.unwrap_or(&ScalarValue::Null), Operator::Eq, false, rows.column(0))?;
                 ScalarValue::Boolean(found.map(|found| found != *negated))
             }
-            Kind::Compared { op, all } => ScalarValue::Boolean(compared(
-                needle.unwrap_or(&ScalarValue::Null),
-                *op,
-                *all,
-                rows.column(0),
-            )?),
+            Kind::Compared { op, all } => {
+                ScalarValue::Boolean(compared(needle.unwrap_or(&ScalarValue::Null), *op, *all, rows.column(0))?)
+            }
             Kind::Rows(fields) => {
                 let columns = rows
                     .columns()
@@ -284,12 +281,8 @@ impl Apply {
                     .zip(fields)
                     .map(|(column, field)| Ok(datafusion::arrow::compute::cast(column, field.data_type())?))
                     .collect::<Result<Vec<_>>>()?;
-                let rows: ArrayRef = Arc::new(StructArray::try_new_with_length(
-                    fields.clone(),
-                    columns,
-                    None,
-                    rows.num_rows(),
-                )?);
+                let rows: ArrayRef =
+                    Arc::new(StructArray::try_new_with_length(fields.clone(), columns, None, rows.num_rows())?);
                 let list = ListArray::try_new(
                     Arc::new(Field::new_list_field(rows.data_type().clone(), true)),
                     OffsetBuffer::from_lengths([rows.len()]),
@@ -469,9 +462,10 @@ fn applied(plan: LogicalPlan, reach: Reach) -> Result<LogicalPlan> {
                 let mut join = join.clone();
                 let filter = join.filter.take();
                 let schema = Arc::clone(&join.schema);
-                let condition = filter.map_or_else(|| Ok(Transformed::no(Expr::default())), |filter| {
-                    applied_expression(filter, &schema, reach, true)
-                })?;
+                let condition = filter.map_or_else(
+                    || Ok(Transformed::no(Expr::default())),
+                    |filter| applied_expression(filter, &schema, reach, true),
+                )?;
                 let plan = LogicalPlanBuilder::from(LogicalPlan::Join(join)).filter(condition.data)?.build()?;
                 return Ok(Transformed::yes(plan));
             }
@@ -723,10 +717,7 @@ fn graft(plan: &LogicalPlan, left: &Arc<LogicalPlan>, outer: bool) -> Result<Opt
 
 fn has_subquery(expr: &Expr) -> bool {
     expr.exists(|expr| {
-        Ok(matches!(
-            expr,
-            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
-        ))
+        Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)))
     })
-        .unwrap_or(true)
+    .unwrap_or(true)
 }

@@ -77,8 +77,14 @@ pub(super) fn select(select: &mut Select) -> Result<()> {
 fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
     use JoinOperator as J;
     match operator {
-        J::Join(on) | J::Inner(on) | J::Left(on) | J::LeftOuter(on) | J::Right(on) | J::RightOuter(on)
-        | J::FullOuter(on) | J::CrossJoin(on) => Some(on),
+        J::Join(on)
+        | J::Inner(on)
+        | J::Left(on)
+        | J::LeftOuter(on)
+        | J::Right(on)
+        | J::RightOuter(on)
+        | J::FullOuter(on)
+        | J::CrossJoin(on) => Some(on),
         _ => None,
     }
 }
@@ -248,7 +254,9 @@ fn check(expr: &Expr, place: Place) -> Result<()> {
                 }
             } else {
                 let name = function_name(function);
-                if function.within_group.is_empty() && registry::window(&name).is_some() && registry::scalar(&name).is_none()
+                if function.within_group.is_empty()
+                    && registry::window(&name).is_some()
+                    && registry::scalar(&name).is_none()
                 {
                     return fail(
                         SqlState::WRONG_OBJECT_TYPE,
@@ -427,7 +435,9 @@ fn completed(mut spec: WindowSpec, known: &[(String, WindowSpec)]) -> Result<Win
 pub(super) fn frame(function: &mut Function) {
     let Some(WindowType::WindowSpec(WindowSpec { window_frame: Some(frame), .. })) = &mut function.over else { return };
     for bound in std::iter::once(&mut frame.start_bound).chain(&mut frame.end_bound) {
-        let (WindowFrameBound::Preceding(Some(expr)) | WindowFrameBound::Following(Some(expr))) = bound else { continue };
+        let (WindowFrameBound::Preceding(Some(expr)) | WindowFrameBound::Following(Some(expr))) = bound else {
+            continue;
+        };
         if let Some(text) = interval_text(expr) {
             **expr = string(text);
         }
@@ -622,12 +632,15 @@ fn recursive(cte: &mut Cte) -> Result<()> {
         return Ok(());
     }
     let refuse = |message: String| Err(Error::new(SqlState::INVALID_RECURSION, message));
-    let form = format!("recursive query \"{name}\" does not have the form non-recursive-term UNION [ALL] recursive-term");
+    let form =
+        format!("recursive query \"{name}\" does not have the form non-recursive-term UNION [ALL] recursive-term");
     let SetExpr::SetOperation { op: SetOperator::Union, left, right, .. } = cte.query.body.as_mut() else {
         return refuse(form);
     };
     if names_relation(left.as_ref(), &name) {
-        return refuse(format!("recursive reference to query \"{name}\" must not appear within its non-recursive term"));
+        return refuse(format!(
+            "recursive reference to query \"{name}\" must not appear within its non-recursive term"
+        ));
     }
     if let SetExpr::Select(select) = left.as_mut() {
         for item in &mut select.projection {

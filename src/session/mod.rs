@@ -46,7 +46,7 @@ pub(crate) mod transaction;
 
 use cursor::Cursor;
 use decode::decode_parameter;
-use settings::Settings;
+use settings::{Often, Settings};
 use transaction::OpenTransaction;
 
 /// Who logs in, as the startup packet and authentication said.
@@ -90,6 +90,8 @@ pub struct Session {
     hold: Option<tidemill_catalog::store::TableHold>,
     /// Statements of the simple query string that are still to run, the present one included.
     simple_left: usize,
+    /// The statement that runs is a transaction of its own, which commits before it is answered.
+    alone: bool,
     /// The next protocol message is Sync: a statement that changes data may commit before it is answered.
     sync_follows: bool,
 }
@@ -319,6 +321,7 @@ impl Session {
             text: None,
             hold: None,
             simple_left: 0,
+            alone: false,
             sync_follows: false,
         })
     }
@@ -368,9 +371,9 @@ impl Session {
         changed
     }
 
-    /// A timeout setting in milliseconds; `None`: off.
-    pub fn timeout_ms(&self, name: &str) -> Option<u64> {
-        self.settings.lock().milliseconds(name)
+    /// Settings that every statement asks for.
+    pub fn often(&self) -> Often {
+        self.settings.lock().often()
     }
 
     /// How values print for this session now.
@@ -553,7 +556,7 @@ impl Session {
     }
 
     /// Binds values: 08P01 for a wrong number, 22P02/22P03 for a bad value.
-    pub async fn bind(
+    pub fn bind(
         &mut self,
         prepared: &Arc<Prepared>,
         parameters: Vec<Parameter>,
@@ -637,6 +640,7 @@ impl Session {
     pub async fn execute(&mut self, portal: &Portal) -> Result<Outcome> {
         let last = std::mem::take(&mut self.sync_follows) || self.simple_left == 1;
         let alone = last && self.transaction.is_none();
+        self.alone = alone;
         self.simple_left = self.simple_left.saturating_sub(1);
         for attempt in 0.. {
             let result = self.execute_once(portal, last).await;
@@ -776,7 +780,8 @@ impl Session {
             0 => self.instance.clock.now(),
             started => started,
         };
-        let settings = self.settings.lock();
+        let mut settings = self.settings.lock();
+        let read_only = settings.often().read_only;
         let mut open = OpenTransaction::new(
             self.instance.store.snapshot(),
             Arc::clone(&self.temp),
@@ -784,7 +789,7 @@ impl Session {
             now,
             settings.layers().clone(),
         );
-        open.read_only = settings.is_on("default_transaction_read_only") || settings.is_on("transaction_read_only");
+        open.read_only = read_only;
         self.transaction = Some(open);
         self.handle.activity.lock().transaction_started_at = Some(now);
     }
@@ -798,6 +803,12 @@ impl Session {
     /// Applies changes to the open transaction.
     pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Result<()> {
         self.open().apply(changes)
+    }
+
+    /// As [`Self::apply`], for the last change of a statement: where that is a transaction of its own, nobody would see what
+    /// applying it gives before it commits.
+    pub(crate) fn apply_last(&mut self, changes: Vec<Change>) -> Result<()> {
+        if self.alone { self.open().apply_unseen(changes) } else { self.apply(changes) }
     }
 
     /// 25006 in a read-only transaction.

@@ -304,7 +304,11 @@ mod tests {
                 "INSERT INTO t VALUES (now(), $1 / 3.0, -$2, $3, -2.5 * $4, 'a' || 'b', f($5, '3'))",
                 &[(Int4, "7"), (Int4, "1"), (Decimal, "-1.5"), (Int4, "2"), (Int4, "2")],
             ),
-            ("INSERT INTO t VALUES (date '2024-01-01', 1)", "INSERT INTO t VALUES (date '2024-01-01', $1)", &[(Int4, "1")]),
+            (
+                "INSERT INTO t VALUES (date '2024-01-01', 1)",
+                "INSERT INTO t VALUES (date '2024-01-01', $1)",
+                &[(Int4, "1")],
+            ),
             ("INSERT INTO t VALUES ('a'::text, 1)", "INSERT INTO t VALUES ('a'::text, $1)", &[(Int4, "1")]),
         ];
         for (sql, text, constants) in cases {

@@ -27,7 +27,7 @@ impl Stop {
     pub(super) fn new(session: &Session) -> Self {
         let token = session.handle.terminate.child_token();
         session.handle.activity.lock().cancel = Some(token.clone());
-        let deadline = session.timeout_ms("statement_timeout").map(|ms| Instant::now() + Duration::from_millis(ms));
+        let deadline = session.often().statement_timeout.map(|ms| Instant::now() + Duration::from_millis(ms));
         Self { token, deadline }
     }
 

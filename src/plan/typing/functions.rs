@@ -105,7 +105,8 @@ impl Typing<'_> {
         if function.name() == "get_field" {
             return field_of(&function, args);
         }
-        if function.name() == "generate_series" && args.iter().all(|arg| matches!(arg.sql_type, SqlType::Int2 | SqlType::Int4))
+        if function.name() == "generate_series"
+            && args.iter().all(|arg| matches!(arg.sql_type, SqlType::Int2 | SqlType::Int4))
         {
             let series = self.plain(&function, args)?;
             return self.explicit_cast(series, &SqlType::Array(Arc::new(SqlType::Int4)));
