@@ -409,6 +409,9 @@ fn own_aggregate(name: &str, args: &[Typed]) -> Option<Arc<AggregateUDF>> {
         }
         ("avg", SqlType::Numeric(_)) => Some(tidemill_udfs::functions::exact_average()),
         ("sum", SqlType::Float4) => Some(tidemill_udfs::functions::real_sum()),
+        ("avg", sql_type) if *sql_type != SqlType::Interval => {
+            Some(datafusion::functions_aggregate::average::avg_udaf())
+        }
         (name, SqlType::Interval) => tidemill_udfs::functions::interval_aggregate(name),
         _ => None,
     }

@@ -130,10 +130,13 @@ fn continued(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         };
         let mut token = token;
         match &token.token {
-            Token::Word(from) if from.keyword == Keyword::FROM && from.quote_style.is_none() => {
-                if word(0, &["leading", "trailing", "both"]) && word(2, &["trim"]) {
-                    joined.push(TokenWithSpan::new(Token::SingleQuotedString(" ".into()), token.span));
-                }
+            Token::Word(from)
+                if from.keyword == Keyword::FROM
+                    && from.quote_style.is_none()
+                    && word(0, &["leading", "trailing", "both"])
+                    && word(2, &["trim"]) =>
+            {
+                joined.push(TokenWithSpan::new(Token::SingleQuotedString(" ".into()), token.span));
             }
             Token::Word(symmetric)
                 if symmetric.quote_style.is_none()
