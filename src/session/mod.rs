@@ -669,7 +669,10 @@ impl Session {
         let Some(parsed) = &portal.prepared.parsed else { return Ok(Outcome::Empty) };
         self.check_not_failed(&parsed.statement)?;
         let stop = stop::Stop::new(self);
-        let outcome = stop.guard(self.dispatch(portal, parsed, &stop.token)).await?;
+        let outcome = {
+            let work = std::pin::pin!(self.dispatch(portal, parsed, &stop.token));
+            stop.guard(work).await?
+        };
         let outcome = stop.watch(outcome);
         // Streams read a snapshot and need no transaction: all but COPY IN is done. But rows may still end in an error,
         // which takes back what statements before it in the same transaction did.
