@@ -47,6 +47,7 @@ mod system_columns;
 mod table_functions;
 mod types;
 mod typing;
+mod union_order;
 
 pub use context::Resolved;
 pub use types::sql_type_of;
