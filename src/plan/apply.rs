@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, ArrayRef, ListArray, StructArray};
+use datafusion::arrow::array::{Array, ArrayRef, ListArray, RecordBatch, StructArray};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Field, Fields};
@@ -23,11 +23,11 @@ use datafusion::common::{
 };
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::builder::unnest_with_options;
-use datafusion::logical_expr::expr::{Exists, InSubquery, Placeholder, ScalarFunction};
+use datafusion::logical_expr::expr::{Exists, InSubquery, Placeholder, ScalarFunction, SetComparison, SetQuantifier};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, ScalarFunctionArgs,
+    ColumnarValue, Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, Projection, ScalarFunctionArgs,
     ScalarUDFImpl, Signature, Subquery, Unnest, Volatility,
 };
 use datafusion::physical_plan::collect;
@@ -47,6 +47,8 @@ pub(super) async fn physical(
         let plan = engine.optimized(plan)?;
         return engine.physical(&plan).await;
     }
+    // What DataFusion would read otherwise than PostgreSQL is never left to it.
+    let plan = if misread_anywhere(&plan) { applied(plan, Reach::Misread)? } else { plan };
     let mut failure = None;
     for reach in [None, Some(Reach::Scalars), Some(Reach::All)] {
         let attempt = match reach {
@@ -74,6 +76,8 @@ pub(super) async fn physical(
 /// Which subqueries are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
+    /// Only those whose meaning DataFusion's rewriting would change.
+    Misread,
     /// Correlated scalar ones, lateral ones, and those that are not conditions of a WHERE.
     Scalars,
     /// All but scalar ones without correlation.
@@ -99,6 +103,50 @@ fn has_subqueries(plan: &LogicalPlan) -> bool {
     found
 }
 
+fn misread_anywhere(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    let _ = plan.apply(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                found = found
+                    || match expr {
+                        Expr::SetComparison(_) => true,
+                        Expr::ScalarSubquery(subquery) => is_misread(subquery, Use::Value),
+                        Expr::InSubquery(within) => is_misread(&within.subquery, Use::Value),
+                        Expr::Exists(exists) => is_misread(&exists.subquery, Use::Existence),
+                        _ => false,
+                    };
+                Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+            })
+        })
+    });
+    found
+}
+
+/// What a subquery is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Value,
+    Existence,
+}
+
+/// True if DataFusion, making a join of a correlated subquery, would forget its LIMIT or OFFSET, which count for each
+/// outer row.
+fn is_misread(subquery: &Subquery, asked: Use) -> bool {
+    if subquery.outer_ref_columns.is_empty() {
+        return false;
+    }
+    subquery
+        .subquery
+        .exists(|node| {
+            Ok(match node {
+                LogicalPlan::Limit(limit) => asked == Use::Value || limit.skip.is_some(),
+                _ => false,
+            })
+        })
+        .unwrap_or(false)
+}
+
 /// What a subquery's rows become.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
@@ -108,6 +156,8 @@ enum Kind {
     Exists { negated: bool },
     /// Is the first argument among the rows?
     In { negated: bool },
+    /// The first argument compared with every row: is it so for all, or for any?
+    Compared { op: Operator, all: bool },
     /// All rows, as a list of structs.
     Rows(Fields),
 }
@@ -119,11 +169,15 @@ struct Apply {
     /// With placeholders `$outer1…` for the arguments.
     plan: LogicalPlan,
     signature: Signature,
-    optimized: tokio::sync::OnceCell<LogicalPlan>,
+    /// The rows, where no outer column changes them.
+    fixed: tokio::sync::OnceCell<RecordBatch>,
     memo: Mutex<HashMap<Vec<ScalarValue>, ScalarValue>>,
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// The name of the function a subquery becomes.
+const SUBPLAN: &str = "subplan";
 
 /// Results remembered; past this many the memory starts again.
 const MEMO_MAX: usize = 65_536;
@@ -161,18 +215,22 @@ impl Apply {
                 ],
                 Volatility::Volatile,
             ),
-            optimized: tokio::sync::OnceCell::new(),
+            fixed: tokio::sync::OnceCell::new(),
             memo: Mutex::default(),
         };
         let udf = AsyncScalarUDF::new(Arc::new(apply)).into_scalar_udf();
         Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(udf), args))
     }
 
-    async fn evaluate(&self, engine: &Engine, values: &[ScalarValue]) -> Result<ScalarValue> {
-        let (needle, values) = match self.kind {
-            Kind::In { .. } => (values.first(), &values[1..]),
-            _ => (None, values),
-        };
+    /// The subquery's rows for these outer values.
+    async fn rows(&self, engine: &Engine, values: &[ScalarValue]) -> Result<RecordBatch> {
+        if values.is_empty() {
+            return self.fixed.get_or_try_init(|| self.run(engine, values)).await.cloned();
+        }
+        self.run(engine, values).await
+    }
+
+    async fn run(&self, engine: &Engine, values: &[ScalarValue]) -> Result<RecordBatch> {
         let bound = self.plan.clone().transform_down_with_subqueries(|node| {
             node.map_expressions(|expr| {
                 expr.transform(|expr| match &expr {
@@ -184,24 +242,23 @@ impl Apply {
                 })
             })
         })?;
-        // Without arguments the plan is the same every time.
-        let physical = if values.is_empty() {
-            let plan = self.optimized.get_or_try_init(|| async { Ok::<_, DataFusionError>(bound.data) }).await?;
-            Box::pin(physical(engine, plan.clone())).await?
-        } else {
-            Box::pin(physical(engine, bound.data)).await?
-        };
+        let physical = Box::pin(physical(engine, bound.data)).await?;
         let schema = physical.schema();
         let batches = collect(physical, engine.task()).await?;
-        let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+        Ok(concat_batches(&schema, &batches)?)
+    }
+
+    async fn evaluate(&self, engine: &Engine, values: &[ScalarValue]) -> Result<ScalarValue> {
+        let (needle, values) = match self.kind {
+            Kind::In { .. } | Kind::Compared { .. } => (values.first(), &values[1..]),
+            _ => (None, values),
+        };
+        let rows = self.rows(engine, values).await?;
         Ok(match &self.kind {
-            Kind::Exists { negated } => ScalarValue::Boolean(Some((rows > 0) != *negated)),
-            Kind::Scalar(data_type) => match rows {
+            Kind::Exists { negated } => ScalarValue::Boolean(Some((rows.num_rows() > 0) != *negated)),
+            Kind::Scalar(data_type) => match rows.num_rows() {
                 0 => ScalarValue::try_from(data_type)?,
-                1 => {
-                    let batch = concat_batches(&schema, &batches)?;
-                    ScalarValue::try_from_array(batch.column(0), 0)?.cast_to(data_type)?
-                }
+                1 => ScalarValue::try_from_array(rows.column(0), 0)?.cast_to(data_type)?,
                 _ => {
                     return Err(Error::new(
                         SqlState::CARDINALITY_VIOLATION,
@@ -211,19 +268,28 @@ impl Apply {
                 }
             },
             Kind::In { negated } => {
-                let batch = concat_batches(&schema, &batches)?;
-                let found = is_among(needle.unwrap_or(&ScalarValue::Null), batch.column(0))?;
+                let found = compared(needle.unwrap_or(&ScalarValue::Null), Operator::Eq, false, rows.column(0))?;
                 ScalarValue::Boolean(found.map(|found| found != *negated))
             }
+            Kind::Compared { op, all } => ScalarValue::Boolean(compared(
+                needle.unwrap_or(&ScalarValue::Null),
+                *op,
+                *all,
+                rows.column(0),
+            )?),
             Kind::Rows(fields) => {
-                let batch = concat_batches(&schema, &batches)?;
-                let columns = batch
+                let columns = rows
                     .columns()
                     .iter()
                     .zip(fields)
                     .map(|(column, field)| Ok(datafusion::arrow::compute::cast(column, field.data_type())?))
                     .collect::<Result<Vec<_>>>()?;
-                let rows: ArrayRef = Arc::new(StructArray::try_new(fields.clone(), columns, None)?);
+                let rows: ArrayRef = Arc::new(StructArray::try_new_with_length(
+                    fields.clone(),
+                    columns,
+                    None,
+                    rows.num_rows(),
+                )?);
                 let list = ListArray::try_new(
                     Arc::new(Field::new_list_field(rows.data_type().clone(), true)),
                     OffsetBuffer::from_lengths([rows.len()]),
@@ -236,25 +302,36 @@ impl Apply {
     }
 }
 
-/// `x IN (values)` with SQL's NULLs.
-fn is_among(value: &ScalarValue, values: &ArrayRef) -> Result<Option<bool>> {
+/// `x op ALL (values)`, `x op ANY (values)` with SQL's NULLs.
+fn compared(value: &ScalarValue, op: Operator, all: bool, values: &ArrayRef) -> Result<Option<bool>> {
+    use datafusion::arrow::compute::kernels::cmp;
     if values.is_empty() {
-        return Ok(Some(false));
+        return Ok(Some(all));
     }
     if value.is_null() {
         return Ok(None);
     }
-    for row in 0..values.len() {
-        if values.is_valid(row) && ScalarValue::try_from_array(values, row)? == *value {
-            return Ok(Some(true));
-        }
-    }
-    Ok(if values.null_count() > 0 { None } else { Some(false) })
+    let value = value.cast_to(values.data_type())?.to_scalar()?;
+    let results = match op {
+        Operator::Eq => cmp::eq(&value, values)?,
+        Operator::NotEq => cmp::neq(&value, values)?,
+        Operator::Lt => cmp::lt(&value, values)?,
+        Operator::LtEq => cmp::lt_eq(&value, values)?,
+        Operator::Gt => cmp::gt(&value, values)?,
+        Operator::GtEq => cmp::gt_eq(&value, values)?,
+        other => return Err(Error::unsupported(format!("{other} ANY/ALL with a subquery is not supported")).into()),
+    };
+    let decided = if all { results.false_count() > 0 } else { results.true_count() > 0 };
+    Ok(match decided {
+        true => Some(!all),
+        false if results.null_count() > 0 => None,
+        false => Some(all),
+    })
 }
 
 impl ScalarUDFImpl for Apply {
     fn name(&self) -> &str {
-        "subplan"
+        SUBPLAN
     }
 
     fn signature(&self) -> &Signature {
@@ -268,7 +345,7 @@ impl ScalarUDFImpl for Apply {
     fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
         Ok(match &self.kind {
             Kind::Scalar(data_type) => data_type.clone(),
-            Kind::Exists { .. } | Kind::In { .. } => DataType::Boolean,
+            Kind::Exists { .. } | Kind::In { .. } | Kind::Compared { .. } => DataType::Boolean,
             Kind::Rows(fields) => DataType::new_list(DataType::Struct(fields.clone()), true),
         })
     }
@@ -355,6 +432,12 @@ fn detached(plan: LogicalPlan, outer: &DFSchema) -> Result<(LogicalPlan, Vec<Exp
                         again(within.subquery),
                         within.negated,
                     )))),
+                    Expr::SetComparison(comparison) => Ok(Transformed::yes(Expr::SetComparison(SetComparison::new(
+                        comparison.expr,
+                        again(comparison.subquery),
+                        comparison.op,
+                        comparison.quantifier,
+                    )))),
                     other => Ok(Transformed::no(other)),
                 })
             })
@@ -373,10 +456,24 @@ fn again(subquery: Subquery) -> Subquery {
 fn applied(plan: LogicalPlan, reach: Reach) -> Result<LogicalPlan> {
     Ok(plan
         .transform_up(|node| {
-            if let LogicalPlan::Join(join) = &node
+            if reach != Reach::Misread
+                && let LogicalPlan::Join(join) = &node
                 && let Some((alias, subquery)) = lateral(&join.right)
             {
                 return Ok(Transformed::yes(applied_lateral(join, alias, subquery)?));
+            }
+            if let LogicalPlan::Join(join) = &node
+                && join.join_type == JoinType::Inner
+                && join.filter.as_ref().is_some_and(has_subquery)
+            {
+                let mut join = join.clone();
+                let filter = join.filter.take();
+                let schema = Arc::clone(&join.schema);
+                let condition = filter.map_or_else(|| Ok(Transformed::no(Expr::default())), |filter| {
+                    applied_expression(filter, &schema, reach, true)
+                })?;
+                let plan = LogicalPlanBuilder::from(LogicalPlan::Join(join)).filter(condition.data)?.build()?;
+                return Ok(Transformed::yes(plan));
             }
             let condition = matches!(node, LogicalPlan::Filter(_));
             let inputs = node.inputs();
@@ -389,25 +486,67 @@ fn applied(plan: LogicalPlan, reach: Reach) -> Result<LogicalPlan> {
                 let saved = names.save(&expr);
                 Ok(applied_expression(expr, &schema, reach, condition)?.update_data(|expr| saved.restore(expr)))
             })?;
-            if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
+            if !node.transformed {
+                return Ok(node);
+            }
+            node.map_data(|node| match node {
+                LogicalPlan::Sort(_) | LogicalPlan::Window(_) => lifted(node),
+                node => node.recompute_schema(),
+            })
         })?
         .data)
 }
 
+/// A node whose operator does not wait for subqueries, with them computed below it.
+fn lifted(node: LogicalPlan) -> Result<LogicalPlan> {
+    let output = Arc::clone(node.schema());
+    let input = node.inputs().first().map(|input| (*input).clone());
+    let Some(input) = input else { return internal_err!("a node without an input") };
+    let mut calls: Vec<Expr> = vec![];
+    let node = node
+        .map_expressions(|expr| {
+            expr.transform_down(|expr| match &expr {
+                Expr::ScalarFunction(call) if call.func.name() == SUBPLAN => {
+                    let name = format!("\u{1}{SUBPLAN}{}", calls.len());
+                    calls.push(expr.alias(&name));
+                    Ok(Transformed::new(Expr::Column(Column::new_unqualified(name)), true, TreeNodeRecursion::Jump))
+                }
+                _ => Ok(Transformed::no(expr)),
+            })
+        })?
+        .data;
+    let exprs = node.expressions();
+    let mut below = columns_of(input.schema());
+    below.extend(calls);
+    let below = LogicalPlan::Projection(Projection::try_new(below, Arc::new(input))?);
+    let node = node.with_new_exprs(exprs, vec![below])?;
+    Ok(LogicalPlan::Projection(Projection::try_new(columns_of(&output), Arc::new(node))?))
+}
+
 fn applied_expression(expr: Expr, schema: &DFSchema, reach: Reach, condition: bool) -> Result<Transformed<Expr>> {
-    let tests = reach == Reach::All || !condition;
+    let tests = reach == Reach::All || reach == Reach::Scalars && !condition;
+    let wanted = |subquery: &Subquery, asked: Use| tests || is_misread(subquery, asked);
     expr.transform_up(|expr| match expr {
-        Expr::ScalarSubquery(subquery) if !subquery.outer_ref_columns.is_empty() => {
+        Expr::SetComparison(SetComparison { expr, subquery, op, quantifier }) => {
+            let (plan, mut args) = detached(Arc::unwrap_or_clone(subquery.subquery), schema)?;
+            args.insert(0, *expr);
+            let all = quantifier == SetQuantifier::All;
+            Ok(Transformed::yes(Apply::call(Kind::Compared { op, all }, plan, args)))
+        }
+        Expr::ScalarSubquery(subquery)
+            if !subquery.outer_ref_columns.is_empty()
+                && (reach != Reach::Misread || is_misread(&subquery, Use::Value)) =>
+        {
             let data_type = subquery.subquery.schema().field(0).data_type().clone();
             let (plan, args) = detached(Arc::unwrap_or_clone(subquery.subquery), schema)?;
             Ok(Transformed::yes(Apply::call(Kind::Scalar(data_type), plan, args)))
         }
-        Expr::Exists(Exists { subquery, negated }) if tests => {
+        Expr::Exists(Exists { subquery, negated }) if wanted(&subquery, Use::Existence) => {
             let (plan, args) = detached(Arc::unwrap_or_clone(subquery.subquery), schema)?;
             let plan = LogicalPlanBuilder::from(plan).limit(0, Some(1))?.build()?;
             Ok(Transformed::yes(Apply::call(Kind::Exists { negated }, plan, args)))
         }
-        Expr::InSubquery(InSubquery { expr, subquery, negated }) if tests => {
+        Expr::InSubquery(InSubquery { expr, subquery, negated }) if wanted(&subquery, Use::Value) => {
             let (plan, mut args) = detached(Arc::unwrap_or_clone(subquery.subquery), schema)?;
             args.insert(0, *expr);
             Ok(Transformed::yes(Apply::call(Kind::In { negated }, plan, args)))
@@ -583,6 +722,11 @@ fn graft(plan: &LogicalPlan, left: &Arc<LogicalPlan>, outer: bool) -> Result<Opt
 }
 
 fn has_subquery(expr: &Expr) -> bool {
-    expr.exists(|expr| Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_))))
+    expr.exists(|expr| {
+        Ok(matches!(
+            expr,
+            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
+        ))
+    })
         .unwrap_or(true)
 }

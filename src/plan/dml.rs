@@ -151,10 +151,11 @@ pub(super) fn insert(
         },
     };
     let returning =
-        insert.returning.as_ref().map(|items| returning(planner, scope, &target, items, &mut typing)).transpose()?;
+        insert.returning.as_ref().map(|items| returning(planner, scope, &target, items, vec![], &mut typing)).transpose()?;
     let columns = super::columns(&plan);
     let source = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
-    Ok(InsertPlan { table: target.oid, source, returning })
+    let program = super::RowProgram::new(scope, &source.logical, &source.parameters, &target.def.schema());
+    Ok(InsertPlan { table: target.oid, source, program: program.map(Arc::new), returning })
 }
 
 fn is_plain(query: &Query) -> bool {
@@ -324,15 +325,120 @@ fn labelled(value: Typed, column: &ColumnDef, to: &SqlType) -> Expr {
     value.expr.unalias().alias_with_metadata(&column.name, Some(metadata))
 }
 
-/// RETURNING's items over the table's columns.
+/// Columns of the tables beside the target (FROM, USING) that RETURNING names.
+#[derive(Default)]
+struct Beside {
+    /// (table, column) of all of them.
+    all: Vec<(Option<String>, String)>,
+    /// Those named so far, as the query that finds the rows selects them.
+    named: Vec<ast::Expr>,
+}
+
+impl Beside {
+    fn new(planner: &Planner, scope: &Arc<Scope>, with: Option<&ast::With>, tables: &[TableWithJoins]) -> Result<Self> {
+        if tables.is_empty() {
+            return Ok(Self::default());
+        }
+        let mut query = prepare::empty_query();
+        query.with = with.cloned();
+        let SetExpr::Select(select) = query.body.as_mut() else { return Ok(Self::default()) };
+        select.projection = vec![SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())];
+        select.from = tables.to_vec();
+        let (plan, _) = planner.named(scope, query.clone(), 0).map_err(|error| locate::in_query(error, &query))?;
+        let all = plan
+            .schema()
+            .iter()
+            .map(|(relation, field)| {
+                (relation.map(|relation| relation.table().to_owned()), prepare::shown(field.name()).to_owned())
+            })
+            .collect();
+        Ok(Self { all, named: vec![] })
+    }
+
+    /// The name under which RETURNING's rows have such a column.
+    fn column(&mut self, expr: ast::Expr) -> ast::Expr {
+        let at = self.named.iter().position(|known| *known == expr).unwrap_or_else(|| {
+            self.named.push(expr);
+            self.named.len() - 1
+        });
+        ast::Expr::Identifier(Ident::with_quote('"', beside_name(at)))
+    }
+
+    /// The expression with columns of other tables under those names.
+    fn rewritten(&mut self, target: &Target, expr: &ast::Expr) -> ast::Expr {
+        let mut expr = expr.clone();
+        let _ = ast::visit_expressions_mut(&mut expr, |expr| {
+            let known = match &*expr {
+                ast::Expr::Identifier(ident) => {
+                    let name = folded(ident);
+                    !target.def.columns.iter().any(|column| column.name == name)
+                        && self.all.iter().any(|(_, column)| *column == name)
+                }
+                ast::Expr::CompoundIdentifier(idents) => match idents.as_slice() {
+                    [table, column] => {
+                        let (table, column) = (folded(table), folded(column));
+                        table != target.shown
+                            && self.all.iter().any(|(own, name)| own.as_ref() == Some(&table) && *name == column)
+                    }
+                    _ => false,
+                },
+                _ => false,
+            };
+            if known {
+                *expr = self.column(expr.clone());
+            }
+            std::ops::ControlFlow::<()>::Continue(())
+        });
+        expr
+    }
+
+    /// RETURNING's items with what they name of other tables under names of its own; `*` has all of them.
+    fn items(&mut self, target: &Target, items: &[SelectItem]) -> Vec<SelectItem> {
+        let mut result = vec![];
+        for item in items {
+            match item {
+                SelectItem::UnnamedExpr(expr) => result.push(SelectItem::ExprWithAlias {
+                    alias: Ident::with_quote('"', prepare::column_name(expr)),
+                    expr: self.rewritten(target, expr),
+                }),
+                SelectItem::ExprWithAlias { expr, alias } => result
+                    .push(SelectItem::ExprWithAlias { expr: self.rewritten(target, expr), alias: alias.clone() }),
+                SelectItem::Wildcard(_) => {
+                    result.push(item.clone());
+                    for (table, column) in self.all.clone() {
+                        let name = Ident::with_quote('"', &column);
+                        let expr = match table {
+                            Some(table) => ast::Expr::CompoundIdentifier(vec![Ident::with_quote('"', table), name]),
+                            None => ast::Expr::Identifier(name),
+                        };
+                        let alias = Ident::with_quote('"', column);
+                        result.push(SelectItem::ExprWithAlias { expr: self.column(expr), alias });
+                    }
+                }
+                other => result.push(other.clone()),
+            }
+        }
+        result
+    }
+}
+
+fn beside_name(at: usize) -> String {
+    format!("\u{3}{at}")
+}
+
+/// RETURNING's items over the table's columns and those `beside` it: fields of the plan that finds the rows.
 fn returning(
     planner: &Planner,
     scope: &Arc<Scope>,
     target: &Target,
     items: &[SelectItem],
+    beside: Vec<Arc<Field>>,
     typing: &mut Typing,
 ) -> Result<Returning> {
-    let schema = DFSchema::try_from_qualified_schema(target.shown.as_str(), &target.def.schema())?;
+    let mut schema = DFSchema::try_from_qualified_schema(target.shown.as_str(), &target.def.schema())?;
+    if !beside.is_empty() {
+        schema.merge(&DFSchema::from_unqualified_fields(beside.clone().into(), HashMap::new())?);
+    }
     let mut expressions = vec![];
     let mut columns = vec![];
     for item in items {
@@ -360,7 +466,12 @@ fn returning(
         columns.push(returned(target, &name, value.sql_type.clone(), origin));
         expressions.push(unqualified(value.expr)?);
     }
-    Ok(Returning { expressions, columns })
+    Ok(Returning { expressions, columns, beside })
+}
+
+/// The columns beside the table's own in a plan of located rows.
+fn beside_fields(target: &Target, plan: &LogicalPlan) -> Vec<Arc<Field>> {
+    plan.schema().fields().iter().skip(2 + target.def.columns.len()).map(Arc::clone).collect()
 }
 
 fn returned(target: &Target, name: &str, sql_type: SqlType, origin: Option<&ColumnDef>) -> Column {
@@ -402,10 +513,12 @@ fn locating(
     others: &[TableWithJoins],
     items: Vec<SelectItem>,
     selection: Option<ast::Expr>,
+    with: Option<&ast::With>,
     typing: &mut Typing,
 ) -> Result<LogicalPlan> {
     let scope = scope.with_locators(Some(target.oid));
     let mut query = prepare::empty_query();
+    query.with = with.cloned();
     let SetExpr::Select(select) = query.body.as_mut() else { return Err(Error::internal("a query that is no SELECT")) };
     let column = |name: &str| {
         SelectItem::UnnamedExpr(ast::Expr::CompoundIdentifier(vec![
@@ -430,6 +543,7 @@ pub(super) fn update(
     planner: &Planner,
     scope: &Arc<Scope>,
     update: &ast::Update,
+    with: Option<&ast::With>,
     types: &[SqlType],
 ) -> Result<ModifyPlan> {
     let (name, alias) = modified_table(&update.table, "UPDATE")?;
@@ -478,14 +592,42 @@ pub(super) fn update(
         Some(UpdateTableFromKind::AfterSet(from) | UpdateTableFromKind::BeforeSet(from)) => from,
         None => &[],
     };
+    let (returned, beside) = returned_items(planner, scope, &target, with, others, update.returning.as_deref())?;
+    items.extend(beside);
+    let table = update.table.clone();
     let plan =
-        locating(planner, scope, &target, update.table.clone(), others, items, update.selection.clone(), &mut typing)?;
+        locating(planner, scope, &target, table, others, items, update.selection.clone(), with, &mut typing)?;
     let plan = assigned_rows(planner, scope, &target, plan, &defaults, &mut typing)?;
+    let beside = beside_fields(&target, &plan);
     let returning =
-        update.returning.as_ref().map(|items| returning(planner, scope, &target, items, &mut typing)).transpose()?;
+        returned.map(|items| returning(planner, scope, &target, &items, beside, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
     let locate = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
     Ok(ModifyPlan { table: target.oid, locate, has_rows: true, returning })
+}
+
+/// RETURNING's items, and what of other tables the query that finds the rows must select for them.
+fn returned_items(
+    planner: &Planner,
+    scope: &Arc<Scope>,
+    target: &Target,
+    with: Option<&ast::With>,
+    others: &[TableWithJoins],
+    items: Option<&[SelectItem]>,
+) -> Result<(Option<Vec<SelectItem>>, Vec<SelectItem>)> {
+    let Some(items) = items else { return Ok((None, vec![])) };
+    if others.is_empty() {
+        return Ok((Some(items.to_vec()), vec![]));
+    }
+    let mut beside = Beside::new(planner, scope, with, others)?;
+    let items = beside.items(target, items);
+    let selected = beside
+        .named
+        .into_iter()
+        .enumerate()
+        .map(|(at, expr)| SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', beside_name(at)) })
+        .collect();
+    Ok((Some(items), selected))
 }
 
 fn tuple_values(value: &ast::Expr, width: usize) -> Result<Vec<ast::Expr>> {
@@ -566,6 +708,12 @@ fn assigned_rows(
         };
         exprs.push(labelled(value, column, &to));
     }
+    for index in 2 + target.def.columns.len()..schema.fields().len() {
+        let (relation, field) = schema.qualified_field(index);
+        let value = typing.settled(super::typing::column(PlanColumn::from((relation, field)), field))?;
+        let metadata = datafusion::common::metadata::FieldMetadata::from(type_metadata(&value.sql_type));
+        exprs.push(value.expr.unalias().alias_with_metadata(field.name(), Some(metadata)));
+    }
     Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
 }
 
@@ -574,6 +722,7 @@ pub(super) fn delete(
     planner: &Planner,
     scope: &Arc<Scope>,
     delete: &ast::Delete,
+    with: Option<&ast::With>,
     types: &[SqlType],
 ) -> Result<ModifyPlan> {
     let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
@@ -584,7 +733,7 @@ pub(super) fn delete(
     let target = target(scope, name, alias)?;
     let mut typing = Typing::new(scope, types);
     let has_rows = delete.returning.is_some();
-    let items = if has_rows {
+    let mut items: Vec<SelectItem> = if has_rows {
         target
             .def
             .columns
@@ -602,10 +751,14 @@ pub(super) fn delete(
         vec![]
     };
     let others = delete.using.as_deref().unwrap_or_default();
-    let plan = locating(planner, scope, &target, table.clone(), others, items, delete.selection.clone(), &mut typing)?;
+    let (returned, beside) = returned_items(planner, scope, &target, with, others, delete.returning.as_deref())?;
+    items.extend(beside);
+    let (table, selection) = (table.clone(), delete.selection.clone());
+    let plan = locating(planner, scope, &target, table, others, items, selection, with, &mut typing)?;
     let plan = if has_rows { assigned_rows(planner, scope, &target, plan, &[], &mut typing)? } else { plan };
+    let beside = if has_rows { beside_fields(&target, &plan) } else { vec![] };
     let returning =
-        delete.returning.as_ref().map(|items| returning(planner, scope, &target, items, &mut typing)).transpose()?;
+        returned.map(|items| returning(planner, scope, &target, &items, beside, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
     let locate = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
     Ok(ModifyPlan { table: target.oid, locate, has_rows, returning })

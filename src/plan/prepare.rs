@@ -12,12 +12,18 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+use super::forms;
 use super::system_columns::SystemColumns;
 use crate::Result;
 use crate::error::{Error, SqlState};
 
 /// Sets output names apart that PostgreSQL allows to be equal: `name`, `name\u{1}2`. [`shown`] takes it off again.
 const APART: char = '\u{1}';
+
+/// An output name set apart from equal ones.
+pub(super) fn apart(name: &str, index: usize) -> String {
+    format!("{name}{APART}{index}")
+}
 
 /// A column's name as the client sees it.
 pub(super) fn shown(name: &str) -> &str {
@@ -53,7 +59,12 @@ impl VisitorMut for Prepare {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
-        query.locks.clear();
+        if let Err(error) = super::shape::query(query) {
+            return ControlFlow::Break(error);
+        }
+        if let SetExpr::Values(values) = query.body.as_mut() {
+            forms::values(&mut values.rows);
+        }
         self.hidden.enter_query(query);
         if let Some(fetch) = query.fetch.take() {
             if fetch.with_ties || fetch.percent {
@@ -92,6 +103,9 @@ impl VisitorMut for Prepare {
         if select.into.is_some() {
             return ControlFlow::Break(Error::unsupported("SELECT INTO is not supported"));
         }
+        if let Err(error) = super::shape::select(select) {
+            return ControlFlow::Break(error);
+        }
         self.hidden.enter(select);
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
@@ -123,6 +137,14 @@ impl VisitorMut for Prepare {
                 alias: alias.take(),
             };
         }
+        if let TableFactor::UNNEST { alias: alias @ None, .. } = factor {
+            *alias = Some(datafusion::sql::sqlparser::ast::TableAlias {
+                explicit: true,
+                name: Ident::new("unnest"),
+                columns: vec![],
+                at: None,
+            });
+        }
         if let TableFactor::Function { name, lateral, .. } = factor {
             strip_schema(name);
             *lateral = true;
@@ -142,6 +164,9 @@ impl VisitorMut for Prepare {
 }
 
 fn rewrite(expr: &mut Expr) -> Result<()> {
+    if forms::rewrite(expr)? {
+        return rewrite(expr);
+    }
     match expr {
         Expr::Nested(inner) => {
             // Only where it holds nothing together: the tree has the precedence already.
@@ -179,6 +204,10 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
                 *expr = call(&name, vec![]);
             }
         }
+        Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) if !fits_numeric(digits) => {
+            let digits = std::mem::take(digits);
+            *expr = cast(string(digits), AstType::DoublePrecision);
+        }
         Expr::AtTimeZone { timestamp, time_zone } => {
             let zone = std::mem::replace(time_zone.as_mut(), null());
             let timestamp = std::mem::replace(timestamp.as_mut(), null());
@@ -205,11 +234,23 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
         Expr::TypedString(TypedString { data_type, value, .. }) => {
             let value = Expr::Value(value.clone());
             *expr = cast(value, data_type.clone());
+            return rewrite(expr);
         }
         Expr::AnyOp { .. } | Expr::AllOp { .. } => rewrite_quantified(expr)?,
         Expr::BinaryOp { left, op, right } => {
             if let (Some(left), Some(right)) = (row_items(left), row_items(right)) {
                 *expr = row_comparison(&left, op, &right)?;
+            } else if let (Some(items), BinaryOperator::Eq, Expr::Subquery(subquery)) =
+                (row_items(left), &*op, right.as_mut())
+            {
+                let subquery = std::mem::replace(subquery.as_mut(), empty_query());
+                *expr = row_among(&items, subquery, false)?;
+            }
+        }
+        Expr::InSubquery { expr: value, subquery, negated } => {
+            if let Some(items) = row_items(value).filter(|items| items.len() > 1) {
+                let subquery = std::mem::replace(subquery.as_mut(), empty_query());
+                *expr = row_among(&items, subquery, *negated)?;
             }
         }
         Expr::InList { expr: value, list, negated } => {
@@ -271,6 +312,7 @@ const SPECIAL_NAMES: [&str; 10] = [
 
 fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
     strip_schema(&mut function.name);
+    super::shape::frame(function);
     let name = function.name.0.last().and_then(ObjectNamePart::as_ident).map(|ident| ident.value.to_lowercase());
     if name.as_deref() == Some("array")
         && let FunctionArguments::Subquery(query) = &mut function.args
@@ -396,8 +438,54 @@ fn rewrite_quantified(expr: &mut Expr) -> Result<()> {
     Ok(())
 }
 
+/// `(a, b) IN (SELECT x, y …)` → `EXISTS (SELECT 1 FROM (SELECT x, y …) WHERE x = a AND y = b)`; negated: no row for which
+/// equality is not false, so that NULLs keep NOT IN from being true.
+fn row_among(items: &[Expr], subquery: Query, negated: bool) -> Result<Expr> {
+    if let SetExpr::Select(select) = subquery.body.as_ref()
+        && select.projection.iter().all(|item| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }))
+        && select.projection.len() != items.len()
+    {
+        let word = if select.projection.len() > items.len() { "many" } else { "few" };
+        return Err(Error::new(SqlState::SYNTAX_ERROR, format!("subquery has too {word} columns")));
+    }
+    let quoted = |text: String| Ident::with_quote('"', text);
+    let alias = format!("row{APART}");
+    let names: Vec<String> = (0..items.len()).map(|at| format!("item{APART}{at}")).collect();
+    let columns: Vec<Expr> = names
+        .iter()
+        .map(|name| Expr::CompoundIdentifier(vec![quoted(alias.clone()), quoted(name.clone())]))
+        .collect();
+    let equal = row_comparison(&columns, &BinaryOperator::Eq, items)?;
+    let condition = if negated { Expr::IsNotFalse(Box::new(equal)) } else { equal };
+    let mut outer = empty_query();
+    if let SetExpr::Select(select) = outer.body.as_mut() {
+        select.from = vec![datafusion::sql::sqlparser::ast::TableWithJoins {
+            relation: TableFactor::Derived {
+                lateral: false,
+                subquery: Box::new(subquery),
+                alias: Some(datafusion::sql::sqlparser::ast::TableAlias {
+                    explicit: true,
+                    name: quoted(alias),
+                    columns: names
+                        .into_iter()
+                        .map(|name| {
+                            let name = Ident::with_quote('"', name);
+                            datafusion::sql::sqlparser::ast::TableAliasColumnDef { name, data_type: None }
+                        })
+                        .collect(),
+                    at: None,
+                }),
+                sample: None,
+            },
+            joins: vec![],
+        }];
+        select.selection = Some(condition);
+    }
+    Ok(Expr::Exists { subquery: Box::new(outer), negated })
+}
+
 /// The items of a row constructor: `(a, b)`, `ROW(a, b)`.
-fn row_items(expr: &Expr) -> Option<Vec<Expr>> {
+pub(super) fn row_items(expr: &Expr) -> Option<Vec<Expr>> {
     match expr {
         Expr::Tuple(items) => Some(items.clone()),
         Expr::Nested(inner) => row_items(inner),
@@ -453,6 +541,10 @@ pub(super) fn array_function(name: &str) -> Option<&'static str> {
         "regexp_split_to_table" => "regexp_split_to_array",
         "string_to_table" => "string_to_array",
         "generate_subscripts" => "generate_subscripts",
+        "json_each" => "json_each",
+        "jsonb_each" => "jsonb_each",
+        "json_each_text" => "json_each_text",
+        "jsonb_each_text" => "jsonb_each_text",
         "jsonb_array_elements" => "jsonb_array_elements",
         "json_array_elements" => "json_array_elements",
         "jsonb_array_elements_text" => "jsonb_array_elements_text",
@@ -572,7 +664,7 @@ fn name_columns(items: &mut [SelectItem]) {
         if fresh && (alias.is_some() || plain && !wildcard) {
             continue;
         }
-        let unique = if fresh && !(plain && wildcard) { name } else { format!("{name}{APART}{index}") };
+        let unique = if fresh && !(plain && wildcard) { name } else { apart(&name, index) };
         let expr = std::mem::replace(expr, null());
         *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', unique) };
     }
@@ -632,14 +724,20 @@ fn name_of(expr: &Expr) -> Option<(String, bool)> {
             .or_else(|| name_of(root)),
         Expr::Array(_) => good("array"),
         Expr::Exists { negated: false, .. } => good("exists"),
-        Expr::Subquery(query) => match query.body.as_ref() {
-            SetExpr::Select(select) => match select.projection.first() {
-                Some(SelectItem::UnnamedExpr(expr)) => name_of(expr),
-                Some(SelectItem::ExprWithAlias { alias, .. }) => Some((folded(alias), true)),
+        Expr::Subquery(query) => {
+            let mut body = query.body.as_ref();
+            while let SetExpr::SetOperation { left, .. } = body {
+                body = left.as_ref();
+            }
+            match body {
+                SetExpr::Select(select) => match select.projection.first() {
+                    Some(SelectItem::UnnamedExpr(expr)) => name_of(expr),
+                    Some(SelectItem::ExprWithAlias { alias, .. }) => Some((shown(&folded(alias)).to_owned(), true)),
+                    _ => None,
+                },
                 _ => None,
-            },
-            _ => None,
-        },
+            }
+        }
         Expr::Extract { .. } => good("extract"),
         Expr::Position { .. } => good("position"),
         Expr::Substring { shorthand: true, .. } => good("substr"),
@@ -674,11 +772,24 @@ fn check_collation(name: &ObjectName) -> Result<()> {
     }
 }
 
-fn null() -> Expr {
+/// True for a number that a numeric holds with all its digits; others are double precision.
+fn fits_numeric(number: &str) -> bool {
+    const DIGITS: i64 = 75;
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let length = |digits: &str| i64::try_from(digits.len()).unwrap_or(i64::MAX);
+    let Ok(exponent) = exponent.parse::<i64>() else { return false };
+    let scale = length(fraction).saturating_sub(exponent);
+    let digits = length(whole.trim_start_matches('0')) + length(fraction);
+    let precision = if scale >= 0 { digits.max(scale) } else { digits.saturating_sub(scale) };
+    precision <= DIGITS
+}
+
+pub(super) fn null() -> Expr {
     Expr::Value(ValueWithSpan { value: Value::Null, span: Span::empty() })
 }
 
-fn number(digits: &str) -> Expr {
+pub(super) fn number(digits: &str) -> Expr {
     Expr::Value(ValueWithSpan { value: Value::Number(digits.into(), false), span: Span::empty() })
 }
 
@@ -690,11 +801,11 @@ pub(super) fn cast(expr: Expr, data_type: AstType) -> Expr {
     Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
-fn not(expr: Expr) -> Expr {
+pub(super) fn not(expr: Expr) -> Expr {
     Expr::UnaryOp { op: datafusion::sql::sqlparser::ast::UnaryOperator::Not, expr: Box::new(expr) }
 }
 
-fn joined(exprs: Vec<Expr>, op: BinaryOperator) -> Expr {
+pub(super) fn joined(exprs: Vec<Expr>, op: BinaryOperator) -> Expr {
     exprs
         .into_iter()
         .reduce(|left, right| Expr::BinaryOp { left: Box::new(left), op: op.clone(), right: Box::new(right) })

@@ -312,8 +312,9 @@ pub(super) fn arrow_casts(from: &SqlType, to: &SqlType) -> bool {
 pub(super) fn is_canonical(data_type: &DataType) -> bool {
     match data_type {
         DataType::List(item) => is_canonical(item.data_type()),
-        // A row keeps its fields, which its SQL type does not tell.
+        // Rows have the fields they have.
         DataType::Struct(_) => true,
-        other => SqlType::of_data_type(other).data_type() == *other || matches!(other, DataType::Decimal128(..)),
+        DataType::Decimal128(..) | DataType::Decimal256(..) => true,
+        other => SqlType::of_data_type(other).data_type() == *other,
     }
 }

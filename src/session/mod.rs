@@ -35,6 +35,9 @@ mod decode;
 /// The settings of a session: GUCs, their defaults, units and transaction-local values.
 pub mod settings;
 
+/// INSERTs that differ only in their constants.
+mod shape;
+
 /// Stops a running statement: cancel request, timeout.
 mod stop;
 
@@ -75,6 +78,7 @@ pub struct Session {
     temp_oid: AtomicU32,
     pub(crate) transaction: Option<OpenTransaction>,
     pub(crate) statements: HashMap<String, Arc<Prepared>>,
+    shapes: shape::Shapes,
     pub(crate) cursors: HashMap<String, Cursor>,
     /// Temporary tables to drop (true) or empty (false) at commit.
     pub(crate) on_commit: HashMap<Oid, bool>,
@@ -306,6 +310,7 @@ impl Session {
             temp_oid: AtomicU32::new(TEMP_SCHEMA + 1),
             transaction: None,
             statements: HashMap::new(),
+            shapes: shape::Shapes::default(),
             cursors: HashMap::new(),
             on_commit: HashMap::new(),
             notices: vec![],
@@ -374,6 +379,12 @@ impl Session {
         let settings = self.settings.lock();
         match &self.text {
             Some((generation, text)) if *generation == settings.generation && text.now_us == now => Arc::clone(text),
+            // Only the time moved: reading the settings again would cost more than most small statements.
+            Some((generation, text)) if *generation == settings.generation => {
+                let text = Arc::new(TextSettings { now_us: now, ..TextSettings::clone(text) });
+                self.text = Some((settings.generation, Arc::clone(&text)));
+                text
+            }
             _ => {
                 let text = Arc::new(settings.text(now));
                 self.text = Some((settings.generation, Arc::clone(&text)));
@@ -398,9 +409,11 @@ impl Session {
 
     pub(crate) fn scope_for(&mut self, cancel: &CancellationToken, locators: Option<Oid>) -> Arc<Scope> {
         let text = self.text_settings();
-        let (snapshot, temp, transaction_at) = match &self.transaction {
-            Some(open) => (Arc::clone(open.view()), Arc::clone(open.temp_view()), open.started_at),
-            None => (self.instance.store.snapshot(), Arc::clone(&self.temp), text.now_us),
+        let statement_at = self.handle.activity.lock().query_started_at;
+        let (snapshot, temp, transaction_at, statement_at) = match &self.transaction {
+            Some(open) => (Arc::clone(open.view()), Arc::clone(open.temp_view()), open.started_at, statement_at),
+            // A statement alone is its own transaction.
+            None => (self.instance.store.snapshot(), Arc::clone(&self.temp), text.now_us, text.now_us),
         };
         let role = self.current_role(&snapshot);
         let name = snapshot.catalog.get(role).map_or_else(String::new, |role| role.name.clone());
@@ -417,7 +430,7 @@ impl Session {
             settings: Arc::clone(&self.settings),
             text,
             transaction_at,
-            statement_at: self.handle.activity.lock().query_started_at,
+            statement_at,
             locators,
             cancel: cancel.clone(),
         })
@@ -473,6 +486,16 @@ impl Session {
                 (PlanKind::Other, statement::parameters(control, self), statement::columns(control, self)?)
             }
             Statement::Sql(sql) => match sql.as_ref() {
+                ast::Statement::Query(query) if changes_data(query) => match query.body.as_ref() {
+                    ast::SetExpr::Update(ast::Statement::Update(update)) => {
+                        modify(planner.update(&scope, update, query.with.as_ref(), types)?, "UPDATE")
+                    }
+                    ast::SetExpr::Delete(ast::Statement::Delete(delete)) => {
+                        modify(planner.delete(&scope, delete, query.with.as_ref(), types)?, "DELETE")
+                    }
+                    ast::SetExpr::Merge(_) => return Err(Error::unsupported("MERGE is not supported")),
+                    _ => return Err(Error::unsupported("this statement is not supported")),
+                },
                 ast::Statement::Query(query) => {
                     let plan = planner.query(&scope, query, types)?;
                     let columns = plan.columns.clone();
@@ -486,11 +509,11 @@ impl Session {
                     (PlanKind::Insert(Arc::new(plan)), parameters, columns)
                 }
                 ast::Statement::Update(update) => {
-                    let plan = planner.update(&scope, update, types)?;
+                    let plan = planner.update(&scope, update, None, types)?;
                     modify(plan, "UPDATE")
                 }
                 ast::Statement::Delete(delete) => {
-                    let plan = planner.delete(&scope, delete, types)?;
+                    let plan = planner.delete(&scope, delete, None, types)?;
                     modify(plan, "DELETE")
                 }
                 ast::Statement::Merge(_) => return Err(Error::unsupported("MERGE is not supported")),
@@ -647,8 +670,12 @@ impl Session {
         let stop = stop::Stop::new(self);
         let outcome = stop.guard(self.dispatch(portal, parsed, &stop.token)).await?;
         let outcome = stop.watch(outcome);
-        // Streams read a snapshot and need no transaction: all but COPY IN is done.
+        // Streams read a snapshot and need no transaction: all but COPY IN is done. But rows may still end in an error,
+        // which takes back what statements before it in the same transaction did.
+        let unsure = matches!(outcome, Outcome::Rows { tag: RowsTag::Counted(_), .. } | Outcome::CopyOut(_))
+            && self.transaction.as_ref().is_some_and(|open| open.has_changes());
         if last
+            && !unsure
             && !matches!(outcome, Outcome::CopyIn(_))
             && self.transaction.as_ref().is_some_and(|open| !open.explicit)
         {
@@ -667,7 +694,8 @@ impl Session {
 
     async fn dispatch(&mut self, portal: &Portal, parsed: &Parsed, cancel: &CancellationToken) -> Result<Outcome> {
         if let Statement::Control(control) = &parsed.statement {
-            return statement::execute(self, control, parsed, portal, cancel).await;
+            // Boxed, as the others below: a future as large as the largest statement would be moved for the smallest.
+            return Box::pin(statement::execute(self, control, parsed, portal, cancel)).await;
         }
         let kind = portal.prepared.planned.lock().kind.clone();
         if let PlanKind::Modify(plan, _) = &kind
@@ -679,24 +707,47 @@ impl Session {
         }
         self.ensure_transaction();
         match kind {
-            PlanKind::Query(plan) => {
-                let scope = self.scope(cancel);
-                let planner = Arc::clone(&self.planner);
-                let plan = planner.displayed(&scope, plan, &portal.result_formats)?;
-                let physical = planner.physical(&scope, &plan, &portal.values).await?;
-                Ok(Outcome::Rows {
-                    stream: planner.run(&scope, physical)?,
-                    columns: plan.columns,
-                    tag: RowsTag::Counted("SELECT"),
-                })
-            }
-            PlanKind::Insert(plan) => statement::insert::execute(self, &plan, &portal.values, cancel).await,
+            PlanKind::Query(plan) if plan.program.is_some() => self.constant_row(plan, &portal.values),
+            PlanKind::Query(plan) => Box::pin(self.query(plan, portal, cancel)).await,
+            PlanKind::Insert(plan) => match &plan.program {
+                Some(program) if plan.returning.is_none() => {
+                    statement::insert::values(self, plan.table, program, &portal.values, cancel).await
+                }
+                _ => Box::pin(statement::insert::execute(self, &plan, &portal.values, cancel)).await,
+            },
             PlanKind::Modify(plan, command) => {
                 let scope = self.scope_for(cancel, Some(plan.table));
-                statement::modify::execute(self, &scope, &plan, command, &portal.values).await
+                Box::pin(statement::modify::execute(self, &scope, &plan, command, &portal.values)).await
             }
             PlanKind::Other => Err(Error::internal("a statement without a plan")),
         }
+    }
+
+    /// A query without FROM whose row depends on nothing but its parameters.
+    fn constant_row(&mut self, plan: Plan, values: &[ScalarValue]) -> Result<Outcome> {
+        let program = plan.program.as_ref().ok_or_else(|| Error::internal("no program"))?;
+        let transaction_at = self.open().started_at;
+        let statement_at = self.handle.activity.lock().query_started_at;
+        let batch = program.evaluate(values, transaction_at, statement_at)?;
+        let schema = batch.schema();
+        let rows = futures::stream::iter([Ok(batch)]);
+        Ok(Outcome::Rows {
+            stream: Box::pin(datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema, rows)),
+            columns: plan.columns,
+            tag: RowsTag::Counted("SELECT"),
+        })
+    }
+
+    async fn query(&mut self, plan: Plan, portal: &Portal, cancel: &CancellationToken) -> Result<Outcome> {
+        let scope = self.scope(cancel);
+        let planner = Arc::clone(&self.planner);
+        let plan = planner.displayed(&scope, plan, &portal.result_formats)?;
+        let physical = planner.physical(&scope, &plan, &portal.values).await?;
+        Ok(Outcome::Rows {
+            stream: planner.run(&scope, physical)?,
+            columns: plan.columns,
+            tag: RowsTag::Counted("SELECT"),
+        })
     }
 
     /// In a failed transaction only its end is heard: 25P02.
@@ -723,7 +774,11 @@ impl Session {
     }
 
     pub(crate) fn open_transaction(&mut self, explicit: bool) {
-        let now = self.instance.clock.now();
+        // now() is when the statement came, as statement_timestamp() is.
+        let now = match self.handle.activity.lock().query_started_at {
+            0 => self.instance.clock.now(),
+            started => started,
+        };
         let settings = self.settings.lock();
         let mut open = OpenTransaction::new(
             self.instance.store.snapshot(),
@@ -862,6 +917,12 @@ impl Session {
 
 /// Times a lone statement is tried again after another transaction got there first.
 const RETRIES_MAX: u32 = 8;
+
+/// True for a statement under WITH that is not a query.
+pub(crate) fn changes_data(query: &ast::Query) -> bool {
+    use ast::SetExpr as S;
+    matches!(query.body.as_ref(), S::Insert(_) | S::Update(_) | S::Delete(_) | S::Merge(_))
+}
 
 fn modify(plan: ModifyPlan, command: &'static str) -> (PlanKind, Vec<SqlType>, Option<Vec<Column>>) {
     let columns = plan.returning.as_ref().map(|returning| returning.columns.clone());

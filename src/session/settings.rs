@@ -208,13 +208,13 @@ impl Settings {
 
     /// A setting in milliseconds, `None` if it is 0 (off).
     pub fn milliseconds(&self, name: &str) -> Option<u64> {
-        let raw = definition(name).map(|definition| self.raw(name, definition))?;
+        let raw = self.stored(name).map(String::as_str).or_else(|| definition(name).map(|found| found.default))?;
         raw.parse().ok().filter(|&value| value > 0)
     }
 
     /// True if the setting is `on`.
     pub fn is_on(&self, name: &str) -> bool {
-        definition(name).is_some_and(|definition| self.raw(name, definition) == "on")
+        self.stored(name).map(String::as_str).or_else(|| definition(name).map(|found| found.default)) == Some("on")
     }
 
     fn stored(&self, name: &str) -> Option<&String> {

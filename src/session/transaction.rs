@@ -75,6 +75,11 @@ impl OpenTransaction {
         self.main.is_empty()
     }
 
+    /// True if something was changed, permanent or temporary.
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.main.is_empty() || !self.temp.is_empty()
+    }
+
     /// Applies changes privately, each to the side its oid belongs to.
     pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Result<()> {
         let (temp, main): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| is_temporary(target(change)));

@@ -42,7 +42,8 @@ pub(super) async fn declare(
     if session.cursors.contains_key(name) {
         return Err(Error::new(SqlState::DUPLICATE_CURSOR, format!("cursor \"{name}\" already exists")));
     }
-    let is_query = matches!(&query.statement, Statement::Sql(sql) if matches!(**sql, ast::Statement::Query(_)));
+    let is_query = matches!(&query.statement, Statement::Sql(sql)
+        if matches!(&**sql, ast::Statement::Query(query) if !crate::session::changes_data(query)));
     if !is_query {
         return Err(Error::new(SqlState::SYNTAX_ERROR, "DECLARE CURSOR must specify a query"));
     }

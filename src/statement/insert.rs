@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::sink::RowSink;
 use super::table;
 use crate::Result;
-use crate::plan::{InsertPlan, Returning, Scope};
+use crate::plan::{InsertPlan, Returning, RowProgram, Scope};
 use crate::session::{Outcome, RowsTag, Session};
 
 pub(crate) async fn execute(
@@ -52,6 +52,26 @@ pub(crate) async fn execute(
     })
 }
 
+/// INSERT … VALUES of constants and parameters.
+pub(crate) async fn values(
+    session: &mut Session,
+    table: Oid,
+    program: &RowProgram,
+    values: &[ScalarValue],
+    cancel: &CancellationToken,
+) -> Result<Outcome> {
+    session.require_writable("INSERT")?;
+    let transaction_at = session.open().started_at;
+    let statement_at = session.handle.activity.lock().query_started_at;
+    let batch = program.evaluate(values, transaction_at, statement_at)?;
+    let rows = batch.num_rows();
+    let mut sink = RowSink::for_values(session, table, cancel)?;
+    sink.write_exact(batch).await?;
+    let write = sink.finish().await?;
+    session.apply(vec![Change::Write(write)])?;
+    Ok(Outcome::Command(format!("INSERT 0 {rows}")))
+}
+
 /// What RETURNING gives, computed as the rows go by. Its memory counts against the server's limit.
 pub(super) struct Returned {
     expressions: Vec<Arc<dyn PhysicalExpr>>,
@@ -65,7 +85,13 @@ impl Returned {
     pub(super) fn new(session: &mut Session, scope: &Arc<Scope>, table: Oid, returning: &Returning) -> Result<Self> {
         let state = table::state(session, table)?;
         let name = super::names::object(session, table).map_or_else(String::new, |object| object.name.clone());
-        let input = DFSchema::try_from_qualified_schema(name.as_str(), &state.schema)?;
+        let mut input = DFSchema::try_from_qualified_schema(name.as_str(), &state.schema)?;
+        let mut rows = state.schema.as_ref().clone();
+        if !returning.beside.is_empty() {
+            let beside = returning.beside.clone().into();
+            input.merge(&DFSchema::from_unqualified_fields(beside, std::collections::HashMap::new())?);
+            rows = Schema::new(rows.fields().iter().chain(&returning.beside).map(Arc::clone).collect::<Vec<_>>());
+        }
         let expressions = returning
             .expressions
             .iter()
@@ -75,7 +101,7 @@ impl Returned {
             .iter()
             .zip(&returning.columns)
             .map(|(expression, column)| {
-                Ok(expression.return_field(&state.schema)?.as_ref().clone().with_name(&column.name).with_nullable(true))
+                Ok(expression.return_field(&rows)?.as_ref().clone().with_name(&column.name).with_nullable(true))
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
@@ -87,7 +113,7 @@ impl Returned {
         })
     }
 
-    /// Takes rows with the table's columns.
+    /// Takes rows with the table's columns and those beside it.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         let arrays = self
             .expressions

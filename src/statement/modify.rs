@@ -66,7 +66,8 @@ pub(crate) async fn execute(
                 returned.add(&row)?;
             }
             if update {
-                sink.write(row).await?;
+                let row = row.project(&(0..state.def.columns.len()).collect::<Vec<_>>());
+                sink.write(row.map_err(DataFusionError::from)?).await?;
             }
         }
     }

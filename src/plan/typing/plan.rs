@@ -5,12 +5,16 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, DFSchemaRef, TableReference};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, NullEquality, TableReference};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::logical_plan::builder::LogicalPlanBuilder;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Distinct, Expr, Filter, Limit, LogicalPlan, Projection, RecursiveQuery, Union, Values};
+use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::{
+    Aggregate, Distinct, Expr, Filter, Join, JoinType, Limit, LogicalPlan, Projection, RecursiveQuery, Union, Values,
+    WindowFunctionDefinition,
+};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use tidemill_udfs::types::SqlType;
 
@@ -50,6 +54,10 @@ impl Typing<'_> {
             }
             // Lateral to the query around this one, not to a table beside it: nothing special here.
             LogicalPlan::Subquery(subquery) => self.plan(Arc::unwrap_or_clone(subquery.subquery), outer, keep_unknown),
+            LogicalPlan::Join(join) if is_set_operation(&join) => self.set_operation(join, outer),
+            LogicalPlan::Aggregate(aggregate) if matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)]) => {
+                self.grouping_sets(aggregate, outer)
+            }
             LogicalPlan::Join(mut join) => {
                 let left = self.plan(Arc::unwrap_or_clone(join.left), outer, false)?;
                 // A lateral right side sees the left one.
@@ -119,7 +127,7 @@ impl Typing<'_> {
             .map_err(|error| failure.take().unwrap_or_else(|| error.into()))?
             .data;
         if matches!(plan, LogicalPlan::Unnest(_)) {
-            return Ok(plan.recompute_schema()?);
+            return unnested(plan.recompute_schema()?);
         }
         let schema = merge_schema(&plan.inputs());
         let names = NamePreserver::new(&plan);
@@ -205,6 +213,95 @@ impl Typing<'_> {
             .map(|input| Ok(Arc::new(self.coerce_output(input, &targets)?)))
             .collect::<Result<Vec<_>>>()?;
         Ok(LogicalPlan::Union(Union::try_new(inputs)?))
+    }
+
+    /// INTERSECT and EXCEPT. DataFusion makes semi and anti joins of them, which for ALL do not count: there the n-th of
+    /// equal rows is set against the n-th.
+    fn set_operation(&mut self, join: Join, outer: &[DFSchemaRef]) -> Result<LogicalPlan> {
+        let intersects = join.join_type == JoinType::LeftSemi;
+        let word = if intersects { "INTERSECT" } else { "EXCEPT" };
+        let (left, all) = match Arc::unwrap_or_clone(join.left) {
+            LogicalPlan::Distinct(Distinct::All(input)) => (Arc::unwrap_or_clone(input), false),
+            other => (other, true),
+        };
+        let left = self.plan(left, outer, true)?;
+        let right = self.plan(Arc::unwrap_or_clone(join.right), outer, true)?;
+        let types = [output_types(&left), output_types(&right)];
+        let targets = (0..types[0].len())
+            .map(|column| common(types.iter().map(|row| (&row[column].0, &row[column].1)), word))
+            .collect::<Result<Vec<_>>>()?;
+        let left = self.coerce_output(left, &targets)?;
+        let right = self.coerce_output(right, &targets)?;
+        let names: Vec<(Option<TableReference>, String)> =
+            left.schema().iter().map(|(relation, field)| (relation.cloned(), field.name().clone())).collect();
+        let (left, right) = (numbered(left, "l", all)?, numbered(right, "r", all)?);
+        let plan = if intersects {
+            LogicalPlanBuilder::intersect(left, right, false)?
+        } else {
+            LogicalPlanBuilder::except(left, right, false)?
+        };
+        let schema = Arc::clone(plan.schema());
+        let exprs = names
+            .into_iter()
+            .zip(targets)
+            .enumerate()
+            .map(|(at, (name, (sql_type, data_type)))| {
+                let (relation, field) = schema.qualified_field(at);
+                let value = Typed::new(Expr::Column(Column::from((relation, field))), sql_type, data_type);
+                labelled(value, Some(name), &schema)
+            })
+            .collect();
+        Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
+    }
+
+    /// GROUPING SETS over expressions: they are computed below, so that the sets, `grouping` and the columns above agree
+    /// on what they are called.
+    fn grouping_sets(&mut self, mut aggregate: Aggregate, outer: &[DFSchemaRef]) -> Result<LogicalPlan> {
+        let input = self.plan(Arc::unwrap_or_clone(aggregate.input), outer, false)?;
+        let schema = Arc::clone(input.schema());
+        let mut below: Vec<Expr> =
+            schema.iter().map(|(relation, field)| Expr::Column(Column::from((relation, field)))).collect();
+        let mut computed: Vec<(Expr, Expr)> = vec![];
+        if let [Expr::GroupingSet(sets)] = aggregate.group_expr.as_slice() {
+            for expr in sets.distinct_expr() {
+                if matches!(expr, Expr::Column(_)) || computed.iter().any(|(known, _)| known == expr) {
+                    continue;
+                }
+                let name = expr.schema_name().to_string();
+                let value = self.settled_expression(expr.clone(), &Sight { schema: &schema, outer })?;
+                below.push(labelled(value, Some((None, name.clone())), &schema));
+                computed.push((expr.clone(), Expr::Column(Column::new_unqualified(name))));
+            }
+        }
+        let input = if computed.is_empty() {
+            input
+        } else {
+            LogicalPlan::Projection(Projection::try_new(below, Arc::new(input))?)
+        };
+        let column_of = |expr: Expr| -> Result<Expr> {
+            let replaced = expr.transform_down(|expr| {
+                Ok(match computed.iter().find(|(known, _)| *known == expr) {
+                    Some((_, column)) => Transformed::new(column.clone(), true, TreeNodeRecursion::Jump),
+                    None => Transformed::no(expr),
+                })
+            })?;
+            Ok(replaced.data)
+        };
+        let schema = Arc::clone(input.schema());
+        let sight = Sight { schema: &schema, outer };
+        aggregate.group_expr = std::mem::take(&mut aggregate.group_expr)
+            .into_iter()
+            .map(|expr| Ok(self.expression(column_of(expr)?, &sight)?.expr))
+            .collect::<Result<_>>()?;
+        aggregate.aggr_expr = std::mem::take(&mut aggregate.aggr_expr)
+            .into_iter()
+            .map(|expr| {
+                let name = expr.qualified_name();
+                let value = self.settled_expression(column_of(expr)?, &sight)?;
+                Ok(labelled(value, Some(name), &schema))
+            })
+            .collect::<Result<_>>()?;
+        Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), aggregate.group_expr, aggregate.aggr_expr)?))
     }
 
     fn recursive(&mut self, query: RecursiveQuery, outer: &[DFSchemaRef]) -> Result<LogicalPlan> {
@@ -352,6 +449,59 @@ impl Typing<'_> {
             })
             .collect()
     }
+}
+
+/// True for the join that INTERSECT or EXCEPT was made.
+fn is_set_operation(join: &Join) -> bool {
+    matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti) && join.null_equality == NullEquality::NullEqualsNull
+}
+
+/// The plan's columns under plain names, and with `all` the number of each row among its equals.
+fn numbered(plan: LogicalPlan, prefix: &str, all: bool) -> Result<LogicalPlan> {
+    let exprs: Vec<Expr> = plan
+        .schema()
+        .iter()
+        .enumerate()
+        .map(|(at, (relation, field))| Expr::Column(Column::from((relation, field))).alias(format!("{prefix}{at}")))
+        .collect();
+    let builder = LogicalPlanBuilder::from(plan).project(exprs)?;
+    if !all {
+        return Ok(builder.build()?);
+    }
+    let number =
+        crate::plan::registry::window("row_number").ok_or_else(|| Error::internal("row_number is not registered"))?;
+    let columns: Vec<Expr> = builder.schema().columns().into_iter().map(Expr::Column).collect();
+    let mut window = WindowFunction::new(WindowFunctionDefinition::WindowUDF(number), vec![]);
+    window.params.partition_by.clone_from(&columns);
+    let window = Expr::WindowFunction(Box::new(window));
+    let counted = Expr::Column(Column::new_unqualified(window.schema_name().to_string()));
+    let exprs = columns.into_iter().chain([counted.alias(format!("{prefix}\u{1}"))]);
+    Ok(builder.window(vec![window])?.project(exprs)?.build()?)
+}
+
+/// An Unnest whose columns say their SQL types, which DataFusion forgets.
+fn unnested(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let LogicalPlan::Unnest(mut unnest) = plan else { return Ok(plan) };
+    let input = Arc::clone(unnest.input.schema());
+    let fields = unnest
+        .schema
+        .iter()
+        .enumerate()
+        .map(|(at, (relation, field))| {
+            let from = unnest.dependency_indices.get(at).copied().unwrap_or(at);
+            let listed = unnest.list_type_columns.iter().any(|(column, _)| *column == from);
+            let item = listed.then(|| super::element_of(&SqlType::of_field(input.field(from)))).flatten();
+            let field = match item {
+                Some(item) if item != SqlType::Record => {
+                    Arc::new(field.as_ref().clone().with_metadata(super::type_metadata(&item)))
+                }
+                _ => Arc::clone(field),
+            };
+            (relation.cloned(), field)
+        })
+        .collect();
+    unnest.schema = Arc::new(DFSchema::new_with_metadata(fields, unnest.schema.metadata().clone())?);
+    Ok(LogicalPlan::Unnest(unnest))
 }
 
 /// A decimal of another precision than its target: Arrow rescales it.

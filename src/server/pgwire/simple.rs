@@ -17,6 +17,19 @@ impl Client<'_> {
         self.session.close_statement("");
         self.portals.remove("");
         self.work(sql);
+        if let Some(portal) = self.session.recall(sql) {
+            self.session.begin_simple(1);
+            let before = self.session.status();
+            let tag = match self.start(&portal).await? {
+                Outcome::Command(tag) => tag,
+                _ => return Err(Error::internal("an INSERT that is no command").into()),
+            };
+            self.forget_portals(before);
+            self.session.sync().await?;
+            self.report_notices();
+            self.complete(&tag);
+            return Ok(self.finish().await?);
+        }
         let statements = parse::parse(sql).map_err(|error| locate(error, sql))?;
         self.session.begin_simple(statements.len());
         if statements.is_empty() {

@@ -103,7 +103,50 @@ fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
         .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|error| lexical_error(&Offsets::new(sql), &error))?;
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
-    Ok(tokens)
+    Ok(continued(tokens))
+}
+
+/// What PostgreSQL's grammar has and sqlparser's has not, where tokens alone tell: strings with nothing but a line break
+/// between them are one; `trim(leading from x)` names its blank; SYMMETRIC is an operator before the first bound, which
+/// the planner takes off again.
+fn continued(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut joined: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        if let (Token::SingleQuotedString(more), Some(last)) = (&token.token, joined.last_mut())
+            && last.span.end.line < token.span.start.line
+            && let Token::SingleQuotedString(text)
+            | Token::EscapedStringLiteral(text)
+            | Token::UnicodeStringLiteral(text)
+            | Token::NationalStringLiteral(text) = &mut last.token
+        {
+            text.push_str(more);
+            last.span.end = token.span.end;
+            continue;
+        }
+        let word = |ago: usize, words: &[&str]| {
+            joined.len() > ago
+                && matches!(&joined[joined.len() - 1 - ago].token, Token::Word(word)
+                    if word.quote_style.is_none() && words.iter().any(|other| word.value.eq_ignore_ascii_case(other)))
+        };
+        let mut token = token;
+        match &token.token {
+            Token::Word(from) if from.keyword == Keyword::FROM && from.quote_style.is_none() => {
+                if word(0, &["leading", "trailing", "both"]) && word(2, &["trim"]) {
+                    joined.push(TokenWithSpan::new(Token::SingleQuotedString(" ".into()), token.span));
+                }
+            }
+            Token::Word(symmetric)
+                if symmetric.quote_style.is_none()
+                    && symmetric.value.eq_ignore_ascii_case("symmetric")
+                    && word(0, &["between"]) =>
+            {
+                token.token = Token::DoubleExclamationMark;
+            }
+            _ => {}
+        }
+        joined.push(token);
+    }
+    joined
 }
 
 fn lexical_error(offsets: &Offsets<'_>, error: &TokenizerError) -> Error {
@@ -136,9 +179,50 @@ fn parse_tokens(text: &std::sync::Arc<str>, offset: usize, tokens: &[TokenWithSp
     let offsets = Offsets::new(text);
     let statement = match utility::control(&mut Tokens::new(text, &offsets, tokens))? {
         Some(control) => Statement::Control(Box::new(control)),
-        None => Statement::Sql(Box::new(sql(&offsets, tokens)?)),
+        None => match selected_into(sql(&offsets, tokens)?) {
+            (sql, None) => Statement::Sql(Box::new(sql)),
+            (sql, Some(into)) => {
+                let statement = Statement::Sql(Box::new(sql));
+                let query = Parsed { text: std::sync::Arc::clone(text), offset, statement };
+                Statement::Control(Box::new(created_by(&into, &offsets, query)))
+            }
+        },
     };
     Ok(Parsed { text: std::sync::Arc::clone(text), offset, statement })
+}
+
+/// `SELECT … INTO t` is CREATE TABLE AS: the query without INTO, and what stood there.
+fn selected_into(mut statement: ast::Statement) -> (ast::Statement, Option<ast::SelectInto>) {
+    let into = match &mut statement {
+        ast::Statement::Query(query) => match query.body.as_mut() {
+            ast::SetExpr::Select(select) => select.into.take(),
+            _ => None,
+        },
+        _ => None,
+    };
+    (statement, into)
+}
+
+fn created_by(into: &ast::SelectInto, offsets: &Offsets<'_>, query: Parsed) -> Control {
+    let idents: Vec<&ast::Ident> = into.name.0.iter().filter_map(ast::ObjectNamePart::as_ident).collect();
+    let fold = |ident: &&ast::Ident| match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    };
+    let offset = idents.first().map_or(0, |ident| offsets.at(ident.span.start.line, ident.span.start.column));
+    Control::CreateTable(Box::new(super::control::CreateTable {
+        name: super::control::Name { parts: idents.iter().map(fold).collect(), offset },
+        temporary: into.temporary,
+        if_not_exists: false,
+        columns: vec![],
+        checks: vec![],
+        primary_key: vec![],
+        like: vec![],
+        options: vec![],
+        on_commit_drop: None,
+        query: Some(Box::new(query)),
+        no_data: false,
+    }))
 }
 
 /// A query or DML statement by sqlparser.
@@ -162,7 +246,93 @@ fn sql(offsets: &Offsets<'_>, tokens: &[TokenWithSpan]) -> Result<ast::Statement
     if !known {
         return Err(near(offsets, tokens.first()));
     }
-    run_parser(offsets, tokens, |parser| parser.parse_statement())
+    if is_word(tokens.first(), Keyword::INSERT) && !is_word(tokens.get(1), Keyword::INTO) {
+        return Err(near(offsets, tokens.get(1)));
+    }
+    if tokens.windows(3).any(|words| {
+        is_word(words.first(), Keyword::WHERE) && is_word(words.get(1), Keyword::CURRENT) && is_word(words.get(2), Keyword::OF)
+    }) {
+        return Err(Error::unsupported("WHERE CURRENT OF is not supported"));
+    }
+    let statement = run_parser(offsets, &plainer(tokens), |parser| parser.parse_statement())?;
+    Ok(with_inside(statement))
+}
+
+fn is_word(token: Option<&TokenWithSpan>, keyword: Keyword) -> bool {
+    matches!(token, Some(TokenWithSpan { token: Token::Word(word), .. }) if word.keyword == keyword && word.quote_style.is_none())
+}
+
+/// PostgreSQL's forms that sqlparser does not know, in the words of those it does. Positions stay.
+fn plainer(tokens: &[TokenWithSpan]) -> std::borrow::Cow<'_, [TokenWithSpan]> {
+    let keyword = |at: usize, keyword: Keyword| is_word(tokens.get(at), keyword);
+    let token = |at: usize, wanted: &Token| tokens.get(at).is_some_and(|token| token.token == *wanted);
+    let named = |at: usize| matches!(tokens.get(at).map(|token| &token.token), Some(Token::Word(_)));
+    let touched = |at: usize| {
+        keyword(at, Keyword::TABLE)
+            || keyword(at, Keyword::ONLY)
+            || keyword(at, Keyword::USING)
+            || token(at, &Token::Period) && token(at + 1, &Token::Mul)
+    };
+    if !(0..tokens.len()).any(touched) {
+        return std::borrow::Cow::Borrowed(tokens);
+    }
+    let word = |text: &str, place: &TokenWithSpan| TokenWithSpan { token: Token::make_keyword(text), span: place.span };
+    let mut result: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len() + 4);
+    let mut at = 0;
+    while at < tokens.len() {
+        let here = &tokens[at];
+        let before = |keyword: Keyword| at > 0 && is_word(tokens.get(at - 1), keyword);
+        if keyword(at, Keyword::TABLE) && named(at + 1) {
+            // TABLE t
+            result.extend([word("SELECT", here), TokenWithSpan { token: Token::Mul, span: here.span }, word("FROM", here)]);
+        } else if keyword(at, Keyword::ONLY)
+            && [Keyword::FROM, Keyword::JOIN, Keyword::TABLE, Keyword::UPDATE, Keyword::INTO].into_iter().any(before)
+        {
+            // No table has children.
+        } else if keyword(at, Keyword::USING) && (token(at + 1, &Token::Lt) || token(at + 1, &Token::Gt)) {
+            // ORDER BY x USING >
+            result.push(word(if token(at + 1, &Token::Lt) { "ASC" } else { "DESC" }, here));
+            at += 1;
+        } else if token(at, &Token::LParen)
+            && named(at + 1)
+            && token(at + 2, &Token::RParen)
+            && token(at + 3, &Token::Period)
+            && token(at + 4, &Token::Mul)
+            && (at == 0 || [Keyword::SELECT, Keyword::DISTINCT].into_iter().any(before) || token(at - 1, &Token::Comma))
+        {
+            // (t).*
+            result.push(tokens[at + 1].clone());
+            at += 2;
+        } else {
+            result.push(here.clone());
+        }
+        at += 1;
+    }
+    std::borrow::Cow::Owned(result)
+}
+
+/// `WITH … INSERT` as an INSERT whose query has the WITH; UPDATE and DELETE stay the body of a query.
+fn with_inside(statement: ast::Statement) -> ast::Statement {
+    let ast::Statement::Query(mut query) = statement else { return statement };
+    let hoists = matches!(query.body.as_ref(), ast::SetExpr::Insert(ast::Statement::Insert(insert)) if insert.source.is_some());
+    if !hoists {
+        return ast::Statement::Query(query);
+    }
+    let with = query.with.take();
+    let ast::SetExpr::Insert(ast::Statement::Insert(mut insert)) = *query.body else {
+        unreachable!("just looked at");
+    };
+    if let Some(source) = &mut insert.source {
+        source.with = match (with, source.with.take()) {
+            (Some(mut outer), Some(inner)) => {
+                outer.recursive |= inner.recursive;
+                outer.cte_tables.extend(inner.cte_tables);
+                Some(outer)
+            }
+            (outer, inner) => outer.or(inner),
+        };
+    }
+    ast::Statement::Insert(insert)
 }
 
 fn expression(offsets: &Offsets<'_>, tokens: &[TokenWithSpan]) -> Result<ast::Expr> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, TimeUnit};
 
+use super::quotient::QUOTIENT_PRECISION;
 use super::{SQL_TYPE_KEY, SqlType, ValueError};
 
 /// The most digits a Decimal128 holds.
@@ -278,7 +279,14 @@ impl SqlType {
             DataType::Decimal32(p, s)
             | DataType::Decimal64(p, s)
             | DataType::Decimal128(p, s)
-            | DataType::Decimal256(p, s) => Self::Numeric(Some((*p, *s))),
+            | DataType::Decimal256(p, s)
+                if *p != QUOTIENT_PRECISION =>
+            {
+                Self::Numeric(Some((*p, *s)))
+            }
+            DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
+                Self::Numeric(None)
+            }
             DataType::Null | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Text,
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
                 Self::Bytea
