@@ -264,6 +264,20 @@ fn the_branches_of_a_union_keep_their_order() {
 }
 
 #[test]
+fn subqueries_in_case_run_for_their_branch_only() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run("CREATE TABLE t (x int); INSERT INTO t VALUES (0), (1), (2)");
+    // As asyncpg asks for types: were the subquery run for every row, it would divide by zero.
+    let sql = "SELECT string_agg(y::text, ',' ORDER BY x) FROM (SELECT x, CASE WHEN x > 0 THEN \
+               (SELECT 10 / o.x + i.x FROM t i WHERE i.x <= o.x ORDER BY i.x DESC LIMIT 1) END AS y FROM t o) s";
+    assert_eq!(client.value(sql), "11,7");
+    let sql = "SELECT string_agg(y::text, ',' ORDER BY x) FROM (SELECT x, CASE x WHEN 0 THEN -1 ELSE \
+               (SELECT max(i.x) FROM t i WHERE i.x < o.x) END AS y FROM t o) s";
+    assert_eq!(client.value(sql), "-1,0,1");
+}
+
+#[test]
 fn a_query_string_is_one_transaction() {
     let server = Server::start();
     let mut client = server.connect();
