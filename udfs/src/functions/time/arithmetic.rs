@@ -394,9 +394,9 @@ fn overlaps(first: [Option<i64>; 2], second: [Option<i64>; 2]) -> Option<bool> {
     }
 }
 
-fn overlaps_of<A: FromMicros>(call: &Call<'_>) -> Result<ArrayRef>
+fn overlaps_of<A>(call: &Call<'_>) -> Result<ArrayRef>
 where
-    A: for<'a> super::super::call::FromArgument<'a>,
+    A: FromMicros + for<'a> super::super::call::FromArgument<'a>,
 {
     let columns = [call.column::<A>(0)?, call.column::<A>(1)?, call.column::<A>(2)?, call.column::<A>(3)?];
     call.collect(|row| {
