@@ -23,7 +23,9 @@ use datafusion::common::{
 };
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::builder::unnest_with_options;
-use datafusion::logical_expr::expr::{Exists, InSubquery, Placeholder, ScalarFunction, SetComparison, SetQuantifier};
+use datafusion::logical_expr::expr::{
+    Case, Exists, InSubquery, Placeholder, ScalarFunction, SetComparison, SetQuantifier,
+};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -545,8 +547,40 @@ fn applied_expression(expr: Expr, schema: &DFSchema, reach: Reach, condition: bo
             args.insert(0, *expr);
             Ok(Transformed::yes(Apply::call(Kind::In { negated }, plan, args)))
         }
+        Expr::Case(case) if case.when_then_expr.iter().any(|(when, then)| !has_subplan(when) && has_subplan(then)) => {
+            Ok(Transformed::yes(Expr::Case(guarded(case)?)))
+        }
         other => Ok(Transformed::no(other)),
     })
+}
+
+fn has_subplan(expr: &Expr) -> bool {
+    let is_subplan = |expr: &Expr| matches!(expr, Expr::ScalarFunction(call) if call.func.name() == SUBPLAN);
+    expr.exists(|expr| Ok(is_subplan(expr))).unwrap_or(false)
+}
+
+/// CASE asks each branch's subqueries for that branch's rows only: elsewhere their arguments are NULL, one binding for all.
+/// Without that a subquery would run for every row before the CASE is looked at.
+fn guarded(mut case: Case) -> Result<Case> {
+    for (when, then) in &mut case.when_then_expr {
+        if has_subplan(when) {
+            continue;
+        }
+        let condition = match &case.expr {
+            Some(value) => value.as_ref().clone().eq(when.as_ref().clone()),
+            None => when.as_ref().clone(),
+        };
+        let guard = |arg: Expr| Expr::Case(Case::new(None, vec![(Box::new(condition.clone()), Box::new(arg))], None));
+        let branch = std::mem::take(then.as_mut()).transform_up(|expr| match expr {
+            Expr::ScalarFunction(call) if call.func.name() == SUBPLAN => {
+                let args = call.args.into_iter().map(guard).collect();
+                Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(call.func, args))))
+            }
+            other => Ok(Transformed::no(other)),
+        })?;
+        **then = branch.data;
+    }
+    Ok(case)
 }
 
 /// The lateral subquery a join's right side is, and its alias.

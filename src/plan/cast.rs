@@ -79,8 +79,8 @@ pub(super) fn call(
 
 /// True if the session's settings decide the value: its time zone, or how values print and parse.
 fn depends_on_settings(from: &SqlType, to: &SqlType) -> bool {
+    use SqlType as T;
     let printed = |sql_type: &SqlType| {
-        use SqlType as T;
         matches!(sql_type, T::TimestampTz | T::Interval | T::Date | T::Timestamp | T::Float4 | T::Float8 | T::Bytea)
     };
     match (from, to) {

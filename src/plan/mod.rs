@@ -51,6 +51,7 @@ mod system_columns;
 mod table_functions;
 mod types;
 mod typing;
+mod union_order;
 
 pub use context::Resolved;
 pub use row::RowProgram;

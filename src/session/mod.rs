@@ -589,13 +589,16 @@ impl Session {
             ));
         }
         let text = self.text_settings();
+        // Objects may come by name.
+        let named = prepared.parameters.iter().any(decode::may_be_name);
+        let scope = named.then(|| self.scope(&CancellationToken::new()));
         let values = prepared
             .parameters
             .iter()
             .zip(parameters)
             .enumerate()
             .map(|(at, (sql_type, parameter))| {
-                decode_parameter(sql_type, parameter, &text).map_err(|mut error| {
+                decode_parameter(sql_type, parameter, &text, scope.as_deref()).map_err(|mut error| {
                     error.report_mut().context = Some(format!("unnamed portal parameter ${}", at + 1));
                     error
                 })
@@ -669,7 +672,10 @@ impl Session {
         let Some(parsed) = &portal.prepared.parsed else { return Ok(Outcome::Empty) };
         self.check_not_failed(&parsed.statement)?;
         let stop = stop::Stop::new(self);
-        let outcome = stop.guard(self.dispatch(portal, parsed, &stop.token)).await?;
+        let outcome = {
+            let work = std::pin::pin!(self.dispatch(portal, parsed, &stop.token));
+            stop.guard(work).await?
+        };
         let outcome = stop.watch(outcome);
         // Streams read a snapshot and need no transaction: all but COPY IN is done. But rows may still end in an error,
         // which takes back what statements before it in the same transaction did.
@@ -905,6 +911,16 @@ impl Session {
         });
         self.hold = None;
         self.handle.activity.lock().transaction_started_at = None;
+    }
+
+    /// The columns of a cursor that DECLARE made.
+    pub fn cursor_columns(&self, name: &str) -> Option<&[Column]> {
+        self.cursors.get(name).map(|cursor| cursor.columns.as_slice())
+    }
+
+    /// Closes a cursor that DECLARE made, if there is one.
+    pub fn close_cursor(&mut self, name: &str) {
+        self.cursors.remove(name);
     }
 
     /// Ends the session: rolls back, drops temporary tables.

@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn takes_constants_out() {
         use Class::{Decimal, Int4, Int8, Text};
-        type Case<'c> = (&'c str, &'c str, &'c [(Class, &'c str)]);
+        type Case<'a> = (&'a str, &'a str, &'a [(Class, &'a str)]);
         let cases: &[Case<'_>] = &[
             (
                 " insert INTO t2 (a, \"b 1\") VALUES (1, 'it''s'), (5000000000 , 1.50);",

@@ -115,7 +115,15 @@ fn file_error(path: &str, doing: &str, error: &std::io::Error) -> Error {
         std::io::ErrorKind::StorageFull => (SqlState::DISK_FULL, "No space left on device".to_owned()),
         _ => (SqlState::IO_ERROR, error.to_string()),
     };
-    Error::new(code, format!("could not open file \"{path}\" for {doing}: {reason}"))
+    let error = Error::new(code, format!("could not open file \"{path}\" for {doing}: {reason}"));
+    if error.code() == &SqlState::UNDEFINED_FILE || error.code() == &SqlState::INSUFFICIENT_PRIVILEGE {
+        let (direction, verb) = if doing == "reading" { ("FROM", "read") } else { ("TO", "write") };
+        return error.hint(format!(
+            "COPY {direction} instructs the server process to {verb} a file. \
+             You may want a client-side facility such as psql's \\copy."
+        ));
+    }
+    error
 }
 
 /// The table COPY fills: which columns come, what the others get, which rows are left out.

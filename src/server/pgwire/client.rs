@@ -295,7 +295,11 @@ impl<'a> Client<'a> {
 
     /// Runs a portal from its beginning, watching the client.
     pub(super) async fn start(&mut self, portal: &crate::session::Portal) -> Result<Outcome, Failure> {
-        let outcome = self.connection.guard(&self.handle.terminate, self.session.execute(portal)).await;
+        // Pinned here: handed on by value it would be copied at each step, and it is large.
+        let outcome = {
+            let work = std::pin::pin!(self.session.execute(portal));
+            self.connection.guard(&self.handle.terminate, work).await
+        };
         self.report_notices();
         outcome
     }

@@ -97,7 +97,7 @@ impl Client<'_> {
     }
 
     pub(super) fn describe(&mut self, target: Target, name: &str) -> Result<(), Failure> {
-        let statement;
+        let (statement, cursor);
         let (columns, formats) = match target {
             Target::Statement => {
                 statement = self.session.statement(name)?;
@@ -105,8 +105,15 @@ impl Client<'_> {
                 (&statement.columns, [].as_slice())
             }
             Target::Portal => {
-                let bound = self.portals.get(name).ok_or_else(|| no_portal(name))?;
-                (&bound.portal.columns, bound.portal.result_formats.as_slice())
+                // A cursor that SQL declared is a portal too.
+                match self.portals.get(name) {
+                    Some(bound) => (&bound.portal.columns, bound.portal.result_formats.as_slice()),
+                    None => {
+                        let columns = self.session.cursor_columns(name).ok_or_else(|| no_portal(name))?;
+                        cursor = Some(columns.to_vec());
+                        (&cursor, [].as_slice())
+                    }
+                }
             }
         };
         match columns {
@@ -120,7 +127,9 @@ impl Client<'_> {
         match target {
             Target::Statement => self.session.close_statement(name),
             Target::Portal => {
-                self.portals.remove(name);
+                if self.portals.remove(name).is_none() {
+                    self.session.close_cursor(name);
+                }
             }
         }
         reply::bare(&mut self.connection.output, Bare::CloseComplete);
