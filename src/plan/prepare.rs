@@ -766,7 +766,7 @@ fn not(expr: Expr) -> Expr {
     Expr::UnaryOp { op: datafusion::sql::sqlparser::ast::UnaryOperator::Not, expr: Box::new(expr) }
 }
 
-fn joined(exprs: Vec<Expr>, op: BinaryOperator) -> Expr {
+pub(super) fn joined(exprs: Vec<Expr>, op: BinaryOperator) -> Expr {
     exprs
         .into_iter()
         .reduce(|left, right| Expr::BinaryOp { left: Box::new(left), op: op.clone(), right: Box::new(right) })
