@@ -487,8 +487,8 @@ impl ContextProvider for Names<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        if name == super::record::NAME {
-            return Some(PendingFunction::udf(name, Some(super::record::function())));
+        if let Some(function) = super::record::function(name) {
+            return Some(PendingFunction::udf(name, Some(function)));
         }
         let name = name.strip_prefix("pg_catalog.").unwrap_or(name);
         if matches!(name, "unnest" | "unnest_outer") {

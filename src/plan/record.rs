@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, StructArray};
+use datafusion::arrow::array::{Array, ArrayRef, StructArray};
+use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::{
@@ -12,20 +13,25 @@ use datafusion::logical_expr::{
 /// Its name, which nobody can write: `row('id', t.id, …)`.
 pub(super) const NAME: &str = "\u{1}row";
 
-/// The function.
-pub(super) fn function() -> Arc<ScalarUDF> {
+/// The same where an outer join may have found no row: then all columns are NULL, and so is the row.
+pub(super) const OUTER_NAME: &str = "\u{1}outer row";
+
+/// The function of one of these names.
+pub(super) fn function(name: &str) -> Option<Arc<ScalarUDF>> {
+    let name = [NAME, OUTER_NAME].into_iter().find(|own| *own == name)?;
     let signature = Signature::one_of(vec![TypeSignature::VariadicAny], Volatility::Immutable);
-    Arc::new(ScalarUDF::new_from_impl(Row { signature }))
+    Some(Arc::new(ScalarUDF::new_from_impl(Row { name, signature })))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Row {
+    name: &'static str,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for Row {
     fn name(&self) -> &str {
-        NAME
+        self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -48,7 +54,7 @@ impl ScalarUDFImpl for Row {
                 Ok(fields[1].as_ref().clone().with_name(name).with_nullable(true))
             })
             .collect::<Result<Fields>>()?;
-        Ok(Arc::new(Field::new(NAME, DataType::Struct(fields), true)))
+        Ok(Arc::new(Field::new(self.name, DataType::Struct(fields), true)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -58,7 +64,10 @@ impl ScalarUDFImpl for Row {
             .chunks_exact(2)
             .map(|pair| pair[1].to_array(args.number_rows))
             .collect::<Result<Vec<ArrayRef>>>()?;
-        let rows = StructArray::try_new_with_length(fields.clone(), columns, None, args.number_rows)?;
+        let found = (self.name == OUTER_NAME).then(|| {
+            NullBuffer::from_iter((0..args.number_rows).map(|row| columns.iter().any(|column| column.is_valid(row))))
+        });
+        let rows = StructArray::try_new_with_length(fields.clone(), columns, found, args.number_rows)?;
         Ok(ColumnarValue::Array(Arc::new(rows)))
     }
 }

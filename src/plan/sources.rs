@@ -827,23 +827,8 @@ fn expand(projection: &mut Vec<SelectItem>, visible: &[(String, Expr)]) {
 
 /// All columns of a source as one value; NULL where an outer join found no row.
 fn row(source: &Source) -> Expr {
-    let columns: Vec<Expr> = source.columns.iter().map(|name| column(&source.name, name)).collect();
-    let args = source.columns.iter().zip(&columns).flat_map(|(name, column)| [string(name.clone()), column.clone()]);
-    let value = call(record::NAME, args.collect());
-    if !source.nullable {
-        return value;
-    }
-    let missing = columns.into_iter().map(|column| Expr::IsNull(Box::new(column))).collect();
-    Expr::Case {
-        case_token: datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
-        end_token: datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
-        operand: None,
-        conditions: vec![datafusion::sql::sqlparser::ast::CaseWhen {
-            condition: Expr::IsNotTrue(Box::new(joined(missing, BinaryOperator::And))),
-            result: value,
-        }],
-        else_result: None,
-    }
+    let args = source.columns.iter().flat_map(|name| [string(name.clone()), column(&source.name, name)]);
+    call(if source.nullable { record::OUTER_NAME } else { record::NAME }, args.collect())
 }
 
 fn boolean(value: bool) -> Expr {
