@@ -41,6 +41,8 @@ pub struct Report {
     pub offset: Option<usize>,
     /// Line and column (characters, from 1) in the statement's text while it is not yet turned into `offset`.
     pub location: Option<(u64, u64)>,
+    /// The operator that stands at or behind `location`, where the syntax tree does not know its place.
+    pub sought: Option<String>,
     /// FATAL: the session ends after it.
     pub fatal: bool,
 }
@@ -61,6 +63,7 @@ impl Error {
             constraint: None,
             offset: None,
             location: None,
+            sought: None,
             fatal: false,
         }))
     }
@@ -103,10 +106,21 @@ impl Error {
         self
     }
 
+    /// At the next such operator from a line and column of the statement's text on.
+    #[must_use]
+    pub fn located_before(mut self, line: u64, column: u64, operator: &str) -> Self {
+        if self.0.location.is_none() {
+            self.0.location = Some((line, column));
+            self.0.sought = Some(operator.to_owned());
+        }
+        self
+    }
+
     /// Without a place in the text: it is about another text than the client's.
     #[must_use]
     pub fn without_location(mut self) -> Self {
         self.0.location = None;
+        self.0.sought = None;
         self.0.offset = None;
         self
     }
@@ -115,7 +129,10 @@ impl Error {
     #[must_use]
     pub fn resolve(mut self, text: &str) -> Self {
         if let (Some((line, column)), None) = (self.0.location, self.0.offset) {
-            self.0.offset = offset_of(text, line, column);
+            self.0.offset = offset_of(text, line, column).and_then(|offset| match &self.0.sought {
+                Some(operator) => text.get(offset..)?.find(operator.as_str()).map(|at| offset + at),
+                None => Some(offset),
+            });
         }
         self
     }
@@ -212,13 +229,30 @@ fn first_line(message: &str) -> String {
 fn source_of(error: &(dyn std::error::Error + 'static)) -> Error {
     match error.source() {
         Some(source) => external(source),
-        // The spill limit comes through an I/O error as text only.
-        None if error.to_string().contains("exceeded the allowable limit") => {
-            Error::new(SqlState::OUT_OF_MEMORY, "out of memory")
-                .detail("The query reached the limit of its spill files.")
+        // The disk manager's limit on spilled bytes has no error of its own: it is an I/O error with a text.
+        None if error.to_string().contains("max_temp_directory_size") => {
+            let message = "temporary file size exceeds the limit of --spill";
+            Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
+                .hint("Let the query sort or group less, or start the server with a larger --spill.")
         }
         None => Error::internal(error.to_string()),
     }
+}
+
+/// What is wrong with a regular expression, in PostgreSQL's words where it has them.
+fn regex(text: &str) -> Error {
+    let reason =
+        text.lines().rev().find_map(|line| line.trim().strip_prefix("error: ")).unwrap_or("it cannot be parsed");
+    let reason = match reason {
+        "unclosed group" | "unopened group" => "parentheses () not balanced",
+        "unclosed character class" => "brackets [] not balanced",
+        "unclosed counted repetition" => "braces {} not balanced",
+        "repetition operator missing expression" => "quantifier operand invalid",
+        reason if reason.contains("incomplete escape") => "invalid escape \\ sequence",
+        reason if reason.contains("invalid character class range") => "invalid character range",
+        other => other,
+    };
+    Error::new(SqlState::INVALID_REGULAR_EXPRESSION, format!("invalid regular expression: {reason}"))
 }
 
 /// An error of ours, or of a crate of ours, that went through DataFusion.
@@ -240,6 +274,10 @@ fn external(error: &(dyn std::error::Error + 'static)) -> Error {
     }
     if let Some(error) = error.downcast_ref::<std::io::Error>() {
         return io(error);
+    }
+    let text = error.to_string();
+    if text.starts_with("regex parse error") {
+        return regex(&text);
     }
     source_of(error)
 }
@@ -273,11 +311,6 @@ fn arrow(error: &arrow::error::ArrowError) -> Error {
 fn io(error: &std::io::Error) -> Error {
     if error.kind() == std::io::ErrorKind::StorageFull {
         return Error::new(SqlState::DISK_FULL, "no space left on device");
-    }
-    // The disk manager's limit on spilled bytes has no error of its own.
-    if error.to_string().contains("max_temp_directory_size") {
-        return Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, "temporary file size exceeds the limit of --spill")
-            .hint("Let the query sort or group less, or start the server with a larger --spill.");
     }
     match error.get_ref() {
         Some(inner) => external(inner),
@@ -442,12 +475,35 @@ fn plan(message: &str) -> Error {
         || message.contains("Physical plan does not support logical expression")
     {
         (SqlState::FEATURE_NOT_SUPPORTED, format!("this subquery is not supported: {message}"))
+    } else if let Some(given) = message.strip_prefix("Unary operator 'NOT' requires a boolean expression, got ") {
+        let given = arrow_name(given);
+        (SqlState::DATATYPE_MISMATCH, format!("argument of NOT must be type boolean, not type {given}"))
+    } else if message.starts_with("Unary operator ") {
+        (SqlState::UNDEFINED_FUNCTION, "operator does not exist for a value of this type".to_owned())
+    } else if message.starts_with("Invalid escape character in LIKE expression") {
+        return Error::new(SqlState::INVALID_ESCAPE_SEQUENCE, "invalid escape string")
+            .hint("Escape string must be empty or one character.");
     } else if message.starts_with("Cannot coerce") || message.starts_with("Cannot infer common") {
         (SqlState::DATATYPE_MISMATCH, message.clone())
     } else {
         (SqlState::SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION, message.clone())
     };
     Error::new(code, text)
+}
+
+/// PostgreSQL's name of a type that DataFusion names in a message.
+fn arrow_name(given: &str) -> &str {
+    match given.trim_end_matches('.') {
+        "Int16" => "smallint",
+        "Int32" => "integer",
+        "Int64" => "bigint",
+        "Float32" => "real",
+        "Float64" => "double precision",
+        "Utf8" | "Utf8View" => "text",
+        "Date32" => "date",
+        other if other.starts_with("Decimal") => "numeric",
+        other => other,
+    }
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
@@ -461,6 +517,9 @@ fn execution(message: &str) -> Error {
     let lower = message.to_lowercase();
     if lower.contains("divide by zero") || lower.contains("division by zero") {
         return Error::new(SqlState::DIVISION_BY_ZERO, "division by zero");
+    }
+    if message.starts_with("step can't be 0 for function generate_series") {
+        return Error::new(SqlState::INVALID_PARAMETER_VALUE, "step size cannot equal zero");
     }
     if lower.contains("more than one row") {
         return Error::new(
@@ -561,6 +620,15 @@ mod tests {
             "could not serialize access due to concurrent update",
         );
         check(DataFusionError::ResourcesExhausted("x".into()), "53200", "out of memory");
+        let spill =
+            |error: std::io::Error| DataFusionError::from(arrow::error::ArrowError::from(error)).context("sort");
+        let full = "The used disk space has exceeded the limit: increase `datafusion.runtime.max_temp_directory_size`.";
+        let limit = "temporary file size exceeds the limit of --spill";
+        check(spill(std::io::Error::other(full)), "53400", limit);
+        check(DataFusionError::IoError(std::io::Error::other(full)), "53400", limit);
+        let no_space = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        check(spill(no_space()), "53100", "no space left on device");
+        check(DataFusionError::External(Box::new(no_space())), "53100", "no space left on device");
         check(
             DataFusionError::from(tidemill_udfs::types::ValueError::new("22P02", "bad")).context("a").context("b"),
             "22P02",

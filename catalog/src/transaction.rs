@@ -7,6 +7,9 @@ use crate::record::Change;
 use crate::snapshot::Snapshot;
 use crate::store::with_physical_rows;
 
+/// Changes from which on a transaction keeps its own list of chunks short: a few are not worth merging twice.
+const COALESCE_FROM: usize = 16;
+
 /// A transaction: the snapshot it began on, and its own changes on top. Dropping it forgets the changes (files it wrote
 /// are orphans that vacuum removes).
 #[derive(Debug, Clone)]
@@ -50,7 +53,23 @@ impl Transaction {
     /// As [`Snapshot::apply`].
     pub fn apply(&mut self, changes: Vec<Change>) -> Result<()> {
         let changes = with_physical_rows(&self.view, changes)?;
-        self.view = Arc::new(self.view.apply(&changes, self.base.lsn)?);
+        self.view = Arc::new(if self.changes.len() < COALESCE_FROM {
+            let mut next = Snapshot::clone(&self.view);
+            next.apply_uncoalesced(&changes, self.base.lsn)?;
+            next
+        } else {
+            self.view.apply(&changes, self.base.lsn)?
+        });
+        self.changes.extend(changes);
+        Ok(())
+    }
+
+    /// Takes changes without applying them to the private view: the last ones before the commit, which finds conflicts.
+    ///
+    /// # Errors
+    /// `Invalid` for rows that are not the table's.
+    pub fn apply_unseen(&mut self, changes: Vec<Change>) -> Result<()> {
+        let changes = with_physical_rows(&self.view, changes)?;
         self.changes.extend(changes);
         Ok(())
     }

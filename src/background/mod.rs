@@ -19,7 +19,7 @@ use crate::instance::Instance;
 /// Flush, compact and checkpoint: what the store says is due.
 mod storage;
 
-/// Starts a task. The only caller of `tokio::spawn`; `name` is on every log line the task writes.
+/// Starts a task. With [`spawn_client`] the only caller of `tokio::spawn`; `name` is on every log line the task writes.
 pub fn spawn<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
@@ -27,6 +27,16 @@ where
 {
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     tokio::spawn(future.instrument(tracing::info_span!("task", name)))
+}
+
+/// Starts the task of a client, which names itself on its log lines: a span would be entered for each of its messages.
+pub fn spawn_client<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    #[expect(clippy::disallowed_methods, reason = "as above")]
+    tokio::spawn(future)
 }
 
 /// What a tick found.

@@ -23,7 +23,9 @@ use datafusion::common::{
 };
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::builder::unnest_with_options;
-use datafusion::logical_expr::expr::{Exists, InSubquery, Placeholder, ScalarFunction, SetComparison, SetQuantifier};
+use datafusion::logical_expr::expr::{
+    Case, Exists, InSubquery, Placeholder, ScalarFunction, SetComparison, SetQuantifier,
+};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -293,12 +295,9 @@ impl Apply {
                 let found = compared(needle.unwrap_or(&ScalarValue::Null), Operator::Eq, false, rows.column(0))?;
                 ScalarValue::Boolean(found.map(|found| found != *negated))
             }
-            Kind::Compared { op, all } => ScalarValue::Boolean(compared(
-                needle.unwrap_or(&ScalarValue::Null),
-                *op,
-                *all,
-                rows.column(0),
-            )?),
+            Kind::Compared { op, all } => {
+                ScalarValue::Boolean(compared(needle.unwrap_or(&ScalarValue::Null), *op, *all, rows.column(0))?)
+            }
             Kind::Rows(fields) => {
                 let columns = rows
                     .columns()
@@ -306,12 +305,8 @@ impl Apply {
                     .zip(fields)
                     .map(|(column, field)| Ok(datafusion::arrow::compute::cast(column, field.data_type())?))
                     .collect::<Result<Vec<_>>>()?;
-                let rows: ArrayRef = Arc::new(StructArray::try_new_with_length(
-                    fields.clone(),
-                    columns,
-                    None,
-                    rows.num_rows(),
-                )?);
+                let rows: ArrayRef =
+                    Arc::new(StructArray::try_new_with_length(fields.clone(), columns, None, rows.num_rows())?);
                 let list = ListArray::try_new(
                     Arc::new(Field::new_list_field(rows.data_type().clone(), true)),
                     OffsetBuffer::from_lengths([rows.len()]),
@@ -491,9 +486,10 @@ fn applied(plan: LogicalPlan, reach: Reach) -> Result<LogicalPlan> {
                 let mut join = join.clone();
                 let filter = join.filter.take();
                 let schema = Arc::clone(&join.schema);
-                let condition = filter.map_or_else(|| Ok(Transformed::no(Expr::default())), |filter| {
-                    applied_expression(filter, &schema, reach, true)
-                })?;
+                let condition = filter.map_or_else(
+                    || Ok(Transformed::no(Expr::default())),
+                    |filter| applied_expression(filter, &schema, reach, true),
+                )?;
                 let plan = LogicalPlanBuilder::from(LogicalPlan::Join(join)).filter(condition.data)?.build()?;
                 return Ok(Transformed::yes(plan));
             }
@@ -573,8 +569,40 @@ fn applied_expression(expr: Expr, schema: &DFSchema, reach: Reach, condition: bo
             args.insert(0, *expr);
             Ok(Transformed::yes(Apply::call(Kind::In { negated }, plan, args)))
         }
+        Expr::Case(case) if case.when_then_expr.iter().any(|(when, then)| !has_subplan(when) && has_subplan(then)) => {
+            Ok(Transformed::yes(Expr::Case(guarded(case)?)))
+        }
         other => Ok(Transformed::no(other)),
     })
+}
+
+fn has_subplan(expr: &Expr) -> bool {
+    let is_subplan = |expr: &Expr| matches!(expr, Expr::ScalarFunction(call) if call.func.name() == SUBPLAN);
+    expr.exists(|expr| Ok(is_subplan(expr))).unwrap_or(false)
+}
+
+/// CASE asks each branch's subqueries for that branch's rows only: elsewhere their arguments are NULL, one binding for all.
+/// Without that a subquery would run for every row before the CASE is looked at.
+fn guarded(mut case: Case) -> Result<Case> {
+    for (when, then) in &mut case.when_then_expr {
+        if has_subplan(when) {
+            continue;
+        }
+        let condition = match &case.expr {
+            Some(value) => value.as_ref().clone().eq(when.as_ref().clone()),
+            None => when.as_ref().clone(),
+        };
+        let guard = |arg: Expr| Expr::Case(Case::new(None, vec![(Box::new(condition.clone()), Box::new(arg))], None));
+        let branch = std::mem::take(then.as_mut()).transform_up(|expr| match expr {
+            Expr::ScalarFunction(call) if call.func.name() == SUBPLAN => {
+                let args = call.args.into_iter().map(guard).collect();
+                Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(call.func, args))))
+            }
+            other => Ok(Transformed::no(other)),
+        })?;
+        **then = branch.data;
+    }
+    Ok(case)
 }
 
 /// The lateral subquery a join's right side is, and its alias.
@@ -745,10 +773,7 @@ fn graft(plan: &LogicalPlan, left: &Arc<LogicalPlan>, outer: bool) -> Result<Opt
 
 fn has_subquery(expr: &Expr) -> bool {
     expr.exists(|expr| {
-        Ok(matches!(
-            expr,
-            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
-        ))
+        Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)))
     })
-        .unwrap_or(true)
+    .unwrap_or(true)
 }

@@ -1,15 +1,11 @@
-//! Arithmetic where PostgreSQL's differs from DataFusion's: integers that overflow fail, numeric keeps its digits, floats
-//! fail on division by zero, differences of timestamps are intervals, intervals multiply.
+//! Arithmetic where PostgreSQL's differs from DataFusion's: integers and floats that overflow fail, numeric keeps its digits.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Decimal128Array, Float64Array, IntervalMonthDayNanoArray, PrimitiveArray,
-};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Datum, Decimal128Array, Decimal256Array, PrimitiveArray};
 use datafusion::arrow::compute::kernels::numeric;
 use datafusion::arrow::datatypes::{
-    DataType, Decimal128Type, Float32Type, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
-    Time64MicrosecondType, TimestampMicrosecondType, i256,
+    ArrowPrimitiveType, DataType, Decimal128Type, Decimal256Type, Float32Type, Float64Type, i256,
 };
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Result, internal_err};
@@ -18,7 +14,10 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::physical_expr_common::datum::apply;
-use tidemill_udfs::types::ValueError;
+use tidemill_udfs::types::{
+    NUMERIC_DEFAULT_SCALE, QUOTIENT_PRECISION, QUOTIENT_SCALE, ValueError, power_of_ten, quotient, quotient_type,
+    rounded,
+};
 
 /// An operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,18 +30,16 @@ pub(super) enum Arithmetic {
     Multiply,
     /// numeric * numeric with that many digits after the point
     NumericMultiply(i8),
-    /// numeric / numeric with that many digits after the point
-    NumericDivide(i8),
+    /// numeric / numeric
+    NumericDivide,
+    /// float + float
+    FloatAdd,
+    /// float - float
+    FloatSubtract,
+    /// float * float
+    FloatMultiply,
     /// float / float
     FloatDivide,
-    /// timestamp - timestamp
-    TimestampDifference,
-    /// time - time
-    TimeDifference,
-    /// interval * float8
-    IntervalMultiply,
-    /// interval / float8
-    IntervalDivide,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -65,10 +62,10 @@ impl Arithmetic {
 
     fn sign(self) -> &'static str {
         match self {
-            Self::Add => "+",
-            Self::Subtract | Self::TimestampDifference | Self::TimeDifference => "-",
-            Self::Multiply | Self::NumericMultiply(_) | Self::IntervalMultiply => "*",
-            Self::NumericDivide(_) | Self::FloatDivide | Self::IntervalDivide => "/",
+            Self::Add | Self::FloatAdd => "+",
+            Self::Subtract | Self::FloatSubtract => "-",
+            Self::Multiply | Self::NumericMultiply(_) | Self::FloatMultiply => "*",
+            Self::NumericDivide | Self::FloatDivide => "/",
         }
     }
 }
@@ -91,14 +88,9 @@ impl ScalarUDFImpl for Function {
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         Ok(match self.operation {
-            Arithmetic::Add | Arithmetic::Subtract | Arithmetic::Multiply | Arithmetic::FloatDivide => types[0].clone(),
-            Arithmetic::NumericMultiply(scale) | Arithmetic::NumericDivide(scale) => {
-                DataType::Decimal128(precision(scale), scale)
-            }
-            Arithmetic::TimestampDifference
-            | Arithmetic::TimeDifference
-            | Arithmetic::IntervalMultiply
-            | Arithmetic::IntervalDivide => DataType::Interval(IntervalUnit::MonthDayNano),
+            Arithmetic::NumericMultiply(scale) => DataType::Decimal128(precision(scale), scale),
+            Arithmetic::NumericDivide => quotient_type(),
+            _ => types[0].clone(),
         })
     }
 
@@ -113,16 +105,20 @@ impl ScalarUDFImpl for Function {
             Arithmetic::Add => apply(left, right, |l, r| numeric::add(l, r).map_err(out_of_range)),
             Arithmetic::Subtract => apply(left, right, |l, r| numeric::sub(l, r).map_err(out_of_range)),
             Arithmetic::Multiply => apply(left, right, |l, r| numeric::mul(l, r).map_err(out_of_range)),
-            operation => {
+            operation @ (Arithmetic::NumericMultiply(_) | Arithmetic::NumericDivide) => {
                 let scalar = matches!((left, right), (ColumnarValue::Scalar(_), ColumnarValue::Scalar(_)));
                 let rows = if scalar { 1 } else { args.number_rows };
                 let (left, right) = (left.to_array(rows)?, right.to_array(rows)?);
-                let result = by_row(operation, &left, &right)?;
+                let result = decimals(operation, &left, &right)?;
                 if scalar {
                     return datafusion::common::ScalarValue::try_from_array(&result, 0).map(ColumnarValue::Scalar);
                 }
                 Ok(ColumnarValue::Array(result))
             }
+            operation => match left.data_type() {
+                DataType::Float32 => apply(left, right, |l, r| floats::<Float32Type>(operation, l, r)),
+                _ => apply(left, right, |l, r| floats::<Float64Type>(operation, l, r)),
+            },
         }
     }
 }
@@ -142,29 +138,6 @@ fn in_words(error: ArrowError, data_type: &DataType) -> ArrowError {
     }
 }
 
-fn by_row(operation: Arithmetic, left: &ArrayRef, right: &ArrayRef) -> Result<ArrayRef> {
-    Ok(match operation {
-        Arithmetic::NumericMultiply(scale) => Arc::new(decimals(left, right, scale, multiply)?),
-        Arithmetic::NumericDivide(scale) => Arc::new(decimals(left, right, scale, divide)?),
-        Arithmetic::FloatDivide => float_divide(left, right)?,
-        Arithmetic::TimestampDifference => Arc::new(binary::<TimestampMicrosecondType>(left, right, |l, r| {
-            let micros = l.checked_sub(r).ok_or_else(|| ValueError::new("22008", "interval out of range"))?;
-            let day = 86_400_000_000;
-            interval(0, micros / day, micros % day)
-        })?),
-        Arithmetic::TimeDifference => {
-            Arc::new(binary::<Time64MicrosecondType>(left, right, |l, r| interval(0, 0, l - r))?)
-        }
-        Arithmetic::IntervalMultiply => Arc::new(scale_intervals(left, right, Ok)?),
-        Arithmetic::IntervalDivide => Arc::new(scale_intervals(left, right, |divisor| {
-            if divisor == 0.0 { Err(division_by_zero()) } else { Ok(1.0 / divisor) }
-        })?),
-        Arithmetic::Add | Arithmetic::Subtract | Arithmetic::Multiply => {
-            return internal_err!("integers are computed by column");
-        }
-    })
-}
-
 pub(super) fn division_by_zero() -> ValueError {
     ValueError::new("22012", "division by zero")
 }
@@ -172,7 +145,7 @@ pub(super) fn division_by_zero() -> ValueError {
 /// The precision of a computed numeric: never that of a stored one without modifier, (38, 16), of which zeros at the end of
 /// the fraction are not shown.
 pub(super) fn precision(scale: i8) -> u8 {
-    if scale == tidemill_udfs::types::NUMERIC_DEFAULT_SCALE { 37 } else { 38 }
+    if scale == NUMERIC_DEFAULT_SCALE { 37 } else { 38 }
 }
 
 fn numeric_overflow() -> ValueError {
@@ -182,178 +155,175 @@ fn numeric_overflow() -> ValueError {
     }
 }
 
-fn interval(months: i64, days: i64, micros: i64) -> std::result::Result<IntervalMonthDayNano, ValueError> {
-    let out = || ValueError::new("22008", "interval out of range");
-    Ok(IntervalMonthDayNano {
-        months: i32::try_from(months).map_err(|_| out())?,
-        days: i32::try_from(days).map_err(|_| out())?,
-        nanoseconds: micros.checked_mul(1000).ok_or_else(out)?,
+/// Floats: what is not finite though both sides are has overflowed, zero from what is not has underflowed.
+fn floats<T>(operation: Arithmetic, left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef, ArrowError>
+where
+    T: ArrowPrimitiveType,
+    T::Native: Into<f64>,
+{
+    let (left_array, left_scalar) = left.get();
+    let (right_array, right_scalar) = right.get();
+    let (left_values, right_values) = (left_array.as_primitive::<T>(), right_array.as_primitive::<T>());
+    let fail = |error: ValueError| Err(ArrowError::ExternalError(Box::new(error)));
+    let pair = |row: usize| -> (f64, f64) {
+        let (left_row, right_row) = (if left_scalar { 0 } else { row }, if right_scalar { 0 } else { row });
+        (left_values.value(left_row).into(), right_values.value(right_row).into())
+    };
+    let result = match operation {
+        Arithmetic::FloatAdd => numeric::add_wrapping(left, right)?,
+        Arithmetic::FloatSubtract => numeric::sub_wrapping(left, right)?,
+        Arithmetic::FloatMultiply => numeric::mul_wrapping(left, right)?,
+        _ => numeric::div(left, right)?,
+    };
+    let values = result.as_primitive::<T>();
+    // Zeros are common where nothing is lost: only products and quotients can lose.
+    let may_vanish = matches!(operation, Arithmetic::FloatMultiply | Arithmetic::FloatDivide);
+    for (row, value) in values.values().iter().enumerate() {
+        let value: f64 = (*value).into();
+        let suspicious = !value.is_finite() || may_vanish && value == 0.0;
+        if !suspicious || values.is_null(row) {
+            continue;
+        }
+        let (l, r) = pair(row);
+        if operation == Arithmetic::FloatDivide && r == 0.0 && !l.is_nan() {
+            return fail(division_by_zero());
+        }
+        if value.is_infinite() && l.is_finite() && r.is_finite() {
+            return fail(ValueError::new("22003", "value out of range: overflow"));
+        }
+        if value == 0.0 && l != 0.0 && (operation == Arithmetic::FloatDivide || r != 0.0) && r.is_finite() {
+            return fail(ValueError::new("22003", "value out of range: underflow"));
+        }
+    }
+    Ok(result)
+}
+
+/// The values of a decimal of either width, and its scale.
+fn wide(array: &ArrayRef) -> Result<(Box<dyn Iterator<Item = Option<i256>> + '_>, i8)> {
+    Ok(match array.data_type() {
+        DataType::Decimal128(_, scale) => {
+            (Box::new(array.as_primitive::<Decimal128Type>().iter().map(|v| v.map(i256::from_i128))), *scale)
+        }
+        DataType::Decimal256(_, scale) => (Box::new(array.as_primitive::<Decimal256Type>().iter()), *scale),
+        other => return internal_err!("numeric arithmetic on {other}"),
     })
 }
 
-fn binary<T>(
-    left: &ArrayRef,
-    right: &ArrayRef,
-    operation: impl Fn(i64, i64) -> std::result::Result<IntervalMonthDayNano, ValueError>,
-) -> Result<IntervalMonthDayNanoArray>
-where
-    T: datafusion::arrow::datatypes::ArrowPrimitiveType<Native = i64>,
-{
-    let (left, right) = (left.as_primitive::<T>(), right.as_primitive::<T>());
-    let values = left
-        .iter()
+/// Zeros that a stored numeric without modifier came without are none of its digits.
+fn own_digits(value: i256, scale: i8, stored: bool) -> (i256, i8) {
+    if !stored {
+        return (value, scale);
+    }
+    let (mut value, mut scale) = (value, scale);
+    for zeros in [16_u8, 8, 4, 2, 1] {
+        let (unit, fewer) = (10_i128.pow(zeros.into()), scale - zeros.cast_signed());
+        let whole = match value.to_i128() {
+            _ if fewer < 0 => None,
+            Some(small) => (small % unit == 0).then(|| i256::from_i128(small / unit)),
+            None => {
+                let unit = i256::from_i128(unit);
+                (value.wrapping_rem(unit) == i256::ZERO).then(|| value.wrapping_div(unit))
+            }
+        };
+        if let Some(whole) = whole {
+            (value, scale) = (whole, fewer);
+        }
+    }
+    (value, scale)
+}
+
+fn decimals(operation: Arithmetic, left: &ArrayRef, right: &ArrayRef) -> Result<ArrayRef> {
+    let stored = |array: &ArrayRef| {
+        matches!(array.data_type(), DataType::Decimal128(38, NUMERIC_DEFAULT_SCALE))
+            || matches!(array.data_type(), DataType::Decimal256(QUOTIENT_PRECISION, _))
+    };
+    let (left_stored, right_stored) = (stored(left), stored(right));
+    let ((left, left_scale), (right, right_scale)) = (wide(left)?, wide(right)?);
+    if let Arithmetic::NumericMultiply(scale) = operation {
+        let values: Vec<Option<i128>> = left
+            .zip(right)
+            .map(|pair| match pair {
+                (Some(l), Some(r)) => multiply(l, left_scale, r, right_scale, scale).map(Some),
+                _ => Ok(None),
+            })
+            .collect::<std::result::Result<_, _>>()?;
+        let values = Decimal128Array::from(values).with_precision_and_scale(precision(scale), scale)?;
+        return Ok(Arc::new(values));
+    }
+    let values: Vec<Option<i256>> = left
         .zip(right)
         .map(|pair| match pair {
-            (Some(left), Some(right)) => operation(left, right).map(Some),
+            (Some(l), Some(r)) => {
+                let (l, left_scale) = own_digits(l, left_scale, left_stored);
+                let (r, right_scale) = own_digits(r, right_scale, right_stored);
+                quotient(l, left_scale, r, right_scale).map(Some)
+            }
             _ => Ok(None),
         })
-        .collect::<std::result::Result<Vec<_>, _>>()?;
-    Ok(values.into_iter().collect())
+        .collect::<std::result::Result<_, _>>()?;
+    let values: Decimal256Array = PrimitiveArray::from_iter(values);
+    Ok(Arc::new(values.with_precision_and_scale(QUOTIENT_PRECISION, QUOTIENT_SCALE)?))
 }
 
-/// A decimal operation on (value, scale) pairs that gives a value of the wanted scale.
-type DecimalOperation = fn(i128, i8, i128, i8, i8) -> std::result::Result<i128, ValueError>;
-
-fn decimals(left: &ArrayRef, right: &ArrayRef, scale: i8, operation: DecimalOperation) -> Result<Decimal128Array> {
-    let (DataType::Decimal128(_, left_scale), DataType::Decimal128(_, right_scale)) =
-        (left.data_type(), right.data_type())
-    else {
-        return internal_err!("numeric arithmetic on {} and {}", left.data_type(), right.data_type());
-    };
-    let (left, right) = (left.as_primitive::<Decimal128Type>(), right.as_primitive::<Decimal128Type>());
-    let mut values = Vec::with_capacity(left.len());
-    for pair in left.iter().zip(right) {
-        values.push(match pair {
-            (Some(l), Some(r)) => Some(operation(l, *left_scale, r, *right_scale, scale)?),
-            _ => None,
-        });
-    }
-    Ok(PrimitiveArray::<Decimal128Type>::from_iter(values).with_precision_and_scale(precision(scale), scale)?)
-}
-
-fn multiply(l: i128, ls: i8, r: i128, rs: i8, scale: i8) -> std::result::Result<i128, ValueError> {
-    let product = i256::from_i128(l).checked_mul(i256::from_i128(r)).ok_or_else(numeric_overflow)?;
-    narrow(rescale(product, i32::from(ls) + i32::from(rs), i32::from(scale))?)
-}
-
-fn divide(l: i128, ls: i8, r: i128, rs: i8, scale: i8) -> std::result::Result<i128, ValueError> {
-    if r == 0 {
-        return Err(division_by_zero());
-    }
-    let shift = i32::from(scale) + i32::from(rs) - i32::from(ls);
-    let (mut dividend, mut divisor) = (i256::from_i128(l), i256::from_i128(r));
-    if shift >= 0 {
-        dividend = dividend.checked_mul(power_of_ten(shift)?).ok_or_else(numeric_overflow)?;
+fn multiply(l: i256, ls: i8, r: i256, rs: i8, scale: i8) -> std::result::Result<i128, ValueError> {
+    let product = l.checked_mul(r).ok_or_else(numeric_overflow)?;
+    let (from, to) = (i32::from(ls) + i32::from(rs), i32::from(scale));
+    let product = if to >= from {
+        product.checked_mul(power_of_ten(to - from)?).ok_or_else(numeric_overflow)?
     } else {
-        divisor = divisor.checked_mul(power_of_ten(-shift)?).ok_or_else(numeric_overflow)?;
-    }
-    narrow(rounded(dividend, divisor))
-}
-
-fn power_of_ten(exponent: i32) -> std::result::Result<i256, ValueError> {
-    u32::try_from(exponent).ok().and_then(|e| i256::from_i128(10).checked_pow(e)).ok_or_else(numeric_overflow)
-}
-
-/// `dividend / divisor`, half away from zero.
-fn rounded(dividend: i256, divisor: i256) -> i256 {
-    let quotient = dividend.wrapping_div(divisor);
-    let remainder = dividend.wrapping_rem(divisor).wrapping_abs();
-    let divisor_size = divisor.wrapping_abs();
-    if divisor_size.wrapping_sub(remainder) > remainder {
-        return quotient;
-    }
-    let negative = (dividend < i256::ZERO) != (divisor < i256::ZERO);
-    if negative { quotient.wrapping_sub(i256::ONE) } else { quotient.wrapping_add(i256::ONE) }
-}
-
-fn rescale(value: i256, from: i32, to: i32) -> std::result::Result<i256, ValueError> {
-    if to >= from {
-        return value.checked_mul(power_of_ten(to - from)?).ok_or_else(numeric_overflow);
-    }
-    Ok(rounded(value, power_of_ten(from - to)?))
-}
-
-fn narrow(value: i256) -> std::result::Result<i128, ValueError> {
-    let limit = 10_i128.pow(37);
-    value.to_i128().filter(|value| (-limit < *value) && (*value < limit)).ok_or_else(numeric_overflow)
-}
-
-fn float_divide(left: &ArrayRef, right: &ArrayRef) -> Result<ArrayRef> {
-    let zero = match right.data_type() {
-        DataType::Float32 => {
-            let left = left.as_primitive::<Float32Type>();
-            let zeros = right.as_primitive::<Float32Type>();
-            zeros.iter().enumerate().any(|(row, value)| value == Some(0.0) && left.is_valid(row))
-        }
-        _ => {
-            let left = left.as_primitive::<Float64Type>();
-            let zeros = right.as_primitive::<Float64Type>();
-            zeros.iter().enumerate().any(|(row, value)| value == Some(0.0) && left.is_valid(row))
-        }
+        rounded(product, power_of_ten(from - to)?)
     };
-    if zero {
-        return Err(division_by_zero().into());
-    }
-    Ok(numeric::div(left, right)?)
-}
-
-/// Multiplies intervals as PostgreSQL does: what is left of a month becomes days of a 30-day month, what is left of a day
-/// becomes time.
-fn scale_intervals(
-    intervals: &ArrayRef,
-    numbers: &ArrayRef,
-    factor: impl Fn(f64) -> std::result::Result<f64, ValueError>,
-) -> Result<IntervalMonthDayNanoArray> {
-    let numbers: &Float64Array = numbers.as_primitive();
-    let intervals = intervals.as_primitive::<IntervalMonthDayNanoType>();
-    let mut values = Vec::with_capacity(intervals.len());
-    for pair in intervals.iter().zip(numbers) {
-        values.push(match pair {
-            (Some(interval), Some(number)) => Some(scaled(interval, factor(number)?)?),
-            _ => None,
-        });
-    }
-    Ok(values.into_iter().collect())
-}
-
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "checked against the range before")]
-fn scaled(value: IntervalMonthDayNano, factor: f64) -> std::result::Result<IntervalMonthDayNano, ValueError> {
-    let out = || ValueError::new("22008", "interval out of range");
-    let months = f64::from(value.months) * factor;
-    let days = f64::from(value.days) * factor;
-    let month_days = (months - months.trunc()) * 30.0;
-    // Values that differ from a whole day by less than a microsecond are that day.
-    let month_days = (month_days * 1_000_000.0).round() / 1_000_000.0;
-    let part = (days - days.trunc()) + (month_days - month_days.trunc());
-    let seconds = (part * 86_400.0 * 1_000_000.0).round();
-    let micros = (value.nanoseconds as f64 / 1000.0 * factor).round() + seconds;
-    let whole_days = days.trunc() + month_days.trunc();
-    if !(months.abs() < f64::from(i32::MAX) && whole_days.abs() < f64::from(i32::MAX) && micros.abs() < 9.2e15) {
-        return Err(out());
-    }
-    interval(months.trunc() as i64, whole_days as i64, micros as i64)
+    let limit = 10_i128.pow(u32::from(precision(scale)));
+    product.to_i128().filter(|value| (-limit < *value) && (*value < limit)).ok_or_else(numeric_overflow)
 }
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::array::{Float64Array, Scalar};
+
     use super::*;
 
     #[test]
-    fn numeric_division_rounds_half_away_from_zero() {
-        let check = |l, ls, r, rs, scale, expected| assert_eq!(divide(l, ls, r, rs, scale), Ok(expected));
-        check(1, 0, 3, 0, 4, 3333);
-        check(2, 0, 3, 0, 4, 6667);
-        check(-2, 0, 3, 0, 4, -6667);
-        check(5, 1, 1, 0, 0, 1);
-        check(-5, 1, 1, 0, 0, -1);
-        check(4, 1, 1, 0, 0, 0);
-        assert_eq!(divide(1, 0, 0, 0, 4).unwrap_err().code, "22012");
+    fn zeros_of_a_stored_numeric_are_not_its_own() {
+        let check = |value: i128, scale, expected: (i128, i8)| {
+            let (value, scale) = own_digits(i256::from_i128(value), scale, true);
+            assert_eq!((value.to_i128().unwrap(), scale), expected);
+        };
+        check(25 * 10_i128.pow(15), 16, (25, 1));
+        check(123, 16, (123, 16));
+        check(0, 16, (0, 0));
+        check(7 * 10_i128.pow(20), 16, (70_000, 0));
+        assert_eq!(own_digits(i256::from_i128(100), 2, false), (i256::from_i128(100), 2));
     }
 
     #[test]
     fn numeric_product_keeps_to_the_wanted_scale() {
+        let multiply =
+            |l: i128, ls, r: i128, rs, scale| multiply(i256::from_i128(l), ls, i256::from_i128(r), rs, scale);
         assert_eq!(multiply(15, 1, 15, 1, 2), Ok(225));
         assert_eq!(multiply(15, 1, 15, 1, 1), Ok(23));
         assert_eq!(multiply(10_i128.pow(37), 0, 100, 0, 0).unwrap_err().code, "22003");
+    }
+
+    #[test]
+    fn floats_fail_where_postgresql_fails() {
+        let run = |operation, left: f64, right: f64| {
+            let left = Float64Array::from(vec![left]);
+            let right = Scalar::new(Float64Array::from(vec![right]));
+            floats::<Float64Type>(operation, &left, &right)
+                .map(|values| values.as_primitive::<Float64Type>().value(0))
+                .map_err(|error| error.to_string())
+        };
+        let check = |operation, left, right, words: &str| {
+            let error = run(operation, left, right).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        };
+        check(Arithmetic::FloatMultiply, 1e308, 10.0, "value out of range: overflow");
+        check(Arithmetic::FloatAdd, f64::MAX, f64::MAX, "value out of range: overflow");
+        check(Arithmetic::FloatMultiply, 1e-300, 1e-300, "value out of range: underflow");
+        check(Arithmetic::FloatDivide, 1.0, 0.0, "division by zero");
+        assert_eq!(run(Arithmetic::FloatMultiply, f64::INFINITY, 2.0), Ok(f64::INFINITY));
+        assert_eq!(run(Arithmetic::FloatDivide, 1.0, f64::INFINITY), Ok(0.0));
+        assert!(run(Arithmetic::FloatDivide, f64::NAN, 0.0).unwrap().is_nan());
     }
 }

@@ -10,8 +10,9 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::CastOptions;
 use datafusion::arrow::compute::cast_with_options;
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
-    IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType, UInt32Type,
+    DataType, Date32Type, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type, Int16Type, Int32Type,
+    Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
+    UInt32Type, i256,
 };
 use datafusion::common::{Result as DfResult, ScalarValue, internal_err};
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -19,7 +20,8 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use tidemill_udfs::types::{
-    SqlType, TextSettings, ValueError, array_from_text, array_to_text, parse_scalar, truncate_text,
+    SqlType, TextSettings, ValueError, array_from_text, array_to_text, parse_scalar, power_of_ten, rounded,
+    truncate_text,
 };
 
 use super::engine::StatementOptions;
@@ -60,7 +62,7 @@ pub(super) fn call(
     data_type: &DataType,
     mode: Mode,
 ) -> Result<Expr> {
-    let volatility = if depends_on_settings(from) || depends_on_settings(to) || from_text_clock(from, to) {
+    let volatility = if depends_on_settings(from, to) || from_text_clock(from, to) {
         Volatility::Stable
     } else {
         Volatility::Immutable
@@ -75,12 +77,20 @@ pub(super) fn call(
     Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(function)), vec![expr])))
 }
 
-fn depends_on_settings(sql_type: &SqlType) -> bool {
-    match sql_type {
-        SqlType::TimestampTz | SqlType::Interval => true,
-        SqlType::Float4 | SqlType::Float8 | SqlType::Bytea | SqlType::Date | SqlType::Timestamp => true,
-        SqlType::Array(item) => depends_on_settings(item),
-        other => is_oid(other),
+/// True if the session's settings decide the value: its time zone, or how values print and parse.
+fn depends_on_settings(from: &SqlType, to: &SqlType) -> bool {
+    let printed = |sql_type: &SqlType| match sql_type {
+        SqlType::TimestampTz | SqlType::Interval | SqlType::Date | SqlType::Timestamp => true,
+        SqlType::Float4 | SqlType::Float8 | SqlType::Bytea => true,
+        _ => false,
+    };
+    match (from, to) {
+        (SqlType::Array(from), SqlType::Array(to)) => depends_on_settings(from, to),
+        (SqlType::Array(from), to) => depends_on_settings(from, to),
+        (from, SqlType::Array(to)) => depends_on_settings(from, to),
+        (from, to) if is_oid(from) || is_oid(to) => true,
+        (from, to) if is_text(from) || is_text(to) => printed(from) || printed(to),
+        (from, to) => (*from == SqlType::TimestampTz) != (*to == SqlType::TimestampTz),
     }
 }
 
@@ -274,7 +284,7 @@ impl Context<'_> {
                 let plain = arrow(array, &super::typing::integer_decimal(from))?;
                 rescale(&plain, data_type, to)?
             }
-            (T::Numeric(_), T::Float4 | T::Float8) => arrow(array, data_type)?,
+            (T::Numeric(_), T::Float4 | T::Float8) => decimals_to_floats(array, data_type)?,
             (T::Date, T::Timestamp) => dates_to_timestamps(array)?,
             (T::Date, T::TimestampTz) => self.local_to_utc(&dates_to_timestamps(array)?)?,
             (T::Timestamp, T::TimestampTz) => self.local_to_utc(array)?,
@@ -534,16 +544,55 @@ fn narrow_float(array: &ArrayRef) -> Result<PrimitiveArray<Float32Type>> {
     })
 }
 
+/// A number written in the statement as a float, without a numeric in between: all its digits count once.
+pub(super) fn float_literal(expr: &Expr, to: &SqlType) -> Option<Typed> {
+    let Expr::Literal(value, _) = expr else { return None };
+    let text = match value {
+        ScalarValue::Decimal128(Some(value), _, scale) => format!("{value}e{}", -i16::from(*scale)),
+        ScalarValue::Decimal256(Some(value), _, scale) => format!("{value}e{}", -i16::from(*scale)),
+        _ => return None,
+    };
+    let value = match to {
+        SqlType::Float8 => ScalarValue::Float64(Some(text.parse().ok()?)),
+        // What is too large fails when the cast is made.
+        SqlType::Float4 => ScalarValue::Float32(Some(text.parse().ok().filter(|value: &f32| value.is_finite())?)),
+        _ => return None,
+    };
+    Some(Typed::literal(value, to.clone()))
+}
+
+/// Numerics as the nearest floats.
+#[expect(clippy::cast_precision_loss, reason = "integers below 2^53, and powers of ten that are exact")]
+fn decimals_to_floats(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
+    let nearest = |value: i256, scale: i8| -> f64 {
+        match value.to_i128() {
+            Some(small) if small.unsigned_abs() < 1 << 53 && (0..=22).contains(&scale) => {
+                small as f64 / 10_f64.powi(i32::from(scale))
+            }
+            _ => format!("{value}e{}", -i16::from(scale)).parse().unwrap_or(f64::NAN),
+        }
+    };
+    let wide: PrimitiveArray<Float64Type> = match array.data_type() {
+        DataType::Decimal128(_, scale) => {
+            array.as_primitive::<Decimal128Type>().unary(|value| nearest(i256::from_i128(value), *scale))
+        }
+        DataType::Decimal256(_, scale) => array.as_primitive::<Decimal256Type>().unary(|value| nearest(value, *scale)),
+        _ => return arrow(array, data_type),
+    };
+    let wide: ArrayRef = Arc::new(wide);
+    if *data_type == DataType::Float32 { Ok(Arc::new(narrow_float(&wide)?)) } else { Ok(wide) }
+}
+
 /// A decimal of another scale and precision: half away from zero, 22003 if the digits before the point do not fit.
 pub(super) fn rescale(array: &ArrayRef, data_type: &DataType, to: &SqlType) -> Result<ArrayRef> {
-    let (DataType::Decimal128(_, from_scale), DataType::Decimal128(precision, scale)) = (array.data_type(), data_type)
+    let (
+        DataType::Decimal128(_, from_scale) | DataType::Decimal256(_, from_scale),
+        DataType::Decimal128(precision, scale),
+    ) = (array.data_type(), data_type)
     else {
         return arrow(array, data_type);
     };
     let shift = i32::from(*scale) - i32::from(*from_scale);
-    let factor = 10_i128
-        .checked_pow(shift.unsigned_abs())
-        .ok_or_else(|| Error::internal("numeric scales that are too far apart"))?;
     let limit = 10_i128.checked_pow(u32::from(*precision)).unwrap_or(i128::MAX);
     let overflow = || -> Error {
         if is_integer(to) {
@@ -558,6 +607,20 @@ pub(super) fn rescale(array: &ArrayRef, data_type: &DataType, to: &SqlType) -> R
         };
         ValueError { detail: Some(detail), ..ValueError::new("22003", "numeric field overflow") }.into()
     };
+    if matches!(array.data_type(), DataType::Decimal256(..)) {
+        let factor = power_of_ten(shift.abs())?;
+        let values: Decimal128Array = array.as_primitive::<Decimal256Type>().try_unary(|value| -> Result<i128> {
+            let value = if shift >= 0 { value.checked_mul(factor) } else { Some(rounded(value, factor)) };
+            let value = value.and_then(i256::to_i128).ok_or_else(overflow)?;
+            if value.checked_abs().is_none_or(|size| size >= limit) { Err(overflow()) } else { Ok(value) }
+        })?;
+        return Ok(Arc::new(
+            values.with_precision_and_scale(*precision, *scale).map_err(datafusion::common::DataFusionError::from)?,
+        ));
+    }
+    let factor = 10_i128
+        .checked_pow(shift.unsigned_abs())
+        .ok_or_else(|| Error::internal("numeric scales that are too far apart"))?;
     let values: Decimal128Array = array.as_primitive::<Decimal128Type>().try_unary(|value| -> Result<i128> {
         let value = if shift >= 0 {
             value.checked_mul(factor).ok_or_else(overflow)?

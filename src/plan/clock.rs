@@ -49,6 +49,22 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         .collect()
 }
 
+/// A point in time that is the same for a whole transaction or statement, whatever the session's settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Instant {
+    Transaction,
+    Statement,
+}
+
+/// The time that a call of this function gives; `None`: another function, or one that depends on more.
+pub(super) fn instant(udf: &ScalarUDF) -> Option<Instant> {
+    match (udf.inner().as_ref() as &dyn std::any::Any).downcast_ref::<Now>()?.kind {
+        Kind::Transaction => Some(Instant::Transaction),
+        Kind::Statement => Some(Instant::Statement),
+        _ => None,
+    }
+}
+
 impl ScalarUDFImpl for Now {
     fn name(&self) -> &str {
         self.name

@@ -13,7 +13,8 @@ use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue, Statist
 use datafusion::datasource::{TableType, provider_as_source};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableProviderFilterPushDown, TableSource, WindowUDF,
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableProviderFilterPushDown,
+    TableSource, WindowUDF,
 };
 use datafusion::physical_plan::ExecutionPlan;
 use tidemill_catalog::Oid;

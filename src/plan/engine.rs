@@ -18,13 +18,14 @@ use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::registry::ExtensionTypeRegistryRef;
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, WindowUDF};
-use datafusion::optimizer::OptimizerConfig;
+use datafusion::optimizer::{Optimizer, OptimizerConfig};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 
 use super::Scope;
+use super::distinct_on::DistinctOnFirstRow;
 use super::registry::REGISTRY;
 
 /// The statement as functions see it when they run.
@@ -79,9 +80,13 @@ fn template() -> SessionState {
     options.sql_parser.enable_ident_normalization = true;
     // ORDER BY in a subquery means something to array_agg and to people.
     options.sql_parser.enable_subquery_sort_elimination = false;
+    let mut rules = Optimizer::new().rules;
+    let place = rules.iter().position(|rule| rule.name() == "replace_distinct_aggregate").unwrap_or(0);
+    rules.insert(place, Arc::new(DistinctOnFirstRow));
     SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
+        .with_optimizer_rules(rules)
         .with_scalar_functions(REGISTRY.scalars())
         .with_aggregate_functions(REGISTRY.aggregates())
         .with_window_functions(REGISTRY.windows())
@@ -106,12 +111,21 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn new(scope: &Arc<Scope>, runtime: Arc<RuntimeEnv>) -> Self {
+        Self::with(scope, runtime, Some(Arc::clone(scope)))
+    }
+
+    /// For what outlives the statement: functions find no scope.
+    pub(super) fn detached(scope: &Arc<Scope>) -> Self {
+        Self::with(scope, Arc::clone(&scope.instance.runtime), None)
+    }
+
+    fn with(scope: &Arc<Scope>, runtime: Arc<RuntimeEnv>, seen: Option<Arc<Scope>>) -> Self {
         let mut config = TEMPLATE.config().clone();
         let threads = scope.instance.config.threads;
         let options = config.options_mut();
         options.execution.target_partitions = if threads == 0 { *CORES } else { threads };
         options.execution.time_zone = Some(scope.text.time_zone.name().to_owned());
-        options.extensions.insert(StatementOptions { scope: Some(Arc::clone(scope)) });
+        options.extensions.insert(StatementOptions { scope: seen });
         let props = ExecutionProps {
             query_execution_start_time: DateTime::<Utc>::from_timestamp_micros(scope.transaction_at),
             alias_generator: Arc::new(AliasGenerator::new()),

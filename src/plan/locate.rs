@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, ObjectName, ObjectNamePart, Query, Visit, Visitor};
-use datafusion::sql::sqlparser::tokenizer::Span;
+use datafusion::sql::sqlparser::ast::{Expr, ObjectName, ObjectNamePart, Query, Spanned, Value, Visit, Visitor};
+use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
 use crate::error::{Error, SqlState};
 
@@ -23,8 +23,16 @@ pub(super) fn located<T: Visit>(error: Error, tree: &T) -> Error {
     }
     let wanted = match error.code() {
         code if *code == SqlState::UNDEFINED_TABLE => Wanted::Relation(quoted(&error.report().message)),
-        code if *code == SqlState::UNDEFINED_FUNCTION => match error.report().message.strip_prefix("function ") {
-            Some(rest) => Wanted::Function(rest.split('(').next().unwrap_or(rest).to_owned()),
+        code if *code == SqlState::UNDEFINED_FUNCTION => {
+            let message = error.report().message.clone();
+            match (message.strip_prefix("function "), message.strip_prefix("operator does not exist: ")) {
+                (Some(rest), _) => Wanted::Function(rest.split('(').next().unwrap_or(rest).to_owned()),
+                (None, Some(sides)) => return beside_operator(error, sides, tree),
+                (None, None) => return error,
+            }
+        }
+        code if is_about_a_value(code) => match value_of(&error.report().message) {
+            Some(text) => Wanted::Text(text.to_owned()),
             None => return error,
         },
         _ => return error,
@@ -37,6 +45,53 @@ pub(super) fn located<T: Visit>(error: Error, tree: &T) -> Error {
     }
 }
 
+fn is_about_a_value(code: &SqlState) -> bool {
+    [
+        SqlState::INVALID_TEXT_REPRESENTATION,
+        SqlState::INVALID_DATETIME_FORMAT,
+        SqlState::DATETIME_FIELD_OVERFLOW,
+        SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+    ]
+    .contains(code)
+}
+
+/// The text that is no value of its type: `invalid input syntax for type integer: "abc"`, `value "9999" is out of range …`.
+fn value_of(message: &str) -> Option<&str> {
+    let (start, end) = (message.find('"')?, message.rfind('"')?);
+    message.get(start + 1..end)
+}
+
+/// The place of the only operator of that sign; `sides`: `text + integer`.
+fn beside_operator<T: Visit>(error: Error, sides: &str, tree: &T) -> Error {
+    let is_sign = |word: &&str| !word.is_empty() && word.chars().all(|letter| "+-*/<>=~!@#%^&|`?".contains(letter));
+    let Some(sign) = sides.split(' ').find(is_sign) else { return error };
+    let mut search = Operators { sign, ends: vec![] };
+    let _ = tree.visit(&mut search);
+    match search.ends.as_slice() {
+        [end] if end.line > 0 => error.located_before(end.line, end.column, sign),
+        _ => error,
+    }
+}
+
+/// Where the left sides of operators of that sign end.
+struct Operators<'s> {
+    sign: &'s str,
+    ends: Vec<Location>,
+}
+
+impl Visitor for Operators<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::BinaryOp { left, op, .. } = expr
+            && op.to_string() == self.sign
+        {
+            self.ends.push(left.span().end);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 fn quoted(message: &str) -> String {
     message.split('"').nth(1).unwrap_or_default().to_owned()
 }
@@ -44,6 +99,8 @@ fn quoted(message: &str) -> String {
 enum Wanted {
     Relation(String),
     Function(String),
+    /// A string literal.
+    Text(String),
 }
 
 struct Search {
@@ -78,6 +135,13 @@ impl Visitor for Search {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let (Wanted::Text(wanted), Expr::Value(literal)) = (&self.wanted, expr)
+            && let Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) = &literal.value
+            && text == wanted
+        {
+            self.found = Some(literal.span);
+            return ControlFlow::Break(());
+        }
         if let (Wanted::Function(name), Expr::Function(function)) = (&self.wanted, expr)
             && (spelled(&function.name) == *name || spelled(&function.name).ends_with(&format!(".{name}")))
         {

@@ -30,25 +30,31 @@ mod arithmetic;
 mod cast;
 mod clock;
 mod context;
+mod distinct_on;
 mod dml;
 mod engine;
 mod explain;
+mod forms;
 mod locate;
 mod pending;
 mod prepare;
 mod record;
 mod registry;
+mod row;
 mod run;
 mod series;
 mod shape;
 mod sources;
 /// pg_catalog, information_schema, tidemill.*
 pub mod system;
+mod system_columns;
 mod table_functions;
 mod types;
 mod typing;
+mod union_order;
 
 pub use context::Resolved;
+pub use row::RowProgram;
 pub use types::sql_type_of;
 
 use context::{Names, Relation};
@@ -101,6 +107,8 @@ pub const INFORMATION_SCHEMA: Oid = 13000;
 pub struct Plan {
     /// Not yet optimized; `$n` are placeholders.
     pub logical: Arc<LogicalPlan>,
+    /// The one row of a query without FROM that depends on nothing but its parameters.
+    pub program: Option<Arc<RowProgram>>,
     /// Types of `$1…$n`.
     pub parameters: Vec<SqlType>,
     /// The result's columns.
@@ -126,6 +134,8 @@ pub struct InsertPlan {
     pub table: Oid,
     /// Rows with exactly the table's columns, in order, cast as by assignment, defaults filled in.
     pub source: Plan,
+    /// The same rows without a plan, where they are VALUES of constants and parameters.
+    pub program: Option<Arc<RowProgram>>,
     /// RETURNING's expressions over the table's columns.
     pub returning: Option<Returning>,
 }
@@ -176,7 +186,13 @@ impl Planner {
         let mut typing = Typing::new(scope, types);
         let plan = typing.plan(plan, &[], false).map_err(|error| locate::in_query(error, query))?;
         let columns = columns(&plan);
-        self.finished(plan, columns, typing.parameters, relations)
+        let mut plan = self.finished(plan, columns, typing.parameters, relations)?;
+        // Names of objects are looked up when they are sent.
+        if !plan.columns.iter().any(|column| types::is_oid(&column.sql_type)) {
+            let schema = plan.logical.schema().as_arrow();
+            plan.program = RowProgram::new(scope, &plan.logical, &plan.parameters, schema).map(Arc::new);
+        }
+        Ok(plan)
     }
 
     /// Plans INSERT.
@@ -279,7 +295,7 @@ impl Planner {
             })
             .collect::<Result<Vec<_>>>()?;
         let logical = LogicalPlanBuilder::from(plan.logical.as_ref().clone()).project(exprs)?.build()?;
-        Ok(Plan { logical: Arc::new(logical), ..plan })
+        Ok(Plan { logical: Arc::new(logical), program: None, ..plan })
     }
 
     /// Optimizes, substitutes parameters, and makes the physical plan on the scope's snapshot.
@@ -385,7 +401,7 @@ impl Planner {
             .collect();
         // A plan may be kept for long: it must not keep this statement's snapshot.
         let plan = run::unbound(plan)?;
-        Ok(Plan { logical: Arc::new(plan), parameters, columns, relations })
+        Ok(Plan { logical: Arc::new(plan), program: None, parameters, columns, relations })
     }
 
     /// The query with names resolved, not yet typed.

@@ -154,7 +154,15 @@ impl ScalarUDFImpl for PendingFunction {
                 .collect();
             datafusion::logical_expr::type_coercion::functions::fields_with_udf(&narrow, function.as_ref())
         });
-        let Ok(fields) = fields else { return Ok(unknown()) };
+        let Ok(fields) = fields else {
+            // `generate_series(t, '2024-01-02', '1 day')`: the literals will be what the first argument asks for.
+            return Ok(match args.arg_fields.first() {
+                Some(first) if self.name == "generate_series" => {
+                    Arc::new(Field::new(&self.name, DataType::new_list(first.data_type().clone(), true), true))
+                }
+                _ => unknown(),
+            });
+        };
         let args = ReturnFieldArgs { arg_fields: &fields, scalar_arguments: args.scalar_arguments };
         Ok(function.return_field_from_args(args).unwrap_or_else(|_| unknown()))
     }

@@ -12,6 +12,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+use super::forms;
+use super::system_columns::SystemColumns;
 use crate::Result;
 use crate::error::{Error, SqlState};
 
@@ -33,12 +35,12 @@ pub(super) fn shown(name: &str) -> &str {
 /// # Errors
 /// 0A000 for what we do not do, 42704 for an unknown collation.
 pub(super) fn query(query: &mut Query) -> Result<()> {
-    finish(query.visit(&mut Prepare))
+    finish(query.visit(&mut Prepare::default()))
 }
 
 /// Makes an expression ready.
 pub(super) fn expression(expr: &mut Expr) -> Result<()> {
-    finish(expr.visit(&mut Prepare))
+    finish(expr.visit(&mut Prepare::default()))
 }
 
 fn finish(flow: ControlFlow<Error>) -> Result<()> {
@@ -48,7 +50,10 @@ fn finish(flow: ControlFlow<Error>) -> Result<()> {
     }
 }
 
-struct Prepare;
+#[derive(Default)]
+struct Prepare {
+    hidden: SystemColumns,
+}
 
 impl VisitorMut for Prepare {
     type Break = Error;
@@ -57,6 +62,10 @@ impl VisitorMut for Prepare {
         if let Err(error) = super::shape::query(query) {
             return ControlFlow::Break(error);
         }
+        if let SetExpr::Values(values) = query.body.as_mut() {
+            forms::values(&mut values.rows);
+        }
+        self.hidden.enter_query(query);
         if let Some(fetch) = query.fetch.take() {
             if fetch.with_ties || fetch.percent {
                 return ControlFlow::Break(Error::unsupported("FETCH … WITH TIES is not supported"));
@@ -97,6 +106,7 @@ impl VisitorMut for Prepare {
         if let Err(error) = super::shape::select(select) {
             return ControlFlow::Break(error);
         }
+        self.hidden.enter(select);
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
                 set_returning(expr);
@@ -108,6 +118,11 @@ impl VisitorMut for Prepare {
             // GROUP BY () is one group.
             exprs.retain(|expr| !matches!(expr, Expr::Tuple(items) if items.is_empty()));
         }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, _select: &mut Select) -> ControlFlow<Error> {
+        self.hidden.leave();
         ControlFlow::Continue(())
     }
 
@@ -138,6 +153,9 @@ impl VisitorMut for Prepare {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        if let Some(replacement) = self.hidden.replacement(expr) {
+            *expr = replacement;
+        }
         match rewrite(expr) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
@@ -146,6 +164,9 @@ impl VisitorMut for Prepare {
 }
 
 fn rewrite(expr: &mut Expr) -> Result<()> {
+    if forms::rewrite(expr)? {
+        return rewrite(expr);
+    }
     match expr {
         Expr::Nested(inner) => {
             // Only where it holds nothing together: the tree has the precedence already.
@@ -183,6 +204,10 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
                 *expr = call(&name, vec![]);
             }
         }
+        Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) if !fits_numeric(digits) => {
+            let digits = std::mem::take(digits);
+            *expr = cast(string(digits), AstType::DoublePrecision);
+        }
         Expr::AtTimeZone { timestamp, time_zone } => {
             let zone = std::mem::replace(time_zone.as_mut(), null());
             let timestamp = std::mem::replace(timestamp.as_mut(), null());
@@ -209,6 +234,7 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
         Expr::TypedString(TypedString { data_type, value, .. }) => {
             let value = Expr::Value(value.clone());
             *expr = cast(value, data_type.clone());
+            return rewrite(expr);
         }
         Expr::AnyOp { .. } | Expr::AllOp { .. } => rewrite_quantified(expr)?,
         Expr::BinaryOp { left, op, right } => {
@@ -416,7 +442,10 @@ fn rewrite_quantified(expr: &mut Expr) -> Result<()> {
 /// equality is not false, so that NULLs keep NOT IN from being true.
 fn row_among(items: &[Expr], subquery: Query, negated: bool) -> Result<Expr> {
     if let SetExpr::Select(select) = subquery.body.as_ref()
-        && select.projection.iter().all(|item| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }))
+        && select
+            .projection
+            .iter()
+            .all(|item| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }))
         && select.projection.len() != items.len()
     {
         let word = if select.projection.len() > items.len() { "many" } else { "few" };
@@ -425,10 +454,8 @@ fn row_among(items: &[Expr], subquery: Query, negated: bool) -> Result<Expr> {
     let quoted = |text: String| Ident::with_quote('"', text);
     let alias = format!("row{APART}");
     let names: Vec<String> = (0..items.len()).map(|at| format!("item{APART}{at}")).collect();
-    let columns: Vec<Expr> = names
-        .iter()
-        .map(|name| Expr::CompoundIdentifier(vec![quoted(alias.clone()), quoted(name.clone())]))
-        .collect();
+    let columns: Vec<Expr> =
+        names.iter().map(|name| Expr::CompoundIdentifier(vec![quoted(alias.clone()), quoted(name.clone())])).collect();
     let equal = row_comparison(&columns, &BinaryOperator::Eq, items)?;
     let condition = if negated { Expr::IsNotFalse(Box::new(equal)) } else { equal };
     let mut outer = empty_query();
@@ -459,7 +486,7 @@ fn row_among(items: &[Expr], subquery: Query, negated: bool) -> Result<Expr> {
 }
 
 /// The items of a row constructor: `(a, b)`, `ROW(a, b)`.
-fn row_items(expr: &Expr) -> Option<Vec<Expr>> {
+pub(super) fn row_items(expr: &Expr) -> Option<Vec<Expr>> {
     match expr {
         Expr::Tuple(items) => Some(items.clone()),
         Expr::Nested(inner) => row_items(inner),
@@ -746,6 +773,19 @@ fn check_collation(name: &ObjectName) -> Result<()> {
     }
 }
 
+/// True for a number that a numeric holds with all its digits; others are double precision.
+fn fits_numeric(number: &str) -> bool {
+    const DIGITS: i64 = 75;
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let length = |digits: &str| i64::try_from(digits.len()).unwrap_or(i64::MAX);
+    let Ok(exponent) = exponent.parse::<i64>() else { return false };
+    let scale = length(fraction).saturating_sub(exponent);
+    let digits = length(whole.trim_start_matches('0')) + length(fraction);
+    let precision = if scale >= 0 { digits.max(scale) } else { digits.saturating_sub(scale) };
+    precision <= DIGITS
+}
+
 pub(super) fn null() -> Expr {
     Expr::Value(ValueWithSpan { value: Value::Null, span: Span::empty() })
 }
@@ -762,7 +802,7 @@ pub(super) fn cast(expr: Expr, data_type: AstType) -> Expr {
     Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
-fn not(expr: Expr) -> Expr {
+pub(super) fn not(expr: Expr) -> Expr {
     Expr::UnaryOp { op: datafusion::sql::sqlparser::ast::UnaryOperator::Not, expr: Box::new(expr) }
 }
 

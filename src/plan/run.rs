@@ -12,15 +12,16 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::expr::{Placeholder, ScalarFunction};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 
 use super::context::Relation;
 use super::engine::Engine;
 use super::typing::{Typed, parameter_index};
-use super::{Plan, Scope, system};
+use super::{Plan, Scope, system, union_order};
 use crate::Result;
 use crate::error::{Error, SqlState};
 
@@ -42,8 +43,12 @@ pub(super) fn bound(scope: &Arc<Scope>, plan: &Plan, parameters: &[ScalarValue])
             Transformed::no(node)
         };
         node.transform_data(|node| {
+            // What a node gives goes by the name of its expression, which its parents refer to: with a value in place
+            // of a parameter it keeps that name.
+            let names = NamePreserver::new(&node);
             node.map_expressions(|expr| {
-                expr.transform_up(|expr| match expr {
+                let name = names.save(&expr);
+                let expr = expr.transform_up(|expr| match expr {
                     Expr::Placeholder(Placeholder { id, field }) => {
                         let index = parameter_index(&id).map_err(&mut fail)?;
                         let value = parameters.get(index).ok_or_else(|| {
@@ -72,7 +77,8 @@ pub(super) fn bound(scope: &Arc<Scope>, plan: &Plan, parameters: &[ScalarValue])
                         _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
                     },
                     other => Ok(Transformed::no(other)),
-                })
+                })?;
+                Ok(expr.update_data(|expr| name.restore(expr)))
             })
         })
     });
@@ -170,7 +176,7 @@ pub(super) fn stream(scope: &Arc<Scope>, plan: Arc<dyn ExecutionPlan>) -> Result
     let schema = plan.schema();
     let task = Engine::new(scope, runtime(scope)).task();
     let stops = is_short(plan.as_ref());
-    let input = execute_stream(plan, task)?;
+    let input = union_order::execute(plan, task)?;
     let cancel = scope.cancel.clone();
     if stops {
         let batches = input.take_until(cancel.clone().cancelled_owned()).chain(end(cancel));

@@ -7,8 +7,8 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Cte, DataType as AstType, Distinct, ExcludeSelectItem, Expr, Function, FunctionArgumentList,
     FunctionArguments, GroupByExpr, Ident, JoinConstraint, JoinOperator, LimitClause, LockType, NamedWindowDefinition,
     NamedWindowExpr, ObjectName, ObjectNamePart, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, Query, Select,
-    SelectItem, SetExpr, SetOperator, TableAlias, TableFactor, TableWithJoins, TypedString, Value, ValueWithSpan, Visit,
-    VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions, WindowFrameBound, WindowSpec, WindowType,
+    SelectItem, SetExpr, SetOperator, TableAlias, TableFactor, TableWithJoins, TypedString, Value, ValueWithSpan,
+    Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions, WindowFrameBound, WindowSpec, WindowType,
 };
 
 use super::prepare::{apart, column_name, folded, number};
@@ -57,10 +57,7 @@ fn with_ties(query: &mut Query) -> Result<()> {
     let order_by = match query.order_by.take().map(|order_by| order_by.kind) {
         Some(OrderByKind::Expressions(exprs)) => exprs,
         _ => {
-            return Err(Error::new(
-                SqlState::SYNTAX_ERROR,
-                "WITH TIES cannot be specified without ORDER BY clause",
-            ));
+            return Err(Error::new(SqlState::SYNTAX_ERROR, "WITH TIES cannot be specified without ORDER BY clause"));
         }
     };
     let SetExpr::Select(select) = query.body.as_mut() else {
@@ -73,8 +70,10 @@ fn with_ties(query: &mut Query) -> Result<()> {
     let order_by = order_by
         .into_iter()
         .map(|item| {
-            let named = |selected: &&SelectItem| matches!(selected, SelectItem::ExprWithAlias { alias, .. }
-                if matches!(&item.expr, Expr::Identifier(ident) if folded(ident) == folded(alias)));
+            let named = |selected: &&SelectItem| {
+                matches!(selected, SelectItem::ExprWithAlias { alias, .. }
+                if matches!(&item.expr, Expr::Identifier(ident) if folded(ident) == folded(alias)))
+            };
             let meant = at_ordinal(&item.expr, &select.projection)
                 .or_else(|| select.projection.iter().find(named).and_then(item_expr))
                 .cloned();
@@ -166,8 +165,14 @@ pub(super) fn select(select: &mut Select) -> Result<()> {
 fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
     use JoinOperator as J;
     match operator {
-        J::Join(on) | J::Inner(on) | J::Left(on) | J::LeftOuter(on) | J::Right(on) | J::RightOuter(on)
-        | J::FullOuter(on) | J::CrossJoin(on) => Some(on),
+        J::Join(on)
+        | J::Inner(on)
+        | J::Left(on)
+        | J::LeftOuter(on)
+        | J::Right(on)
+        | J::RightOuter(on)
+        | J::FullOuter(on)
+        | J::CrossJoin(on) => Some(on),
         _ => None,
     }
 }
@@ -337,7 +342,9 @@ fn check(expr: &Expr, place: Place) -> Result<()> {
                 }
             } else {
                 let name = function_name(function);
-                if function.within_group.is_empty() && registry::window(&name).is_some() && registry::scalar(&name).is_none()
+                if function.within_group.is_empty()
+                    && registry::window(&name).is_some()
+                    && registry::scalar(&name).is_none()
                 {
                     return fail(
                         SqlState::WRONG_OBJECT_TYPE,
@@ -517,7 +524,9 @@ fn completed(mut spec: WindowSpec, known: &[(String, WindowSpec)]) -> Result<Win
 pub(super) fn frame(function: &mut Function) {
     let Some(WindowType::WindowSpec(WindowSpec { window_frame: Some(frame), .. })) = &mut function.over else { return };
     for bound in std::iter::once(&mut frame.start_bound).chain(&mut frame.end_bound) {
-        let (WindowFrameBound::Preceding(Some(expr)) | WindowFrameBound::Following(Some(expr))) = bound else { continue };
+        let (WindowFrameBound::Preceding(Some(expr)) | WindowFrameBound::Following(Some(expr))) = bound else {
+            continue;
+        };
         if let Some(text) = interval_text(expr) {
             **expr = number(&text);
         }
@@ -712,12 +721,15 @@ fn recursive(cte: &mut Cte) -> Result<()> {
         return Ok(());
     }
     let refuse = |message: String| Err(Error::new(SqlState::INVALID_RECURSION, message));
-    let form = format!("recursive query \"{name}\" does not have the form non-recursive-term UNION [ALL] recursive-term");
+    let form =
+        format!("recursive query \"{name}\" does not have the form non-recursive-term UNION [ALL] recursive-term");
     let SetExpr::SetOperation { op: SetOperator::Union, left, right, .. } = cte.query.body.as_mut() else {
         return refuse(form);
     };
     if names_relation(left.as_ref(), &name) {
-        return refuse(format!("recursive reference to query \"{name}\" must not appear within its non-recursive term"));
+        return refuse(format!(
+            "recursive reference to query \"{name}\" must not appear within its non-recursive term"
+        ));
     }
     if let SetExpr::Select(select) = left.as_mut() {
         for item in &mut select.projection {

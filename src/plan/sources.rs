@@ -117,7 +117,12 @@ fn is_merging(operator: &JoinOperator) -> bool {
 fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
     use JoinOperator as J;
     match operator {
-        J::Join(on) | J::Inner(on) | J::Left(on) | J::LeftOuter(on) | J::Right(on) | J::RightOuter(on)
+        J::Join(on)
+        | J::Inner(on)
+        | J::Left(on)
+        | J::LeftOuter(on)
+        | J::Right(on)
+        | J::RightOuter(on)
         | J::FullOuter(on) => Some(on),
         _ => None,
     }
@@ -126,7 +131,12 @@ fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
 fn constraint_mut(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     use JoinOperator as J;
     match operator {
-        J::Join(on) | J::Inner(on) | J::Left(on) | J::LeftOuter(on) | J::Right(on) | J::RightOuter(on)
+        J::Join(on)
+        | J::Inner(on)
+        | J::Left(on)
+        | J::LeftOuter(on)
+        | J::Right(on)
+        | J::RightOuter(on)
         | J::FullOuter(on) => Some(on),
         _ => None,
     }
@@ -196,7 +206,11 @@ fn quoted(name: &str) -> Ident {
 }
 
 fn column(source: &str, name: &str) -> Expr {
-    if source.is_empty() { Expr::Identifier(quoted(name)) } else { Expr::CompoundIdentifier(vec![quoted(source), quoted(name)]) }
+    if source.is_empty() {
+        Expr::Identifier(quoted(name))
+    } else {
+        Expr::CompoundIdentifier(vec![quoted(source), quoted(name)])
+    }
 }
 
 impl Sources<'_, '_> {
@@ -249,9 +263,11 @@ impl Sources<'_, '_> {
                 self.body(left, &mut [])?;
                 self.body(right, &mut [])
             }
-            SetExpr::Values(values) => {
-                values.rows.iter_mut().flat_map(|row| &mut row.content).try_for_each(|expr| self.expression(expr, false))
-            }
+            SetExpr::Values(values) => values
+                .rows
+                .iter_mut()
+                .flat_map(|row| &mut row.content)
+                .try_for_each(|expr| self.expression(expr, false)),
             _ => Ok(()),
         }
     }
@@ -277,7 +293,8 @@ impl Sources<'_, '_> {
                     let name = column_name(expr);
                     self.expression(expr, false)?;
                     if column_name(expr) != name {
-                        *item = SelectItem::ExprWithAlias { expr: std::mem::replace(expr, null()), alias: quoted(&name) };
+                        *item =
+                            SelectItem::ExprWithAlias { expr: std::mem::replace(expr, null()), alias: quoted(&name) };
                     }
                 }
                 SelectItem::ExprWithAlias { expr, .. } => self.expression(expr, false)?,
@@ -363,9 +380,11 @@ impl Sources<'_, '_> {
             Expr::CompoundIdentifier(idents) => {
                 if let [source, name] = idents.as_slice() {
                     let (source, column) = (folded(source), folded(name));
-                    let found = self.frames.iter().rev().find_map(|frame| {
-                        frame.sources.iter().flatten().find(|known| known.name == source)
-                    });
+                    let found = self
+                        .frames
+                        .iter()
+                        .rev()
+                        .find_map(|frame| frame.sources.iter().flatten().find(|known| known.name == source));
                     if found.is_some_and(|found| found.columns.iter().filter(|known| **known == column).count() > 1) {
                         return Err(ambiguous(name, &column));
                     }
@@ -385,7 +404,8 @@ impl Sources<'_, '_> {
                 }
             }
             Expr::Function(function) => {
-                let is_row = function.name.0.last().and_then(ObjectNamePart::as_ident).is_some_and(|name| folded(name) == "row");
+                let is_row =
+                    function.name.0.last().and_then(ObjectNamePart::as_ident).is_some_and(|name| folded(name) == "row");
                 if let FunctionArguments::List(list) = &mut function.args {
                     let mut args = vec![];
                     for arg in std::mem::take(&mut list.args) {
@@ -421,7 +441,8 @@ impl Sources<'_, '_> {
                 return Ok(meant.map(Meant::Merged));
             }
             let count = sources.iter().flat_map(|source| &source.columns).filter(|column| **column == name).count();
-            let twins = sources.iter().any(|source| source.columns.iter().filter(|column| **column == name).count() > 1);
+            let twins =
+                sources.iter().any(|source| source.columns.iter().filter(|column| **column == name).count() > 1);
             if twins {
                 return Err(ambiguous(ident, &name));
             }
@@ -707,7 +728,9 @@ impl Sources<'_, '_> {
                 Some(columns)
             }
             SetExpr::SetOperation { left, .. } => self.body_output(left),
-            SetExpr::Query(query) => Sources { names: self.names, ctes: self.ctes.clone(), frames: vec![] }.output(query),
+            SetExpr::Query(query) => {
+                Sources { names: self.names, ctes: self.ctes.clone(), frames: vec![] }.output(query)
+            }
             SetExpr::Values(values) => {
                 Some((1..=values.rows.first()?.content.len()).map(|at| format!("column{at}")).collect())
             }
@@ -755,13 +778,19 @@ fn ambiguous(ident: &Ident, name: &str) -> Error {
 }
 
 /// The columns of a function in FROM, and whether its name alone is its value.
-fn function_columns(function: &ObjectName, alias: Option<&TableAlias>, ordinality: bool) -> (Option<Vec<String>>, bool) {
+fn function_columns(
+    function: &ObjectName,
+    alias: Option<&TableAlias>,
+    ordinality: bool,
+) -> (Option<Vec<String>>, bool) {
     let Some(name) = function.0.last().and_then(ObjectNamePart::as_ident).map(folded) else { return (None, false) };
     let own = alias.map_or_else(|| name.clone(), |alias| folded(&alias.name));
     let listed: Vec<String> =
         alias.iter().flat_map(|alias| &alias.columns).map(|column| folded(&column.name)).collect();
     let columns = match name.as_str() {
-        "json_each" | "jsonb_each" | "json_each_text" | "jsonb_each_text" => Some(vec!["key".to_owned(), "value".to_owned()]),
+        "json_each" | "jsonb_each" | "json_each_text" | "jsonb_each_text" => {
+            Some(vec!["key".to_owned(), "value".to_owned()])
+        }
         "json_array_elements" | "jsonb_array_elements" | "json_array_elements_text" | "jsonb_array_elements_text" => {
             Some(vec!["value".to_owned()])
         }

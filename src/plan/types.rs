@@ -147,7 +147,15 @@ pub(super) fn category(sql_type: &SqlType) -> Category {
     match sql_type {
         T::Bool => Category::Bool,
         T::Int2 | T::Int4 | T::Int8 | T::Float4 | T::Float8 | T::Numeric(_) => Category::Number,
-        T::Oid | T::RegClass | T::RegType | T::RegProc | T::RegNamespace | T::RegRole | T::Xid => Category::Number,
+        T::Oid
+        | T::RegClass
+        | T::RegType
+        | T::RegProc
+        | T::RegProcedure
+        | T::RegOperator
+        | T::RegNamespace
+        | T::RegRole
+        | T::Xid => Category::Number,
         T::Text | T::Varchar(_) | T::Char(_) | T::Name | T::CharByte => Category::Text,
         T::Date | T::Timestamp | T::TimestampTz => Category::Time,
         T::Interval => Category::Interval,
@@ -159,8 +167,7 @@ pub(super) fn category(sql_type: &SqlType) -> Category {
 
 /// True for types whose values are object identifiers.
 pub(super) fn is_oid(sql_type: &SqlType) -> bool {
-    use SqlType as T;
-    matches!(sql_type, T::Oid | T::RegClass | T::RegType | T::RegProc | T::RegNamespace | T::RegRole | T::Xid)
+    sql_type.is_oid()
 }
 
 /// True for int2, int4, int8.
@@ -305,6 +312,9 @@ pub(super) fn arrow_casts(from: &SqlType, to: &SqlType) -> bool {
 pub(super) fn is_canonical(data_type: &DataType) -> bool {
     match data_type {
         DataType::List(item) => is_canonical(item.data_type()),
-        other => SqlType::of_data_type(other).data_type() == *other || matches!(other, DataType::Decimal128(..)),
+        // Rows have the fields they have.
+        DataType::Struct(_) => true,
+        DataType::Decimal128(..) | DataType::Decimal256(..) => true,
+        other => SqlType::of_data_type(other).data_type() == *other,
     }
 }

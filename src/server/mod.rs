@@ -147,7 +147,7 @@ async fn accept(shared: &Arc<Shared>, listener: &TcpListener, clients: &TaskTrac
                 let shared = Arc::clone(shared);
                 let full = clients.len() >= sockets_max;
                 let client = clients.track_future(pgwire::serve(shared, socket, peer, full));
-                background::spawn("client", client);
+                background::spawn_client(client);
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");

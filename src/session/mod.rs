@@ -22,7 +22,6 @@ use crate::clock::Timestamp;
 use crate::error::{Report, SqlState};
 use crate::instance::{Instance, ListedStatement, Listing, SessionHandle};
 use crate::plan::{InsertPlan, ModifyPlan, Plan, Planner, Scope, TEMP_SCHEMA};
-use crate::server::pgwire::decode::decode_parameter;
 use crate::statement::control::Control;
 use crate::statement::parse::{Parsed, Statement};
 use crate::{Error, Result, statement};
@@ -30,8 +29,14 @@ use crate::{Error, Result, statement};
 /// SQL cursors.
 pub(crate) mod cursor;
 
+/// Bind's parameters to values.
+mod decode;
+
 /// The settings of a session: GUCs, their defaults, units and transaction-local values.
 pub mod settings;
+
+/// INSERTs that differ only in their constants.
+mod shape;
 
 /// Stops a running statement: cancel request, timeout.
 mod stop;
@@ -40,7 +45,8 @@ mod stop;
 pub(crate) mod transaction;
 
 use cursor::Cursor;
-use settings::Settings;
+use decode::decode_parameter;
+use settings::{Often, Settings};
 use transaction::OpenTransaction;
 
 /// Who logs in, as the startup packet and authentication said.
@@ -72,6 +78,7 @@ pub struct Session {
     temp_oid: AtomicU32,
     pub(crate) transaction: Option<OpenTransaction>,
     pub(crate) statements: HashMap<String, Arc<Prepared>>,
+    shapes: shape::Shapes,
     pub(crate) cursors: HashMap<String, Cursor>,
     /// Temporary tables to drop (true) or empty (false) at commit.
     pub(crate) on_commit: HashMap<Oid, bool>,
@@ -83,6 +90,8 @@ pub struct Session {
     hold: Option<tidemill_catalog::store::TableHold>,
     /// Statements of the simple query string that are still to run, the present one included.
     simple_left: usize,
+    /// The statement that runs is a transaction of its own, which commits before it is answered.
+    alone: bool,
     /// The next protocol message is Sync: a statement that changes data may commit before it is answered.
     sync_follows: bool,
     /// Counts portals taken up again: their timeouts begin anew.
@@ -264,6 +273,15 @@ pub struct CopyChunk {
     pub rows: u64,
 }
 
+impl CopyChunk {
+    /// The same rows, the first of them after `prefix`.
+    pub(crate) fn after(self, prefix: &[u8]) -> Self {
+        let bytes = [prefix, &self.bytes[..]].concat().into();
+        let row_ends = self.row_ends.into_iter().map(|end| end + prefix.len()).collect();
+        Self { bytes, row_ends, rows: self.rows }
+    }
+}
+
 impl Session {
     /// Begins a session for an authenticated client: 3D000 for an unknown database, 28000 for an unknown role.
     pub fn start(instance: Arc<Instance>, handle: Arc<SessionHandle>, login: Login) -> Result<Self> {
@@ -296,6 +314,7 @@ impl Session {
             temp_oid: AtomicU32::new(TEMP_SCHEMA + 1),
             transaction: None,
             statements: HashMap::new(),
+            shapes: shape::Shapes::default(),
             cursors: HashMap::new(),
             on_commit: HashMap::new(),
             notices: vec![],
@@ -304,6 +323,7 @@ impl Session {
             text: None,
             hold: None,
             simple_left: 0,
+            alone: false,
             sync_follows: false,
             resumed: Arc::default(),
         })
@@ -354,9 +374,9 @@ impl Session {
         changed
     }
 
-    /// A timeout setting in milliseconds; `None`: off.
-    pub fn timeout_ms(&self, name: &str) -> Option<u64> {
-        self.settings.lock().milliseconds(name)
+    /// Settings that every statement asks for.
+    pub fn often(&self) -> Often {
+        self.settings.lock().often()
     }
 
     /// How values print for this session now.
@@ -365,6 +385,12 @@ impl Session {
         let settings = self.settings.lock();
         match &self.text {
             Some((generation, text)) if *generation == settings.generation && text.now_us == now => Arc::clone(text),
+            // Only the time moved: reading the settings again would cost more than most small statements.
+            Some((generation, text)) if *generation == settings.generation => {
+                let text = Arc::new(TextSettings { now_us: now, ..TextSettings::clone(text) });
+                self.text = Some((settings.generation, Arc::clone(&text)));
+                text
+            }
             _ => {
                 let text = Arc::new(settings.text(now));
                 self.text = Some((settings.generation, Arc::clone(&text)));
@@ -389,9 +415,11 @@ impl Session {
 
     pub(crate) fn scope_for(&mut self, cancel: &CancellationToken, locators: Option<Oid>) -> Arc<Scope> {
         let text = self.text_settings();
-        let (snapshot, temp, transaction_at) = match &self.transaction {
-            Some(open) => (Arc::clone(open.view()), Arc::clone(open.temp_view()), open.started_at),
-            None => (self.instance.store.snapshot(), Arc::clone(&self.temp), text.now_us),
+        let statement_at = self.handle.activity.lock().query_started_at;
+        let (snapshot, temp, transaction_at, statement_at) = match &self.transaction {
+            Some(open) => (Arc::clone(open.view()), Arc::clone(open.temp_view()), open.started_at, statement_at),
+            // A statement alone is its own transaction.
+            None => (self.instance.store.snapshot(), Arc::clone(&self.temp), text.now_us, text.now_us),
         };
         let role = self.current_role(&snapshot);
         let name = snapshot.catalog.get(role).map_or_else(String::new, |role| role.name.clone());
@@ -408,7 +436,7 @@ impl Session {
             settings: Arc::clone(&self.settings),
             text,
             transaction_at,
-            statement_at: self.handle.activity.lock().query_started_at,
+            statement_at,
             locators,
             cancel: cancel.clone(),
         })
@@ -563,7 +591,7 @@ impl Session {
     }
 
     /// Binds values: 08P01 for a wrong number, 22P02/22P03 for a bad value.
-    pub async fn bind(
+    pub fn bind(
         &mut self,
         prepared: &Arc<Prepared>,
         parameters: Vec<Parameter>,
@@ -596,13 +624,16 @@ impl Session {
             ));
         }
         let text = self.text_settings();
+        // Objects may come by name.
+        let named = prepared.parameters.iter().any(decode::may_be_name);
+        let scope = named.then(|| self.scope(&CancellationToken::new()));
         let values = prepared
             .parameters
             .iter()
             .zip(parameters)
             .enumerate()
             .map(|(at, (sql_type, parameter))| {
-                decode_parameter(sql_type, parameter, &text).map_err(|mut error| {
+                decode_parameter(sql_type, parameter, &text, scope.as_deref()).map_err(|mut error| {
                     error.report_mut().context = Some(format!("unnamed portal parameter ${}", at + 1));
                     error
                 })
@@ -647,6 +678,7 @@ impl Session {
     pub async fn execute(&mut self, portal: &Portal) -> Result<Outcome> {
         let last = std::mem::take(&mut self.sync_follows) || self.simple_left == 1;
         let alone = last && self.transaction.is_none();
+        self.alone = alone;
         self.simple_left = self.simple_left.saturating_sub(1);
         for attempt in 0.. {
             let result = self.execute_once(portal, last).await;
@@ -675,7 +707,10 @@ impl Session {
         let Some(parsed) = &portal.prepared.parsed else { return Ok(Outcome::Empty) };
         self.check_not_failed(&parsed.statement)?;
         let stop = stop::Stop::new(self);
-        let outcome = stop.guard(self.dispatch(portal, parsed, &stop.token)).await?;
+        let outcome = {
+            let work = std::pin::pin!(self.dispatch(portal, parsed, &stop.token));
+            stop.guard(work).await?
+        };
         let outcome = stop.watch(outcome);
         // Streams read a snapshot and need no transaction: all but COPY IN is done. But rows may still end in an error,
         // which takes back what statements before it in the same transaction did.
@@ -701,7 +736,8 @@ impl Session {
 
     async fn dispatch(&mut self, portal: &Portal, parsed: &Parsed, cancel: &CancellationToken) -> Result<Outcome> {
         if let Statement::Control(control) = &parsed.statement {
-            return statement::execute(self, control, parsed, portal, cancel).await;
+            // Boxed, as the others below: a future as large as the largest statement would be moved for the smallest.
+            return Box::pin(statement::execute(self, control, parsed, portal, cancel)).await;
         }
         let kind = portal.prepared.planned.lock().kind.clone();
         if let PlanKind::Modify(plan, _) = &kind
@@ -713,24 +749,47 @@ impl Session {
         }
         self.ensure_transaction();
         match kind {
-            PlanKind::Query(plan) => {
-                let scope = self.scope(cancel);
-                let planner = Arc::clone(&self.planner);
-                let plan = planner.displayed(&scope, plan, &portal.result_formats)?;
-                let physical = planner.physical(&scope, &plan, &portal.values).await?;
-                Ok(Outcome::Rows {
-                    stream: planner.run(&scope, physical)?,
-                    columns: plan.columns,
-                    tag: RowsTag::Counted("SELECT"),
-                })
-            }
-            PlanKind::Insert(plan) => statement::insert::execute(self, &plan, &portal.values, cancel).await,
+            PlanKind::Query(plan) if plan.program.is_some() => self.constant_row(plan, &portal.values),
+            PlanKind::Query(plan) => Box::pin(self.query(plan, portal, cancel)).await,
+            PlanKind::Insert(plan) => match &plan.program {
+                Some(program) if plan.returning.is_none() => {
+                    statement::insert::values(self, plan.table, program, &portal.values, cancel).await
+                }
+                _ => Box::pin(statement::insert::execute(self, &plan, &portal.values, cancel)).await,
+            },
             PlanKind::Modify(plan, command) => {
                 let scope = self.scope_for(cancel, Some(plan.table));
-                statement::modify::execute(self, &scope, &plan, command, &portal.values).await
+                Box::pin(statement::modify::execute(self, &scope, &plan, command, &portal.values)).await
             }
             PlanKind::Other => Err(Error::internal("a statement without a plan")),
         }
+    }
+
+    /// A query without FROM whose row depends on nothing but its parameters.
+    fn constant_row(&mut self, plan: Plan, values: &[ScalarValue]) -> Result<Outcome> {
+        let program = plan.program.as_ref().ok_or_else(|| Error::internal("no program"))?;
+        let transaction_at = self.open().started_at;
+        let statement_at = self.handle.activity.lock().query_started_at;
+        let batch = program.evaluate(values, transaction_at, statement_at)?;
+        let schema = batch.schema();
+        let rows = futures::stream::iter([Ok(batch)]);
+        Ok(Outcome::Rows {
+            stream: Box::pin(datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema, rows)),
+            columns: plan.columns,
+            tag: RowsTag::Counted("SELECT"),
+        })
+    }
+
+    async fn query(&mut self, plan: Plan, portal: &Portal, cancel: &CancellationToken) -> Result<Outcome> {
+        let scope = self.scope(cancel);
+        let planner = Arc::clone(&self.planner);
+        let plan = planner.displayed(&scope, plan, &portal.result_formats)?;
+        let physical = planner.physical(&scope, &plan, &portal.values).await?;
+        Ok(Outcome::Rows {
+            stream: planner.run(&scope, physical)?,
+            columns: plan.columns,
+            tag: RowsTag::Counted("SELECT"),
+        })
     }
 
     /// In a failed transaction only its end is heard: 25P02.
@@ -757,8 +816,13 @@ impl Session {
     }
 
     pub(crate) fn open_transaction(&mut self, explicit: bool) {
-        let now = self.instance.clock.now();
-        let settings = self.settings.lock();
+        // now() is when the statement came, as statement_timestamp() is.
+        let now = match self.handle.activity.lock().query_started_at {
+            0 => self.instance.clock.now(),
+            started => started,
+        };
+        let mut settings = self.settings.lock();
+        let read_only = settings.often().read_only;
         let mut open = OpenTransaction::new(
             self.instance.store.snapshot(),
             Arc::clone(&self.temp),
@@ -766,7 +830,7 @@ impl Session {
             now,
             settings.layers().clone(),
         );
-        open.read_only = settings.is_on("default_transaction_read_only") || settings.is_on("transaction_read_only");
+        open.read_only = read_only;
         self.transaction = Some(open);
         self.handle.activity.lock().transaction_started_at = Some(now);
     }
@@ -780,6 +844,12 @@ impl Session {
     /// Applies changes to the open transaction.
     pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Result<()> {
         self.open().apply(changes)
+    }
+
+    /// As [`Self::apply`], for the last change of a statement: where that is a transaction of its own, nobody would see what
+    /// applying it gives before it commits.
+    pub(crate) fn apply_last(&mut self, changes: Vec<Change>) -> Result<()> {
+        if self.alone { self.open().apply_unseen(changes) } else { self.apply(changes) }
     }
 
     /// 25006 in a read-only transaction.
@@ -879,6 +949,16 @@ impl Session {
         }
         self.hold = None;
         self.handle.activity.lock().transaction_started_at = None;
+    }
+
+    /// The columns of a cursor that DECLARE made.
+    pub fn cursor_columns(&self, name: &str) -> Option<&[Column]> {
+        self.cursors.get(name).map(|cursor| cursor.columns.as_slice())
+    }
+
+    /// Closes a cursor that DECLARE made, if there is one.
+    pub fn close_cursor(&mut self, name: &str) {
+        self.cursors.remove(name);
     }
 
     /// Ends the session: rolls back, drops temporary tables.

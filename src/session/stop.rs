@@ -31,7 +31,7 @@ impl Stop {
     pub(super) fn new(session: &Session) -> Self {
         let token = session.handle.terminate.child_token();
         session.handle.activity.lock().cancel = Some(token.clone());
-        let timeout = session.timeout_ms("statement_timeout").map(Duration::from_millis);
+        let timeout = session.often().statement_timeout.map(Duration::from_millis);
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         Self { token, deadline, timeout, resumed: Arc::clone(&session.resumed) }
     }

@@ -251,7 +251,11 @@ pub enum Control {
         /// Its arguments.
         arguments: Vec<ast::Expr>,
     },
-    /// LISTEN, NOTIFY, UNLISTEN, GRANT … : known, refused by name.
+    /// UNLISTEN: nothing is ever listened to, so there is nothing to do.
+    Unlisten,
+    /// SET CONSTRAINTS ALL: no constraint can be deferred, so there is nothing to do.
+    SetConstraints,
+    /// LISTEN, NOTIFY, GRANT … : known, refused by name.
     Refused {
         /// What to call it in the message.
         what: String,

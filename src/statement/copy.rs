@@ -115,7 +115,15 @@ fn file_error(path: &str, doing: &str, error: &std::io::Error) -> Error {
         std::io::ErrorKind::StorageFull => (SqlState::DISK_FULL, "No space left on device".to_owned()),
         _ => (SqlState::IO_ERROR, error.to_string()),
     };
-    Error::new(code, format!("could not open file \"{path}\" for {doing}: {reason}"))
+    let error = Error::new(code, format!("could not open file \"{path}\" for {doing}: {reason}"));
+    if error.code() == &SqlState::UNDEFINED_FILE || error.code() == &SqlState::INSUFFICIENT_PRIVILEGE {
+        let (direction, verb) = if doing == "reading" { ("FROM", "read") } else { ("TO", "write") };
+        return error.hint(format!(
+            "COPY {direction} instructs the server process to {verb} a file. \
+             You may want a client-side facility such as psql's \\copy."
+        ));
+    }
+    error
 }
 
 /// The table COPY fills: which columns come, what the others get, which rows are left out.
@@ -346,6 +354,8 @@ async fn copy_to(session: &mut Session, copy: &Copy, portal: &Portal, cancel: &C
     let writer = Arc::new(CopyWriter::new(&options, &fields, &text)?);
     let header = writer.header()?;
     let trailer = writer.trailer();
+    // A line of names is a message of its own, as each row is; the binary header comes with what follows it.
+    let (mut before, header) = if options.format == Format::Binary { (header, None) } else { (None, header) };
     let chunks = futures::stream::iter(header.map(Ok))
         .chain(stream.map_err(Error::from).flat_map(move |batch| {
             let writer = Arc::clone(&writer);
@@ -360,6 +370,13 @@ async fn copy_to(session: &mut Session, copy: &Copy, portal: &Portal, cancel: &C
             }))
         }))
         .chain(futures::stream::iter(trailer.map(Ok)))
+        .map(move |chunk| {
+            let chunk = chunk?;
+            Ok(match before.take() {
+                Some(header) => chunk.after(&header.bytes),
+                None => chunk,
+            })
+        })
         .boxed();
     let out = CopyOut { binary: options.format == Format::Binary, columns: fields.len(), stream: chunks };
     match &copy.target {

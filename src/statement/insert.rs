@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::sink::RowSink;
 use super::table;
 use crate::Result;
-use crate::plan::{InsertPlan, Returning, Scope};
+use crate::plan::{InsertPlan, Returning, RowProgram, Scope};
 use crate::session::{Outcome, RowsTag, Session};
 
 pub(crate) async fn execute(
@@ -50,6 +50,26 @@ pub(crate) async fn execute(
         Some(returned) => returned.outcome(tag),
         None => Outcome::Command(tag),
     })
+}
+
+/// INSERT … VALUES of constants and parameters.
+pub(crate) async fn values(
+    session: &mut Session,
+    table: Oid,
+    program: &RowProgram,
+    values: &[ScalarValue],
+    cancel: &CancellationToken,
+) -> Result<Outcome> {
+    session.require_writable("INSERT")?;
+    let transaction_at = session.open().started_at;
+    let statement_at = session.handle.activity.lock().query_started_at;
+    let batch = program.evaluate(values, transaction_at, statement_at)?;
+    let rows = batch.num_rows();
+    let mut sink = RowSink::for_values(session, table, cancel)?;
+    sink.write_exact(batch).await?;
+    let write = sink.finish().await?;
+    session.apply_last(vec![Change::Write(write)])?;
+    Ok(Outcome::Command(format!("INSERT 0 {rows}")))
 }
 
 /// What RETURNING gives, computed as the rows go by. Its memory counts against the server's limit.

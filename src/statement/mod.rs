@@ -170,6 +170,8 @@ pub(crate) async fn execute(
                 }
                 Control::AlterRole { name, action } => role::alter(session, name, action)?,
                 Control::DropRole { names, if_exists } => drop::roles(session, names, *if_exists)?,
+                Control::Unlisten => "UNLISTEN".to_owned(),
+                Control::SetConstraints => "SET CONSTRAINTS".to_owned(),
                 Control::Lock(names) => maintain::lock(session, names)?,
                 Control::Maintain { command, tables } => maintain::maintain(session, command, tables).await?,
                 Control::Call { name, arguments } => maintain::call(session, name, arguments, cancel).await?,

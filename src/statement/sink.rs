@@ -15,12 +15,14 @@ use datafusion::physical_plan::PhysicalExpr;
 use futures::TryStreamExt;
 use tidemill_catalog::Oid;
 use tidemill_catalog::record::{NewChunk, TableDef, Write};
+use tidemill_catalog::snapshot::TableState;
 use tidemill_catalog::store::Store;
 use tidemill_catalog::table::file::FileEntry;
 use tidemill_catalog::table::writer::{TableWriter, WriteOptions};
 use tidemill_udfs::types::{SqlType, TextSettings, array_to_text};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::parse::parse_expression;
 use super::table;
@@ -69,11 +71,28 @@ pub(crate) struct Constraints {
 impl RowSink {
     /// A sink for a table the session may write to.
     pub(crate) fn new(session: &mut Session, table: Oid, scope: &Arc<Scope>) -> Result<Self> {
+        let constraints = Constraints::new(session, table, scope)?;
+        Self::with(session, table, constraints)
+    }
+
+    /// A sink for a few rows that need no scope of their own: it is made only if the table has checks.
+    pub(crate) fn for_values(session: &mut Session, table: Oid, cancel: &CancellationToken) -> Result<Self> {
+        let state = table::state(session, table)?;
+        let constraints = if state.def.checks.is_empty() {
+            Constraints::not_null(session, table, &state)
+        } else {
+            let scope = session.scope(cancel);
+            Constraints::new(session, table, &scope)?
+        };
+        Self::with(session, table, constraints)
+    }
+
+    fn with(session: &mut Session, table: Oid, constraints: Constraints) -> Result<Self> {
         let state = table::state(session, table)?;
         Ok(Self {
             table,
             schema: Arc::clone(&state.schema),
-            constraints: Constraints::new(session, table, scope)?,
+            constraints,
             def: Arc::clone(&state.def),
             store: Arc::clone(&session.instance.store),
             now_us: session.instance.clock.now(),
@@ -111,6 +130,11 @@ impl RowSink {
             return Ok(());
         }
         let batch = self.renamed(batch)?;
+        self.write_exact(batch).await
+    }
+
+    /// As [`Self::write`], of rows that have the table's own field names, types and metadata.
+    pub(crate) async fn write_exact(&mut self, batch: RecordBatch) -> Result<()> {
         self.constraints.check(&batch)?;
         self.rows += batch.num_rows() as u64;
         if self.writer.is_some() {
@@ -215,9 +239,9 @@ fn joined(result: Result<Result<Vec<Arc<FileEntry>>>, tokio::task::JoinError>) -
 impl Constraints {
     pub(crate) fn new(session: &mut Session, table: Oid, scope: &Arc<Scope>) -> Result<Self> {
         let state = table::state(session, table)?;
-        let name = super::names::object(session, table).map_or_else(String::new, |object| object.name.clone());
-        let schema = DFSchema::try_from_qualified_schema(name.as_str(), &state.schema)?;
-        let checks = state
+        let mut constraints = Self::not_null(session, table, &state);
+        let schema = DFSchema::try_from_qualified_schema(constraints.table.as_str(), &state.schema)?;
+        constraints.checks = state
             .def
             .checks
             .iter()
@@ -227,9 +251,21 @@ impl Constraints {
                 Ok((check.name.clone(), session.planner.physical_expression(scope, &schema, condition)?))
             })
             .collect::<Result<_>>()?;
-        let not_null =
-            state.def.columns.iter().enumerate().filter(|(_, column)| !column.nullable).map(|(at, _)| at).collect();
-        Ok(Self { table: name, schema: Arc::clone(&state.schema), not_null, checks, text: Arc::clone(&scope.text) })
+        Ok(constraints)
+    }
+
+    /// Those of a table without checks.
+    fn not_null(session: &mut Session, table: Oid, state: &TableState) -> Self {
+        Self {
+            table: super::names::object(session, table).map_or_else(String::new, |object| object.name.clone()),
+            schema: Arc::clone(&state.schema),
+            not_null: (state.def.columns.iter().enumerate())
+                .filter(|(_, column)| !column.nullable)
+                .map(|(at, _)| at)
+                .collect(),
+            checks: vec![],
+            text: session.text_settings(),
+        }
     }
 
     /// 23502 or 23514 for the first row that violates one.

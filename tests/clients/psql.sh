@@ -25,7 +25,11 @@ SQL
 
 export PGOPTIONS='-c search_path=psql_check,public'
 for command in '\d' '\dt' '\dv' '\di' '\dn' '\df' '\du' '\l' '\dp' '\d things' '\d+ things' '\d cheap' '\d+ cheap' '\dt+' \
-    '\dn+' '\dT' '\dx' '\db' '\ds' '\dS pg_class' '\conninfo' '\encoding' '\dt psql_check.*' '\df upper' '\sv cheap' '\l+'; do
+    '\dn+' '\dT' '\dx' '\db' '\ds' '\dS pg_class' '\conninfo' '\encoding' '\dt psql_check.*' '\df upper' '\sv cheap' '\l+' '\dv+' '\di+' '\df+' '\du+' \
+    '\dp things' '\z' '\dT+' '\dTS' '\do' '\doS =' '\db+' '\dc' '\dcS' '\dC' '\dC+' '\dD' '\dDS+' '\dF' '\dFd' '\dFp' \
+    '\dFt' '\dg' '\dm' '\ds+' '\dy' '\des' '\det' '\deu' '\dew' '\dE' '\ddp' '\drds' '\sv+ cheap' '\sf upper(text)' '\dL' \
+    '\dL+' '\dd' '\ddS' '\dA' '\dA+' '\dAc' '\dAf' '\dAo' '\dAp' '\dP' '\dRp' '\dRs' '\dX' '\dO' '\da' '\daS' '\dconfig' \
+    '\dconfig+ *' '\dnS+' '\dfS+ now' '\d pg_class' '\d+ pg_tables' '\d information_schema.tables' '\d *' '\dt *.*'; do
     if ! output=$(psql -X -v ON_ERROR_STOP=1 -c "$command" 2>&1) || grep -q 'ERROR' <<<"$output"; then
         printf '%s failed:\n%s\n' "$command" "$output"
         exit 1
@@ -42,6 +46,16 @@ ask -c "\\copy (SELECT id, name FROM things ORDER BY id) TO '$dir/out.csv' (FORM
 expect $'1,one\n2,two\n3,"a, b"' cat "$dir/out.csv"
 expect '42P01' bash -c "psql -XqAt -v VERBOSITY=sqlstate -c 'SELECT * FROM nowhere' 2>&1 | sed 's/.*: *//'"
 expect $'1\n2' ask -v limit=2 -f - <<<'SELECT id FROM things ORDER BY id LIMIT :limit'
+printf '4\tfour\t\\N\t1.5\n' >"$dir/in.txt"
+ask -c "\\copy things FROM '$dir/in.txt'"
+ask -c "\\copy things TO '$dir/out.bin' (FORMAT binary)" -c 'TRUNCATE things' -c "\\copy things FROM '$dir/out.bin' (FORMAT binary)"
+expect '4|21.50' ask -c 'SELECT count(*), sum(price) FROM things'
+expect 'four' ask -f - <<<'SELECT name AS found FROM things WHERE id = 4 \gset
+\echo :found'
+expect $'one|x|\ntwo||x' ask -f - <<<"SELECT name, id, 'x' FROM things WHERE id < 3 ORDER BY id \\crosstabview"
+expect $'1\n1' bash -c "printf 'SELECT 1 \\\\watch 0.01\n' | timeout 5 psql -XqAt | grep -m2 '^1'"
+psql -X -c '\timing on' -c 'SELECT 1' | grep -q '^Time: ' || { echo '\timing shows no time'; exit 1; }
+expect $'a|integer\nb|text' ask -f - <<<"SELECT 1 AS a, 'x'::text AS b \\gdesc"
 # FETCH_COUNT uses a cursor.
 expect '1000' bash -c "printf '\\\\set FETCH_COUNT 100\nSELECT * FROM generate_series(1, 1000);\n' | psql -XqAt | wc -l | tr -d ' '"
 expect $'id|1\nname|one' ask -x -c 'SELECT id, name FROM things WHERE id = 1'

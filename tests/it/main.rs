@@ -19,6 +19,8 @@ mod protocol;
 mod restart;
 /// Rules of the source tree that no lint holds.
 mod tidy;
+/// What drivers rely on beyond SQL.
+mod wire;
 
 #[path = "../support/mod.rs"]
 mod support;

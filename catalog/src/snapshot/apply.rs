@@ -23,6 +23,16 @@ fn conflict<T>(oid: Oid, detail: impl Into<String>) -> Result<T> {
 impl Snapshot {
     /// [`Snapshot::apply`] without the copy: on error the state is undefined and must be dropped.
     pub(crate) fn apply_in_place(&mut self, changes: &[Change], lsn: Lsn) -> Result<()> {
+        for oid in self.apply_uncoalesced(changes, lsn)? {
+            if let Some(state) = self.tables.get_mut(oid) {
+                hot::coalesce(&mut state.chunks)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Self::apply_in_place`], but leaves small chunks as they are. The tables written to.
+    pub(crate) fn apply_uncoalesced(&mut self, changes: &[Change], lsn: Lsn) -> Result<Vec<Oid>> {
         let mut written = Vec::new();
         for change in changes {
             match change {
@@ -34,14 +44,9 @@ impl Snapshot {
                 }
             }
         }
-        // At the end: a transaction that removes a chunk it made itself finds it alone.
-        for oid in written {
-            if let Some(state) = self.tables.get_mut(oid) {
-                hot::coalesce(&mut state.chunks)?;
-            }
-        }
         self.lsn = lsn;
-        Ok(())
+        // Coalesced at the end: a transaction that removes a chunk it made itself finds it alone.
+        Ok(written)
     }
 
     fn put(&mut self, object: &Arc<Object>, lsn: Lsn) -> Result<()> {

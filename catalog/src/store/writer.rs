@@ -285,34 +285,46 @@ impl Writer {
 
 /// Applies jobs one after the other; those that fail are answered and left out.
 fn apply(state: &mut Snapshot, jobs: Vec<Job>) -> Vec<Accepted> {
+    // Applied in place: a copy for each would copy the tables' lists of chunks each time.
+    let base = state.clone();
     let mut accepted = Vec::with_capacity(jobs.len());
     for job in jobs {
         match job {
             Job::Commit { changes, payload, ack, permit } => {
                 let lsn = state.lsn + 1;
-                match state.apply(&changes, lsn) {
-                    Ok(next) => {
-                        *state = next;
-                        accepted.push(Accepted::Commit { lsn, changes, payload, ack, permit });
+                match state.apply_in_place(&changes, lsn) {
+                    Ok(()) => accepted.push(Accepted::Commit { lsn, changes, payload, ack, permit }),
+                    Err(error) => {
+                        // The client may be gone: nobody to tell.
+                        drop(ack.send(Err(error)));
+                        again(state, &base, &accepted);
                     }
-                    // The client may be gone: nobody to tell.
-                    Err(error) => drop(ack.send(Err(error))),
                 }
             }
-            Job::Internal { operation, ack } => {
-                let mut next = state.clone();
-                match operation(&mut next) {
-                    Ok(()) => {
-                        *state = next;
-                        accepted.push(Accepted::Internal { operation, ack });
-                    }
-                    Err(error) => drop(ack.send(Err(error))),
+            Job::Internal { operation, ack } => match operation(state) {
+                Ok(()) => accepted.push(Accepted::Internal { operation, ack }),
+                Err(error) => {
+                    drop(ack.send(Err(error)));
+                    again(state, &base, &accepted);
                 }
-            }
+            },
             Job::Sync { ack } => accepted.push(Accepted::Sync { ack }),
         }
     }
     accepted
+}
+
+/// The state after the accepted jobs: what a failed one left is not a state.
+fn again(state: &mut Snapshot, base: &Snapshot, accepted: &[Accepted]) {
+    *state = base.clone();
+    for job in accepted {
+        let result = match job {
+            Accepted::Commit { lsn, changes, .. } => state.apply_in_place(changes, *lsn),
+            Accepted::Internal { operation, .. } => operation(state),
+            Accepted::Sync { .. } => Ok(()),
+        };
+        result.expect("it applied to the same state before");
+    }
 }
 
 fn accepted_changes(accepted: &[Accepted]) -> Vec<(Lsn, &[Change])> {

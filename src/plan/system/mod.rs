@@ -5,7 +5,7 @@
 //! registry.rs   which relations there are: data/relations.tsv (PostgreSQL 15's) and tidemill.rs
 //! provider.rs   a relation as DataFusion reads it → its fill function → batch.rs, column by column
 //! relations.rs types.rs routines.rs roles.rs stats.rs information_schema/ tidemill.rs   the fill functions
-//! objects.rs names.rs privileges.rs definitions.rs   what they and functions/ are made of
+//! objects.rs names.rs signatures.rs privileges.rs definitions.rs   what they and functions/ are made of
 //! data.rs       PostgreSQL's own rows: data/*.tsv, made by data/generate.sh
 //! ```
 //! To add rows to an empty relation: write a fill function and add it to the `FILLS` of its file.
@@ -33,6 +33,7 @@ mod registry;
 mod relations;
 mod roles;
 mod routines;
+mod signatures;
 mod stats;
 mod table_functions;
 mod tidemill;

@@ -6,7 +6,7 @@ use tidemill_catalog::Oid;
 use tidemill_udfs::types::SqlType;
 
 use super::objects::{self, Kind};
-use super::{data, routines};
+use super::{data, routines, signatures};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{PG_CATALOG, Scope};
 
@@ -70,13 +70,13 @@ pub(crate) fn qualified(schema: &str, name: &str) -> String {
 }
 
 /// A number, as all reg* types take one.
-fn number(text: &str) -> Option<Oid> {
+pub(super) fn number(text: &str) -> Option<Oid> {
     let digits = text.trim();
     (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
 /// `-` stands for 0.
-fn number_or_dash(text: &str) -> Option<Oid> {
+pub(super) fn number_or_dash(text: &str) -> Option<Oid> {
     if text.trim() == "-" { Some(0) } else { number(text) }
 }
 
@@ -316,6 +316,8 @@ pub fn reg_text(scope: &Scope, sql_type: &SqlType, oid: Oid) -> String {
         SqlType::RegClass => regclass_text(scope, oid),
         SqlType::RegType => regtype_text(scope, oid),
         SqlType::RegProc => regproc_text(scope, oid),
+        SqlType::RegProcedure => signatures::regprocedure_text(scope, oid),
+        SqlType::RegOperator => signatures::regoperator_text(scope, oid),
         SqlType::RegNamespace => regnamespace_text(scope, oid),
         SqlType::RegRole => regrole_text(scope, oid),
         _ => oid.to_string(),
@@ -331,6 +333,8 @@ pub fn resolve_reg(scope: &Scope, sql_type: &SqlType, text: &str) -> Result<Oid>
         SqlType::RegClass => resolve_regclass(scope, text),
         SqlType::RegType => resolve_regtype(scope, text),
         SqlType::RegProc => resolve_regproc(scope, text),
+        SqlType::RegProcedure => signatures::resolve_regprocedure(scope, text),
+        SqlType::RegOperator => signatures::resolve_regoperator(scope, text),
         SqlType::RegNamespace => resolve_regnamespace(scope, text),
         SqlType::RegRole => resolve_regrole(scope, text),
         _ => parse_oid(text),

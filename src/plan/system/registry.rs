@@ -117,6 +117,8 @@ fn sql_type(name: &str) -> SqlType {
         "interval" => SqlType::Interval,
         "oid" => SqlType::Oid,
         "regproc" => SqlType::RegProc,
+        "regprocedure" => SqlType::RegProcedure,
+        "regoperator" => SqlType::RegOperator,
         "regtype" => SqlType::RegType,
         "regclass" => SqlType::RegClass,
         "xid" => SqlType::Xid,

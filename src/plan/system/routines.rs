@@ -190,6 +190,13 @@ fn own(oid: Oid) -> Option<(&'static str, &'static Own)> {
     found.map(|(name, own)| (name.as_str(), own))
 }
 
+/// The types of a function's inputs.
+pub(crate) fn argument_types(oid: Oid) -> Option<Vec<Oid>> {
+    let Some(row) = all().by_oid.get(&oid) else { return own(oid).map(|(_, own)| vec![ANY; own.count]) };
+    let types = data::procs().text(*row, position("proargtypes")).unwrap_or_default();
+    Some(types.split_whitespace().filter_map(|oid| oid.parse().ok()).collect())
+}
+
 /// pg_get_function_arguments; without defaults if `identity`.
 pub(crate) fn arguments(oid: Oid, identity: bool) -> Option<String> {
     let Some(row) = all().by_oid.get(&oid) else { return own(oid).map(|(_, own)| own.arguments.clone()) };

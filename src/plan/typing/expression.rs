@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, i256};
 use datafusion::common::{Column, ExprSchema, ScalarValue, Spans};
 use datafusion::logical_expr::expr::{
     Between, BinaryExpr, Case, Exists, GroupingSet, InList, InSubquery, Like, Placeholder, ScalarFunction,
@@ -10,13 +10,14 @@ use datafusion::logical_expr::expr::{
 };
 use datafusion::logical_expr::{Expr, Operator, Subquery};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
-use tidemill_udfs::types::{SQL_TYPE_KEY, SqlType};
+use tidemill_udfs::types::{QUOTIENT_PRECISION, SQL_TYPE_KEY, SqlType, power_of_ten};
 
 use super::{Sight, Typed, Typing, element_of, is_textual, parameter_index, reference};
 use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::plan::arithmetic::Arithmetic;
 use crate::plan::cast;
+use crate::plan::forms::VALUE;
 use crate::plan::pending::{PendingFunction, PendingOperator};
 
 impl Typing<'_> {
@@ -189,6 +190,7 @@ impl Typing<'_> {
             return Ok(Typed::new(Expr::ScalarFunction(ScalarFunction::new_udf(func, args)), sql_type, data_type));
         }
         match PendingFunction::of(&func) {
+            Some(PendingFunction { name, .. }) if name == "overlaps" && args.len() == 4 => self.overlaps(args),
             Some(PendingFunction { function: Some(function), .. }) => {
                 let function = Arc::clone(function);
                 self.function(function, args)
@@ -197,9 +199,25 @@ impl Typing<'_> {
                 let oid = args[0].sql_type.oid();
                 Ok(Typed::literal(ScalarValue::UInt32(Some(oid)), SqlType::RegType))
             }
+            Some(pending) if pending.name == VALUE && args.len() == 1 => Ok(args.remove(0)),
             Some(pending) => Err(super::functions::undefined(&pending.name, &args)),
             None => self.function(func, args),
         }
+    }
+
+    /// `(start, end) OVERLAPS (start, length)`
+    fn overlaps(&mut self, args: Vec<Typed>) -> Result<Typed> {
+        let mut ends = Vec::with_capacity(4);
+        let mut args = args.into_iter();
+        while let (Some(start), Some(end)) = (args.next(), args.next()) {
+            let end = match end.sql_type {
+                SqlType::Interval => self.operator(&BinaryOperator::Plus, start.clone(), end)?,
+                _ => end,
+            };
+            ends.extend([start, end]);
+        }
+        let (ends, ..) = self.unify(ends, "OVERLAPS")?;
+        self.call("overlaps", ends)
     }
 
     fn case(&mut self, case: Case, sight: &Sight) -> Result<Typed> {
@@ -240,7 +258,8 @@ impl Typing<'_> {
             }
             return Err(Error::internal("IN with items of several types"));
         }
-        let (mut all, ..) = self.unify(all, "IN")?;
+        let (all, ..) = self.unify(all, "IN")?;
+        let mut all = all.into_iter().map(|value| self.ordered(value)).collect::<Result<Vec<_>>>()?;
         let value = all.remove(0);
         let items = all.into_iter().map(|item| item.expr).collect();
         Ok(Typed::bool(Expr::InList(InList::new(Box::new(value.expr), items, list.negated))))
@@ -285,9 +304,8 @@ impl Typing<'_> {
                     SqlType::Text,
                 ),
                 _ => {
-                    return Err(Error::unsupported(
-                        "LIKE … ESCAPE with a pattern that is not a constant is not supported",
-                    ));
+                    let escape = ScalarValue::Utf8View(Some(escape.to_string()));
+                    self.call("like_escape", vec![pattern, Typed::literal(escape, SqlType::Text)])?
                 }
             },
         };
@@ -326,10 +344,7 @@ impl Typing<'_> {
                 let (sql_type, data_type) = (super::without_modifier(&value.sql_type), value.data_type);
                 Ok(Typed::new(Expr::Negative(Box::new(value.expr)), sql_type, data_type))
             }
-            SqlType::Interval => {
-                let minus = Typed::literal(ScalarValue::Float64(Some(-1.0)), SqlType::Float8);
-                Ok(Typed::of(Arithmetic::IntervalMultiply.call(value.expr, minus.expr), SqlType::Interval))
-            }
+            SqlType::Interval => self.call("pg_interval_neg", vec![value]),
             other => Err(Error::new(
                 SqlState::UNDEFINED_FUNCTION,
                 format!("operator does not exist: - {}", other.plain_name()),
@@ -411,7 +426,8 @@ impl Typing<'_> {
         sorts
             .into_iter()
             .map(|sort| {
-                let expr = self.settled_expression(sort.expr, sight)?.expr;
+                let value = self.settled_expression(sort.expr, sight)?;
+                let expr = self.ordered(value)?.expr;
                 Ok(Sort { expr, asc: sort.asc, nulls_first: sort.nulls_first })
             })
             .collect()
@@ -421,7 +437,10 @@ impl Typing<'_> {
 /// The type of a literal as the SQL planner made it.
 fn literal(value: ScalarValue) -> Result<Typed> {
     Ok(match value {
-        ScalarValue::Null => Typed::new(Expr::Literal(ScalarValue::Null, None), SqlType::Unknown, DataType::Null),
+        // Also one that VALUES gave the type of another row.
+        value if value.is_null() => {
+            Typed::new(Expr::Literal(ScalarValue::Null, None), SqlType::Unknown, DataType::Null)
+        }
         ScalarValue::Utf8(text) => {
             Typed::new(Expr::Literal(ScalarValue::Utf8(text), None), SqlType::Unknown, DataType::Utf8)
         }
@@ -432,21 +451,31 @@ fn literal(value: ScalarValue) -> Result<Typed> {
         ScalarValue::UInt64(Some(number)) => {
             Typed::literal(ScalarValue::Decimal128(Some(i128::from(number)), 20, 0), SqlType::Numeric(None))
         }
-        ScalarValue::Decimal128(value, precision, scale) if scale < 0 => {
-            let factor = 10_i128.checked_pow(u32::from(scale.unsigned_abs()));
-            let value = value.map(|value| factor.and_then(|factor| value.checked_mul(factor)).ok_or_else(too_large));
-            let precision = (i16::from(precision) - i16::from(scale)).clamp(1, 38);
-            let precision = u8::try_from(precision).unwrap_or(38);
-            Typed::literal(ScalarValue::Decimal128(value.transpose()?, precision, 0), SqlType::Numeric(None))
+        ScalarValue::Decimal128(Some(value), _, scale) if scale < 0 => whole_literal(i256::from_i128(value), scale)?,
+        ScalarValue::Decimal256(Some(value), _, scale) if scale < 0 => whole_literal(value, scale)?,
+        ScalarValue::Decimal256(_, precision, _) if precision >= QUOTIENT_PRECISION => return Err(too_large()),
+        value @ (ScalarValue::Decimal128(..) | ScalarValue::Decimal256(..)) => {
+            Typed::literal(value, SqlType::Numeric(None))
         }
-        value @ ScalarValue::Decimal128(..) => Typed::literal(value, SqlType::Numeric(None)),
-        ScalarValue::Decimal256(..) => return Err(too_large()),
         ScalarValue::Binary(bytes) => Typed::literal(ScalarValue::BinaryView(bytes), SqlType::Bytea),
         other => {
             let sql_type = SqlType::of_data_type(&other.data_type());
             super::canonical(Typed::literal(other, sql_type))
         }
     })
+}
+
+/// A literal with an exponent, `1e30`: a number without digits after the point.
+fn whole_literal(value: i256, scale: i8) -> Result<Typed> {
+    let value = value.checked_mul(power_of_ten(-i32::from(scale))?).ok_or_else(too_large)?;
+    let digits = value.to_string().trim_start_matches('-').len();
+    let precision = u8::try_from(digits).map_err(|_| too_large())?;
+    let value = match value.to_i128() {
+        Some(value) if precision <= 38 => ScalarValue::Decimal128(Some(value), precision, 0),
+        _ if precision < QUOTIENT_PRECISION => ScalarValue::Decimal256(Some(value), precision, 0),
+        _ => return Err(too_large()),
+    };
+    Ok(Typed::literal(value, SqlType::Numeric(None)))
 }
 
 /// A SQL regular expression in the words of a usual one.
@@ -504,7 +533,7 @@ fn regex_literal(letter: char) -> String {
 
 fn too_large() -> Error {
     Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow")
-        .detail("A numeric holds at most 38 digits.")
+        .detail("A numeric literal holds at most 75 digits.")
 }
 
 fn ast_operator(op: Operator) -> Result<BinaryOperator> {

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, ScalarFunction, WindowFunction};
+use datafusion::logical_expr::expr::{
+    AggregateFunction, AggregateFunctionParams, Case, ScalarFunction, WindowFunction,
+};
 use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_with_udf};
-use datafusion::logical_expr::{Cast, Expr, ReturnFieldArgs, ScalarUDF, WindowFunctionDefinition};
+use datafusion::logical_expr::{AggregateUDF, Cast, Expr, ReturnFieldArgs, ScalarUDF, WindowFunctionDefinition};
 use tidemill_udfs::types::SqlType;
 
 use super::{Sight, Typed, Typing, canonical, element_of, is_textual, type_list};
@@ -95,10 +97,16 @@ impl Typing<'_> {
             let oid = value.sql_type.oid();
             return Ok(Typed::literal(ScalarValue::UInt32(Some(oid)), SqlType::RegType));
         }
+        let args = self.padded(function.name(), args)?;
+        let args = if function.name() == "generate_series" { self.series_args(args)? } else { args };
+        if let ("abs", [Typed { data_type: DataType::Decimal256(..), .. }]) = (function.name(), args.as_slice()) {
+            return Ok(wide_absolute(args));
+        }
         if function.name() == "get_field" {
             return field_of(&function, args);
         }
-        if function.name() == "generate_series" && args.iter().all(|arg| matches!(arg.sql_type, SqlType::Int2 | SqlType::Int4))
+        if function.name() == "generate_series"
+            && args.iter().all(|arg| matches!(arg.sql_type, SqlType::Int2 | SqlType::Int4))
         {
             let series = self.plain(&function, args)?;
             return self.explicit_cast(series, &SqlType::Array(Arc::new(SqlType::Int4)));
@@ -151,6 +159,27 @@ impl Typing<'_> {
             }
             Shape::Plain => self.plain(&function, args),
         }
+    }
+
+    /// The literals of a series are of the type of what they stand beside.
+    fn series_args(&mut self, args: Vec<Typed>) -> Result<Vec<Typed>> {
+        let known = args.iter().take(2).find(|arg| !arg.is_unknown()).map(|arg| arg.sql_type.clone());
+        let Some(known) = known else { return Ok(args) };
+        let step = if category(&known) == Category::Time { SqlType::Interval } else { known.clone() };
+        let place = |(place, arg)| self.decide(arg, if place < 2 { &known } else { &step });
+        args.into_iter().enumerate().map(place).collect()
+    }
+
+    /// char(n) has its blanks where bytes are counted.
+    fn padded(&mut self, name: &str, mut args: Vec<Typed>) -> Result<Vec<Typed>> {
+        if let ("octet_length" | "bit_length", [Typed { sql_type: SqlType::Char(width @ 1..), .. }]) =
+            (name, args.as_slice())
+        {
+            let width = Typed::literal(ScalarValue::Int32(i32::try_from(*width).ok()), SqlType::Int4);
+            args.push(width);
+            return Ok(vec![self.call("rpad", args)?]);
+        }
+        Ok(args)
     }
 
     /// A literal where a function takes json or jsonb, as its name says.
@@ -269,6 +298,7 @@ impl Typing<'_> {
         }
         let args = args.into_iter().map(|arg| self.expression(arg, sight)).collect::<Result<Vec<_>>>()?;
         let args = self.aggregate_args(&name, args)?;
+        let func = own_aggregate(&name, &args).unwrap_or(func);
         let (args, fields) = self.arguments(func.as_ref(), &name, args)?;
         let field = func.return_field(&fields).map_err(|error| own_or(error, || undefined(&name, &args)))?;
         let sql_type = aggregate_type(&name, &args, &field);
@@ -292,28 +322,6 @@ impl Typing<'_> {
             ("sum", Some(SqlType::Int8)) => {
                 let first = args.remove(0);
                 args.insert(0, self.convert_to(first, &SqlType::Numeric(None), DataType::Decimal128(38, 0))?);
-            }
-            ("avg", Some(integer)) if is_integer(&integer) => {
-                let first = args.remove(0);
-                args.insert(0, self.convert_to(first, &SqlType::Numeric(None), DataType::Decimal128(33, 12))?);
-            }
-            ("avg", Some(SqlType::Numeric(_))) => {
-                let first = args.remove(0);
-                let scale = match first.data_type {
-                    DataType::Decimal128(precision, scale)
-                        if scale < 12 && i16::from(precision) - i16::from(scale) <= 21 =>
-                    {
-                        12
-                    }
-                    _ => {
-                        args.insert(0, first);
-                        return Ok(args);
-                    }
-                };
-                let field = Field::new("", DataType::Decimal128(33, scale), true)
-                    .with_metadata(super::type_metadata(&SqlType::Numeric(None)));
-                let cast = datafusion::logical_expr::Cast::new_from_field(Box::new(first.expr), Arc::new(field));
-                args.insert(0, Typed::new(Expr::Cast(cast), SqlType::Numeric(None), DataType::Decimal128(33, scale)));
             }
             ("string_agg", Some(_)) => {
                 args = args.into_iter().map(|arg| self.implicitly(arg, &SqlType::Text)).collect::<Result<_>>()?;
@@ -350,9 +358,13 @@ impl Typing<'_> {
         }
         let args = std::mem::take(&mut params.args);
         let args = args.into_iter().map(|arg| self.expression(arg, sight)).collect::<Result<Vec<_>>>()?;
-        let (args, sql_type, data_type) = match &fun {
+        let mut fun = fun;
+        let (args, sql_type, data_type) = match &mut fun {
             WindowFunctionDefinition::AggregateUDF(aggregate) => {
                 let args = self.aggregate_args(&name, args)?;
+                if let Some(own) = own_aggregate(&name, &args) {
+                    *aggregate = own;
+                }
                 let (args, fields) = self.arguments(aggregate.as_ref(), &name, args)?;
                 let field =
                     aggregate.return_field(&fields).map_err(|error| own_or(error, || undefined(&name, &args)))?;
@@ -386,6 +398,32 @@ impl Typing<'_> {
             })
             .collect()
     }
+}
+
+/// The aggregate of ours that stands in for the engine's of the same name, by the argument's type.
+fn own_aggregate(name: &str, args: &[Typed]) -> Option<Arc<AggregateUDF>> {
+    match (name, &args.first()?.sql_type) {
+        ("avg", integer) if is_integer(integer) => Some(tidemill_udfs::functions::exact_average()),
+        (name, number) if is_integer(number) || matches!(number, SqlType::Numeric(_)) && name != "avg" => {
+            tidemill_udfs::functions::exact_variance(name)
+        }
+        ("avg", SqlType::Numeric(_)) => Some(tidemill_udfs::functions::exact_average()),
+        ("sum", SqlType::Float4) => Some(tidemill_udfs::functions::real_sum()),
+        (name, SqlType::Interval) => tidemill_udfs::functions::interval_aggregate(name),
+        _ => None,
+    }
+}
+
+/// `abs` of a quotient, with all its digits.
+fn wide_absolute(args: Vec<Typed>) -> Typed {
+    let mut args = args;
+    let value = args.remove(0);
+    let negative = Expr::Negative(Box::new(value.expr.clone()));
+    let zero = Expr::Literal(ScalarValue::Int32(Some(0)), None);
+    let zero = Expr::Cast(Cast::new(Box::new(zero), value.data_type.clone()));
+    let below = Box::new(value.expr.clone().lt(zero));
+    let case = Case::new(None, vec![(below, Box::new(negative))], Some(Box::new(value.expr)));
+    Typed::new(Expr::Case(case), SqlType::Numeric(None), value.data_type)
 }
 
 /// `(row).name`

@@ -12,7 +12,7 @@ use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::logical_expr::expr::{Alias, Cast, Placeholder};
 use datafusion::logical_expr::{Expr, ExprSchemable};
-use tidemill_udfs::types::{SQL_TYPE_KEY, SqlType};
+use tidemill_udfs::types::{QUOTIENT_PRECISION, SQL_TYPE_KEY, SqlType};
 
 use super::types::{arrow_casts, category, common_type, is_canonical, is_integer, is_oid, is_text};
 use super::{Scope, cast, types};
@@ -182,6 +182,9 @@ impl<'a> Typing<'a> {
         if let Some(expr) = cast::in_place(&value, to, &data_type) {
             return Ok(Typed::new(expr, to.clone(), data_type));
         }
+        if let Some(literal) = cast::float_literal(&value.expr, to) {
+            return Ok(literal);
+        }
         let plain =
             arrow_casts(&value.sql_type, to) || is_integer(&value.sql_type) && matches!(to, SqlType::Numeric(None));
         let expr = if plain {
@@ -219,6 +222,9 @@ impl<'a> Typing<'a> {
         };
         if let Some(expr) = cast::in_place(&value, to, &data_type) {
             return Ok(Typed::new(expr, to.clone(), data_type));
+        }
+        if let Some(literal) = cast::float_literal(&value.expr, to) {
+            return Ok(literal);
         }
         let plain =
             arrow_casts(&value.sql_type, to) || is_integer(&value.sql_type) && matches!(to, SqlType::Numeric(None));
@@ -323,7 +329,14 @@ pub(super) fn common<'t>(
 ) -> Result<(SqlType, DataType)> {
     let mut result = SqlType::Unknown;
     let mut decimal: Option<(u8, i8)> = None;
+    // The precision of 256 bits, if one of them needs it.
+    let mut wide: Option<u8> = None;
     for (sql_type, data_type) in types {
+        // oid is the preferred number type, and integers become one by themselves.
+        if is_oid(&result) && is_integer(sql_type) || is_integer(&result) && is_oid(sql_type) {
+            result = SqlType::Oid;
+            continue;
+        }
         result = common_type(&result, sql_type).ok_or_else(|| {
             Error::new(
                 SqlState::DATATYPE_MISMATCH,
@@ -332,6 +345,10 @@ pub(super) fn common<'t>(
         })?;
         let digits = match (sql_type, data_type) {
             (_, DataType::Decimal128(precision, scale)) => Some((*precision, *scale)),
+            (_, DataType::Decimal256(precision, scale)) => {
+                wide = wide.max(Some(*precision));
+                Some((38, *scale))
+            }
             (integer, _) if is_integer(integer) => match integer_decimal(integer) {
                 DataType::Decimal128(precision, scale) => Some((precision, scale)),
                 _ => None,
@@ -339,6 +356,7 @@ pub(super) fn common<'t>(
             _ => None,
         };
         decimal = match (decimal, digits) {
+            (Some(left), Some(right)) if wide.is_some() => Some((38, left.1.max(right.1))),
             (Some(left), Some(right)) => Some(wider_decimal(left, right)),
             (left, right) => left.or(right),
         };
@@ -347,6 +365,11 @@ pub(super) fn common<'t>(
         result = SqlType::Text;
     }
     let data_type = match (&result, decimal) {
+        (SqlType::Numeric(None), Some((_, scale))) if wide.is_some() => {
+            // Room for what the others have before the point; a quotient's mark stays.
+            let precision = if wide == Some(QUOTIENT_PRECISION) { QUOTIENT_PRECISION } else { QUOTIENT_PRECISION - 1 };
+            DataType::Decimal256(precision, scale)
+        }
         (SqlType::Numeric(None), Some((precision, scale))) => DataType::Decimal128(precision, scale),
         _ => result.data_type(),
     };

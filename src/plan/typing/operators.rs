@@ -1,11 +1,11 @@
 //! Which operator is meant, by the types of its sides.
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{BinaryExpr, Like};
 use datafusion::logical_expr::{Expr, Operator};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
-use tidemill_udfs::types::SqlType;
+use tidemill_udfs::types::{QUOTIENT_PRECISION, QUOTIENT_SCALE, SqlType, quotient_type};
 
 use super::{Typed, Typing, element_of, is_json, is_number, is_textual};
 use crate::Result;
@@ -122,7 +122,29 @@ impl Typing<'_> {
             return Err(undefined(sign, &left, &right));
         };
         let (left, right) = self.shared_sides(left, right, &shared)?;
+        if let (Some(zero), true) = (zero_literal(&right.expr), ordinary(op)) {
+            return Ok(Typed::bool(beside_zero(op, left.expr, zero)));
+        }
+        if let (Some(zero), true) = (zero_literal(&left.expr), ordinary(op)) {
+            let op = op.swap().unwrap_or(op);
+            return Ok(Typed::bool(beside_zero(op, right.expr, zero)));
+        }
+        if shared == SqlType::Jsonb && ordinary(op) {
+            // Numbers are equal whatever zeros they are written with, and the order is not that of the text.
+            let order = self.call("jsonb_cmp", vec![left, right])?;
+            let zero = Typed::literal(ScalarValue::Int32(Some(0)), SqlType::Int4);
+            return Ok(Typed::bool(native(order.expr, op, zero.expr)));
+        }
+        if shared == SqlType::Interval {
+            let (left, right) = (self.ordered(left)?, self.ordered(right)?);
+            return Ok(Typed::bool(native(left.expr, op, right.expr)));
+        }
         Ok(Typed::bool(native(left.expr, op, right.expr)))
+    }
+
+    /// What stands for the value in comparisons, where its Arrow values do not compare as PostgreSQL's.
+    pub(super) fn ordered(&mut self, value: Typed) -> Result<Typed> {
+        if value.sql_type == SqlType::Interval { self.call("pg_interval_order", vec![value]) } else { Ok(value) }
     }
 
     /// Both sides of a comparison in one type; numerics keep their own scale, the engine compares them so.
@@ -137,7 +159,16 @@ impl Typing<'_> {
                     _ => self.convert(value, &SqlType::Numeric(None)),
                 }
             };
-            return Ok((one(left)?, one(right)?));
+            let (left, right) = (one(left)?, one(right)?);
+            if let (DataType::Decimal128(..), DataType::Decimal128(..)) = (&left.data_type, &right.data_type) {
+                return Ok((left, right));
+            }
+            let scale = |data_type: &DataType| match data_type {
+                DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => *scale,
+                _ => 0,
+            };
+            let wide = DataType::Decimal256(QUOTIENT_PRECISION, scale(&left.data_type).max(scale(&right.data_type)));
+            return Ok((with_decimal(left, wide.clone()), with_decimal(right, wide)));
         }
         Ok((self.convert(left, shared)?, self.convert(right, shared)?))
     }
@@ -180,26 +211,18 @@ impl Typing<'_> {
         }
         let undefined = |left: &Typed, right: &Typed| undefined(&sign, left, right);
         match (&left.sql_type, op, &right.sql_type) {
-            (T::Date, BinaryOperator::Plus | BinaryOperator::Minus, T::Int2 | T::Int4) => {
-                self.days(left, logical, right)
+            (T::Date, BinaryOperator::Plus, T::Int2 | T::Int4 | T::Time) => self.call("pg_date_add", vec![left, right]),
+            (T::Int2 | T::Int4 | T::Time, BinaryOperator::Plus, T::Date) => self.call("pg_date_add", vec![right, left]),
+            (T::Date, BinaryOperator::Minus, T::Int2 | T::Int4) => self.call("pg_date_sub", vec![left, right]),
+            (T::Date, BinaryOperator::Minus, T::Date) => self.call("pg_date_diff", vec![left, right]),
+            (T::Date | T::Timestamp | T::TimestampTz, BinaryOperator::Plus, T::Interval) => {
+                self.call("pg_timestamp_add_interval", vec![left, right])
             }
-            (T::Int2 | T::Int4, BinaryOperator::Plus, T::Date) => self.days(right, logical, left),
-            (T::Date, BinaryOperator::Minus, T::Date) => {
-                let expr = native(left.expr, logical, right.expr);
-                // DataFusion gives the days as int8.
-                let days = Typed::of(expr, T::Int8);
-                self.explicit_cast(days, &T::Int4)
-            }
-            (T::Date | T::Timestamp | T::TimestampTz, BinaryOperator::Plus | BinaryOperator::Minus, T::Interval) => {
-                self.shifted(left, logical, right)
+            (T::Date | T::Timestamp | T::TimestampTz, BinaryOperator::Minus, T::Interval) => {
+                self.call("pg_timestamp_sub_interval", vec![left, right])
             }
             (T::Interval, BinaryOperator::Plus, T::Date | T::Timestamp | T::TimestampTz) => {
-                self.shifted(right, logical, left)
-            }
-            (T::Date, BinaryOperator::Plus, T::Time) | (T::Time, BinaryOperator::Plus, T::Date) => {
-                let (date, time) = if left.sql_type == T::Date { (left, right) } else { (right, left) };
-                let interval = self.explicit_cast(time, &T::Interval)?;
-                self.shifted(date, logical, interval)
+                self.call("pg_timestamp_add_interval", vec![right, left])
             }
             (
                 T::Date | T::Timestamp | T::TimestampTz,
@@ -208,31 +231,25 @@ impl Typing<'_> {
             ) => {
                 let shared = common_type(&left.sql_type, &right.sql_type).ok_or_else(|| undefined(&left, &right))?;
                 let (left, right) = (self.convert(left, &shared)?, self.convert(right, &shared)?);
-                Ok(Typed::of(Arithmetic::TimestampDifference.call(left.expr, right.expr), T::Interval))
+                self.call("pg_timestamp_diff", vec![left, right])
             }
-            (T::Time, BinaryOperator::Minus, T::Time) => {
-                Ok(Typed::of(Arithmetic::TimeDifference.call(left.expr, right.expr), T::Interval))
-            }
-            (T::Time, BinaryOperator::Plus | BinaryOperator::Minus, T::Interval) => {
-                Ok(Typed::of(native(left.expr, logical, right.expr), T::Time))
-            }
-            (T::Interval, BinaryOperator::Plus, T::Time) => {
-                Ok(Typed::of(native(right.expr, logical, left.expr), T::Time))
-            }
-            (T::Interval, BinaryOperator::Plus | BinaryOperator::Minus, T::Interval) => {
-                Ok(Typed::of(native(left.expr, logical, right.expr), T::Interval))
-            }
+            (T::Time, BinaryOperator::Minus, T::Time) => self.call("pg_time_diff", vec![left, right]),
+            (T::Time, BinaryOperator::Plus, T::Interval) => self.call("pg_time_add_interval", vec![left, right]),
+            (T::Time, BinaryOperator::Minus, T::Interval) => self.call("pg_time_sub_interval", vec![left, right]),
+            (T::Interval, BinaryOperator::Plus, T::Time) => self.call("pg_time_add_interval", vec![right, left]),
+            (T::Interval, BinaryOperator::Plus, T::Interval) => self.call("pg_interval_add", vec![left, right]),
+            (T::Interval, BinaryOperator::Minus, T::Interval) => self.call("pg_interval_sub", vec![left, right]),
             (T::Interval, BinaryOperator::Multiply, number) if is_number(number) => {
                 let number = self.convert(right, &T::Float8)?;
-                Ok(Typed::of(Arithmetic::IntervalMultiply.call(left.expr, number.expr), T::Interval))
+                self.call("pg_interval_mul", vec![left, number])
             }
             (number, BinaryOperator::Multiply, T::Interval) if is_number(number) => {
                 let number = self.convert(left, &T::Float8)?;
-                Ok(Typed::of(Arithmetic::IntervalMultiply.call(right.expr, number.expr), T::Interval))
+                self.call("pg_interval_mul", vec![right, number])
             }
             (T::Interval, BinaryOperator::Divide, number) if is_number(number) => {
                 let number = self.convert(right, &T::Float8)?;
-                Ok(Typed::of(Arithmetic::IntervalDivide.call(left.expr, number.expr), T::Interval))
+                self.call("pg_interval_div", vec![left, number])
             }
             (T::Jsonb, BinaryOperator::Minus, T::Text | T::Int2 | T::Int4 | T::Array(_)) => {
                 self.call("jsonb_delete", vec![left, right])
@@ -253,16 +270,14 @@ impl Typing<'_> {
             T::Numeric(_) => self.numeric(op, logical, left, right),
             T::Float4 | T::Float8 => {
                 let (left, right) = (self.convert(left, &shared)?, self.convert(right, &shared)?);
-                if matches!(op, BinaryOperator::Modulo) {
-                    return Err(undefined("%", &left, &right));
-                }
-                let divides = matches!(op, BinaryOperator::Divide) && !nonzero(&right.expr);
-                let expr = if divides {
-                    Arithmetic::FloatDivide.call(left.expr, right.expr)
-                } else {
-                    native(left.expr, logical, right.expr)
+                let operation = match op {
+                    BinaryOperator::Plus => Arithmetic::FloatAdd,
+                    BinaryOperator::Minus => Arithmetic::FloatSubtract,
+                    BinaryOperator::Multiply => Arithmetic::FloatMultiply,
+                    BinaryOperator::Divide => Arithmetic::FloatDivide,
+                    _ => return Err(undefined("%", &left, &right)),
                 };
-                Ok(Typed::of(expr, shared))
+                Ok(Typed::of(operation.call(left.expr, right.expr), shared))
             }
             integer => {
                 let (left, right) = (self.convert(left, &integer)?, self.convert(right, &integer)?);
@@ -286,19 +301,17 @@ impl Typing<'_> {
             }
         };
         let (left, right) = (decimal(left)?, decimal(right)?);
-        let (DataType::Decimal128(lp, ls), DataType::Decimal128(rp, rs)) = (&left.data_type, &right.data_type) else {
-            return Err(Error::internal("numeric that is not a decimal"));
+        if matches!(op, BinaryOperator::Divide) {
+            return Ok(Typed::new(Arithmetic::NumericDivide.call(left.expr, right.expr), any, quotient_type()));
+        }
+        let (lp, ls, rp, rs) = match (&left.data_type, &right.data_type) {
+            (DataType::Decimal128(lp, ls), DataType::Decimal128(rp, rs)) => (*lp, *ls, *rp, *rs),
+            _ => return wide_numeric(op, logical, left, right),
         };
-        let (lp, ls, rp, rs) = (*lp, *ls, *rp, *rs);
         match op {
             BinaryOperator::Multiply if ls + rs > 16 || lp + rp > 37 => {
                 let scale = (ls + rs).min(16.max(ls).max(rs));
                 let expr = Arithmetic::NumericMultiply(scale).call(left.expr, right.expr);
-                Ok(Typed::new(expr, any, DataType::Decimal128(crate::plan::arithmetic::precision(scale), scale)))
-            }
-            BinaryOperator::Divide => {
-                let scale = 16.max(ls).max(rs);
-                let expr = Arithmetic::NumericDivide(scale).call(left.expr, right.expr);
                 Ok(Typed::new(expr, any, DataType::Decimal128(crate::plan::arithmetic::precision(scale), scale)))
             }
             _ => {
@@ -321,26 +334,6 @@ impl Typing<'_> {
         let right = self.implicitly(right, &SqlType::Float8)?;
         let result = self.call("power", vec![left, right])?;
         if numeric { self.explicit_cast(result, &SqlType::Numeric(None)) } else { Ok(result) }
-    }
-
-    fn days(&mut self, date: Typed, op: Operator, days: Typed) -> Result<Typed> {
-        // Days since the epoch, as integers: checked like any integer.
-        let days = self.convert(days, &SqlType::Int4)?;
-        let number = Expr::Cast(datafusion::logical_expr::Cast::new(Box::new(date.expr), DataType::Int32));
-        let sum = match op {
-            Operator::Plus => Arithmetic::Add.call(number, days.expr),
-            _ => Arithmetic::Subtract.call(number, days.expr),
-        };
-        let field = super::named_field("", &SqlType::Date, true);
-        let expr =
-            Expr::Cast(datafusion::logical_expr::Cast::new_from_field(Box::new(sum), std::sync::Arc::new(field)));
-        Ok(Typed::of(expr, SqlType::Date))
-    }
-
-    fn shifted(&mut self, time: Typed, op: Operator, interval: Typed) -> Result<Typed> {
-        let time = if time.sql_type == SqlType::Date { self.convert(time, &SqlType::Timestamp)? } else { time };
-        let sql_type = time.sql_type.clone();
-        Ok(Typed::of(native(time.expr, op, interval.expr), sql_type))
     }
 
     fn concat(&mut self, left: Typed, right: Typed) -> Result<Typed> {
@@ -502,6 +495,11 @@ fn ambiguous(sign: &str) -> Error {
         .hint("Could not choose a best candidate operator. You might need to add explicit type casts.")
 }
 
+/// The comparisons that say nothing special of NULL.
+fn ordinary(op: Operator) -> bool {
+    !matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom)
+}
+
 /// True for a literal that reads like a date rather than an interval: `'2024-01-01'`.
 fn date_like(expr: &Expr) -> bool {
     let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = expr else { return false };
@@ -509,17 +507,73 @@ fn date_like(expr: &Expr) -> bool {
     text.len() >= 8 && text.as_bytes().get(4) == Some(&b'-') && text[..4].bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// True for a constant that is not zero: no need to look for zeros.
-fn nonzero(expr: &Expr) -> bool {
+/// Numerics of which one is a quotient or a literal of many digits: 256 bits.
+fn wide_numeric(op: &BinaryOperator, logical: Operator, left: Typed, right: Typed) -> Result<Typed> {
+    let (left, right) = (widened(left), widened(right));
+    let (DataType::Decimal256(lp, ls), DataType::Decimal256(rp, rs)) = (&left.data_type, &right.data_type) else {
+        return Err(Error::internal("numeric that is not a decimal"));
+    };
+    let (significant, scale) = ((*lp).max(*rp) == QUOTIENT_PRECISION, *ls.max(rs));
+    // A product of products: digits that no quotient has.
+    let crowded = matches!(op, BinaryOperator::Multiply) && ls + rs > 2 * QUOTIENT_SCALE;
+    let (left, right) = if crowded {
+        let fewer = DataType::Decimal256(QUOTIENT_PRECISION, QUOTIENT_SCALE);
+        (with_decimal(left, fewer.clone()), with_decimal(right, fewer))
+    } else {
+        (left, right)
+    };
+    let data_type =
+        datafusion::logical_expr::binary::BinaryTypeCoercer::new(&left.data_type, &logical, &right.data_type)
+            .get_result_type()?;
+    let result = Typed::new(native(left.expr, logical, right.expr), SqlType::Numeric(None), data_type);
+    // The marks of a quotient stay on what is computed from it.
+    let kept = match &result.data_type {
+        DataType::Decimal256(QUOTIENT_PRECISION, _) => return Ok(result),
+        DataType::Decimal256(_, scale) if significant => DataType::Decimal256(QUOTIENT_PRECISION, *scale),
+        _ if significant => DataType::Decimal256(QUOTIENT_PRECISION, scale),
+        _ => return Ok(result),
+    };
+    Ok(with_decimal(result, kept))
+}
+
+fn widened(value: Typed) -> Typed {
+    match value.data_type {
+        DataType::Decimal128(precision, scale) => with_decimal(value, DataType::Decimal256(precision, scale)),
+        _ => value,
+    }
+}
+
+/// The value in another decimal type, by Arrow.
+fn with_decimal(value: Typed, data_type: DataType) -> Typed {
+    if value.data_type == data_type {
+        return value;
+    }
+    let field = Field::new("", data_type.clone(), true).with_metadata(super::type_metadata(&value.sql_type));
+    let cast = datafusion::logical_expr::Cast::new_from_field(Box::new(value.expr), std::sync::Arc::new(field));
+    Typed::new(Expr::Cast(cast), value.sql_type, data_type)
+}
+
+/// The zero that sorts as a comparison with zero wants it: the engine puts -0 before 0, PostgreSQL beside it.
+fn zero_literal(expr: &Expr) -> Option<fn(f64) -> Typed> {
     match expr {
-        Expr::Literal(ScalarValue::Float64(Some(value)), _) => *value != 0.0,
-        Expr::Literal(ScalarValue::Float32(Some(value)), _) => *value != 0.0,
-        Expr::Cast(cast) => match cast.expr.as_ref() {
-            Expr::Literal(value, _) => {
-                !value.is_null() && ScalarValue::new_zero(&value.data_type()).is_ok_and(|zero| zero != *value)
-            }
-            _ => false,
-        },
-        _ => false,
+        Expr::Literal(ScalarValue::Float64(Some(0.0)), _) => {
+            Some(|zero| Typed::literal(ScalarValue::Float64(Some(zero)), SqlType::Float8))
+        }
+        Expr::Literal(ScalarValue::Float32(Some(0.0)), _) => Some(|zero| {
+            let zero = if zero.is_sign_negative() { -0.0 } else { 0.0 };
+            Typed::literal(ScalarValue::Float32(Some(zero)), SqlType::Float4)
+        }),
+        _ => None,
+    }
+}
+
+/// `x op 0`, for both zeros.
+fn beside_zero(op: Operator, value: Expr, zero: fn(f64) -> Typed) -> Expr {
+    let compare = |op: Operator, at: f64| native(value.clone(), op, zero(at).expr);
+    match op {
+        Operator::Eq => native(compare(Operator::GtEq, -0.0), Operator::And, compare(Operator::LtEq, 0.0)),
+        Operator::NotEq => native(compare(Operator::Lt, -0.0), Operator::Or, compare(Operator::Gt, 0.0)),
+        Operator::Lt | Operator::GtEq => compare(op, -0.0),
+        _ => compare(op, 0.0),
     }
 }

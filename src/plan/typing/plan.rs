@@ -7,10 +7,10 @@ use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, NullEquality, TableReference};
 use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::logical_expr::expr::{Sort, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::logical_plan::builder::LogicalPlanBuilder;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::expr::{Sort, WindowFunction};
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, Filter, Join, JoinType, Limit, LogicalPlan, Projection, RecursiveQuery, Union, Values,
     WindowFunctionDefinition,
@@ -517,7 +517,8 @@ fn order_of(plan: &LogicalPlan) -> Option<Vec<Sort>> {
 
 /// True for the join that INTERSECT or EXCEPT was made.
 fn is_set_operation(join: &Join) -> bool {
-    matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti) && join.null_equality == NullEquality::NullEqualsNull
+    matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
+        && join.null_equality == NullEquality::NullEqualsNull
 }
 
 /// The plan's columns under plain names, and with `all` the number of each row among its equals.

@@ -50,7 +50,7 @@ impl Client<'_> {
         Ok(())
     }
 
-    pub(super) async fn bind(
+    pub(super) fn bind(
         &mut self,
         name: String,
         statement: &str,
@@ -88,7 +88,7 @@ impl Client<'_> {
                 (_, format) => Err(unsupported_format(format)),
             })
             .collect::<Result<Vec<_>>>()?;
-        let portal = self.session.bind(&prepared, parameters, result_formats).await?;
+        let portal = self.session.bind(&prepared, parameters, result_formats)?;
         check_result_formats(&portal)?;
         self.report_notices();
         self.portals.insert(name, Bound { portal, state: State::Fresh });
@@ -97,7 +97,7 @@ impl Client<'_> {
     }
 
     pub(super) fn describe(&mut self, target: Target, name: &str) -> Result<(), Failure> {
-        let statement;
+        let (statement, cursor);
         let (columns, formats) = match target {
             Target::Statement => {
                 statement = self.session.statement(name)?;
@@ -105,8 +105,15 @@ impl Client<'_> {
                 (&statement.columns, [].as_slice())
             }
             Target::Portal => {
-                let bound = self.portals.get(name).ok_or_else(|| no_portal(name))?;
-                (&bound.portal.columns, bound.portal.result_formats.as_slice())
+                // A cursor that SQL declared is a portal too.
+                match self.portals.get(name) {
+                    Some(bound) => (&bound.portal.columns, bound.portal.result_formats.as_slice()),
+                    None => {
+                        let columns = self.session.cursor_columns(name).ok_or_else(|| no_portal(name))?;
+                        cursor = Some(columns.to_vec());
+                        (&cursor, [].as_slice())
+                    }
+                }
             }
         };
         match columns {
@@ -120,7 +127,9 @@ impl Client<'_> {
         match target {
             Target::Statement => self.session.close_statement(name),
             Target::Portal => {
-                self.portals.remove(name);
+                if self.portals.remove(name).is_none() {
+                    self.session.close_cursor(name);
+                }
             }
         }
         reply::bare(&mut self.connection.output, Bare::CloseComplete);
@@ -168,8 +177,8 @@ impl Client<'_> {
                 return self.execute_on(Box::new(running), rows_max).await;
             }
             Outcome::Command(tag) => tag,
-            Outcome::CopyIn(copy) => self.copy_in(copy).await?,
-            Outcome::CopyOut(copy) => self.copy_out(copy).await?,
+            Outcome::CopyIn(copy) => Box::pin(self.copy_in(copy)).await?,
+            Outcome::CopyOut(copy) => Box::pin(self.copy_out(copy)).await?,
             Outcome::Empty => {
                 reply::bare(&mut self.connection.output, Bare::EmptyQuery);
                 return Ok(State::Fresh);

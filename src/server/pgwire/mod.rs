@@ -25,8 +25,6 @@ pub mod auth;
 mod client;
 mod connection;
 mod copy;
-/// Parameters to values.
-pub mod decode;
 /// Batches to DataRow messages.
 pub mod encode;
 mod extended;

@@ -17,6 +17,19 @@ impl Client<'_> {
         self.session.close_statement("");
         self.portals.remove("");
         self.work(sql);
+        if let Some(portal) = self.session.recall(sql) {
+            self.session.begin_simple(1);
+            let before = self.session.status();
+            let tag = match self.start(&portal).await? {
+                Outcome::Command(tag) => tag,
+                _ => return Err(Error::internal("an INSERT that is no command").into()),
+            };
+            self.forget_portals(before);
+            self.session.sync().await?;
+            self.report_notices();
+            self.complete(&tag);
+            return Ok(self.finish().await?);
+        }
         let statements = parse::parse(sql).map_err(|error| locate(error, sql))?;
         self.session.begin_simple(statements.len());
         if statements.is_empty() {
@@ -45,7 +58,7 @@ impl Client<'_> {
         if !prepared.parameters.is_empty() {
             return Err(Error::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1").into());
         }
-        let portal = self.session.bind(&prepared, Vec::new(), Vec::new()).await?;
+        let portal = self.session.bind(&prepared, Vec::new(), Vec::new())?;
         let outcome = self.start(&portal).await?;
         let tag = match outcome {
             Outcome::Rows { stream, columns, tag } => {
@@ -57,8 +70,8 @@ impl Client<'_> {
                 running.tag(sent.rows)
             }
             Outcome::Command(tag) => tag,
-            Outcome::CopyIn(copy) => self.copy_in(copy).await?,
-            Outcome::CopyOut(copy) => self.copy_out(copy).await?,
+            Outcome::CopyIn(copy) => Box::pin(self.copy_in(copy)).await?,
+            Outcome::CopyOut(copy) => Box::pin(self.copy_out(copy)).await?,
             Outcome::Empty => {
                 reply::bare(&mut self.connection.output, Bare::EmptyQuery);
                 return Ok(None);

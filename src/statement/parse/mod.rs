@@ -103,7 +103,50 @@ fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
         .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|error| lexical_error(&Offsets::new(sql), &error))?;
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
-    Ok(tokens)
+    Ok(continued(tokens))
+}
+
+/// What PostgreSQL's grammar has and sqlparser's has not, where tokens alone tell: strings with nothing but a line break
+/// between them are one; `trim(leading from x)` names its blank; SYMMETRIC is an operator before the first bound, which
+/// the planner takes off again.
+fn continued(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut joined: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        if let (Token::SingleQuotedString(more), Some(last)) = (&token.token, joined.last_mut())
+            && last.span.end.line < token.span.start.line
+            && let Token::SingleQuotedString(text)
+            | Token::EscapedStringLiteral(text)
+            | Token::UnicodeStringLiteral(text)
+            | Token::NationalStringLiteral(text) = &mut last.token
+        {
+            text.push_str(more);
+            last.span.end = token.span.end;
+            continue;
+        }
+        let word = |ago: usize, words: &[&str]| {
+            joined.len() > ago
+                && matches!(&joined[joined.len() - 1 - ago].token, Token::Word(word)
+                    if word.quote_style.is_none() && words.iter().any(|other| word.value.eq_ignore_ascii_case(other)))
+        };
+        let mut token = token;
+        match &token.token {
+            Token::Word(from) if from.keyword == Keyword::FROM && from.quote_style.is_none() => {
+                if word(0, &["leading", "trailing", "both"]) && word(2, &["trim"]) {
+                    joined.push(TokenWithSpan::new(Token::SingleQuotedString(" ".into()), token.span));
+                }
+            }
+            Token::Word(symmetric)
+                if symmetric.quote_style.is_none()
+                    && symmetric.value.eq_ignore_ascii_case("symmetric")
+                    && word(0, &["between"]) =>
+            {
+                token.token = Token::DoubleExclamationMark;
+            }
+            _ => {}
+        }
+        joined.push(token);
+    }
+    joined
 }
 
 fn lexical_error(offsets: &Offsets<'_>, error: &TokenizerError) -> Error {
@@ -207,7 +250,9 @@ fn sql(offsets: &Offsets<'_>, tokens: &[TokenWithSpan]) -> Result<ast::Statement
         return Err(near(offsets, tokens.get(1)));
     }
     if tokens.windows(3).any(|words| {
-        is_word(words.first(), Keyword::WHERE) && is_word(words.get(1), Keyword::CURRENT) && is_word(words.get(2), Keyword::OF)
+        is_word(words.first(), Keyword::WHERE)
+            && is_word(words.get(1), Keyword::CURRENT)
+            && is_word(words.get(2), Keyword::OF)
     }) {
         return Err(Error::unsupported("WHERE CURRENT OF is not supported"));
     }
@@ -241,7 +286,11 @@ fn plainer(tokens: &[TokenWithSpan]) -> std::borrow::Cow<'_, [TokenWithSpan]> {
         let before = |keyword: Keyword| at > 0 && is_word(tokens.get(at - 1), keyword);
         if keyword(at, Keyword::TABLE) && named(at + 1) {
             // TABLE t
-            result.extend([word("SELECT", here), TokenWithSpan { token: Token::Mul, span: here.span }, word("FROM", here)]);
+            result.extend([
+                word("SELECT", here),
+                TokenWithSpan { token: Token::Mul, span: here.span },
+                word("FROM", here),
+            ]);
         } else if keyword(at, Keyword::ONLY)
             && [Keyword::FROM, Keyword::JOIN, Keyword::TABLE, Keyword::UPDATE, Keyword::INTO].into_iter().any(before)
         {
@@ -271,7 +320,8 @@ fn plainer(tokens: &[TokenWithSpan]) -> std::borrow::Cow<'_, [TokenWithSpan]> {
 /// `WITH … INSERT` as an INSERT whose query has the WITH; UPDATE and DELETE stay the body of a query.
 fn with_inside(statement: ast::Statement) -> ast::Statement {
     let ast::Statement::Query(mut query) = statement else { return statement };
-    let hoists = matches!(query.body.as_ref(), ast::SetExpr::Insert(ast::Statement::Insert(insert)) if insert.source.is_some());
+    let hoists =
+        matches!(query.body.as_ref(), ast::SetExpr::Insert(ast::Statement::Insert(insert)) if insert.source.is_some());
     if !hoists {
         return ast::Statement::Query(query);
     }

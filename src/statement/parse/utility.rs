@@ -65,8 +65,14 @@ pub(super) fn control(tokens: &mut Tokens<'_>) -> Result<Option<Control>> {
         "LOCK" => lock,
         "VACUUM" | "ANALYZE" | "ANALYSE" | "CHECKPOINT" | "REINDEX" | "CLUSTER" => maintain,
         "CALL" => call,
-        "GRANT" | "REVOKE" | "LISTEN" | "UNLISTEN" | "NOTIFY" | "DO" | "REFRESH" | "IMPORT" | "SECURITY"
-        | "REASSIGN" => |t| {
+        "UNLISTEN" => |t| {
+            t.advance();
+            if !t.eat_token(&Token::Mul) {
+                t.identifier()?;
+            }
+            Ok(Control::Unlisten)
+        },
+        "GRANT" | "REVOKE" | "LISTEN" | "NOTIFY" | "DO" | "REFRESH" | "IMPORT" | "SECURITY" | "REASSIGN" => |t| {
             let word = t.identifier()?.to_ascii_uppercase();
             while !t.at_end() {
                 t.advance();
@@ -182,7 +188,10 @@ fn set(t: &mut Tokens<'_>) -> Result<Control> {
         }
         return Ok(Control::SetTransaction { modes: transaction_modes(t)?, session: false });
     }
-    if t.is("CONSTRAINTS") {
+    if t.eat(&["CONSTRAINTS"]) {
+        if t.eat(&["ALL"]) && t.eat_any(&["DEFERRED", "IMMEDIATE"]).is_some() {
+            return Ok(Control::SetConstraints);
+        }
         return Ok(refused(t, "SET CONSTRAINTS"));
     }
     let mut local = t.eat(&["LOCAL"]);

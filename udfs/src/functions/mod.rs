@@ -9,6 +9,7 @@ use arrow::datatypes::DataType;
 use datafusion_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 
 mod aggregate;
+pub use aggregate::FirstRow;
 mod array;
 mod call;
 mod define;
@@ -53,6 +54,26 @@ pub fn all_scalar() -> Vec<Arc<ScalarUDF>> {
 /// Every aggregate function.
 pub fn all_aggregate() -> Vec<Arc<AggregateUDF>> {
     aggregate::all()
+}
+
+/// `avg` of smallint, integer, bigint or numeric: exact, with as many digits as PostgreSQL gives.
+pub fn exact_average() -> Arc<AggregateUDF> {
+    aggregate::average::exact()
+}
+
+/// `var`, `var_pop`, `stddev` or `stddev_pop` of smallint, integer, bigint or numeric, exact; `None` for another name.
+pub fn exact_variance(name: &str) -> Option<Arc<AggregateUDF>> {
+    aggregate::variance::exact(name)
+}
+
+/// `sum` of real, which is real.
+pub fn real_sum() -> Arc<AggregateUDF> {
+    aggregate::real::sum()
+}
+
+/// `sum`, `avg`, `min` or `max` of intervals; `None` for another name.
+pub fn interval_aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
+    aggregate::intervals::interval(name)
 }
 
 /// Every window function: DataFusion's own have PostgreSQL's meaning.

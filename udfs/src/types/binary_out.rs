@@ -18,8 +18,8 @@ pub(super) fn write(values: &Values, row: usize, out: &mut Vec<u8>) {
         Values::Numeric(array, scale, trimmed) => {
             numeric::write_numeric_binary(array.value(row), *scale, *trimmed, out);
         }
-        Values::Numeric256(array, scale, trimmed) => {
-            numeric::write_numeric256_binary(array.value(row), *scale, *trimmed, out);
+        Values::Numeric256(array, scale, shown) => {
+            numeric::write_numeric256_binary(array.value(row), *scale, *shown, out);
         }
         Values::Oid(array) => out.extend_from_slice(&array.value(row).to_be_bytes()),
         Values::Text(array) => out.extend_from_slice(array.value(row).as_bytes()),

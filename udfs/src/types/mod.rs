@@ -5,6 +5,7 @@
 //! | bool int2 int4 int8 float4 float8 | Boolean Int16 Int32 Int64 Float32 Float64 | |
 //! | numeric(p,s) | Decimal128(p,s) | |
 //! | numeric | Decimal128(38,16) | metadata |
+//! | numeric, computed | Decimal128, Decimal256 of other scales; Decimal256(76,…) shows as many digits as a division | metadata |
 //! | text varchar(n) char(n) name "char" uuid json jsonb | Utf8View | metadata |
 //! | bytea | BinaryView | |
 //! | date time timestamp timestamptz | Date32 Time64(µs) Timestamp(µs) Timestamp(µs, UTC) | |
@@ -35,6 +36,7 @@ mod interval;
 pub mod json;
 mod number;
 mod numeric;
+mod quotient;
 mod sql_type;
 mod text_in;
 mod text_out;
@@ -43,6 +45,7 @@ mod text_out;
 mod tests;
 
 pub use calendar::zone_by_name;
+pub use quotient::{QUOTIENT_PRECISION, QUOTIENT_SCALE, power_of_ten, quotient, quotient_root, quotient_type, rounded};
 pub use sql_type::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX};
 pub use text_in::ColumnParser;
 pub use text_out::ColumnEncoder;
@@ -103,6 +106,10 @@ pub enum SqlType {
     RegType,
     /// regproc
     RegProc,
+    /// regprocedure
+    RegProcedure,
+    /// regoperator
+    RegOperator,
     /// regnamespace
     RegNamespace,
     /// regrole

@@ -6,6 +6,7 @@
 use arrow::datatypes::i256;
 
 use super::number::{trim, write_int};
+use super::quotient::shown_digits;
 use super::{ValueError, input_error};
 
 /// 10^n for what an u128 holds.
@@ -226,6 +227,17 @@ pub(super) fn canonical_number(text: &[u8], out: &mut Vec<u8>) -> Result<(), Val
     Ok(())
 }
 
+/// Which digits after the point are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// As many as the type's scale.
+    All,
+    /// Without zeros at the end.
+    Trimmed,
+    /// As many as a division gives: see [`super::quotient`].
+    Significant,
+}
+
 /// Appends a Decimal128's text; `trimmed`: without zeros at the end of the fraction.
 #[inline]
 pub(super) fn write_numeric(value: i128, scale: i8, trimmed: bool, out: &mut Vec<u8>) {
@@ -241,13 +253,18 @@ pub(super) fn write_numeric(value: i128, scale: i8, trimmed: bool, out: &mut Vec
 }
 
 /// As [`write_numeric`], of a Decimal256.
-pub(super) fn write_numeric256(value: i256, scale: i8, trimmed: bool, out: &mut Vec<u8>) {
+pub(super) fn write_numeric256(value: i256, scale: i8, shown: Shown, out: &mut Vec<u8>) {
+    if shown == Shown::Significant {
+        let digits = shown_digits(value, scale);
+        let factor = i256::from_i128(10).wrapping_pow(u32::from((scale - digits).unsigned_abs()));
+        return write_numeric256(value.wrapping_div(factor), digits, Shown::All, out);
+    }
     let text = value.to_string();
     let digits = text.strip_prefix('-').unwrap_or(&text);
     if digits.len() < text.len() {
         out.push(b'-');
     }
-    write_scaled(digits.as_bytes(), scale, trimmed, out);
+    write_scaled(digits.as_bytes(), scale, shown == Shown::Trimmed, out);
 }
 
 fn write_scaled(digits: &[u8], scale: i8, trimmed: bool, out: &mut Vec<u8>) {
@@ -329,9 +346,9 @@ pub(super) fn write_numeric_binary(value: i128, scale: i8, trimmed: bool, out: &
 }
 
 /// As [`write_numeric_binary`], of a Decimal256.
-pub(super) fn write_numeric256_binary(value: i256, scale: i8, trimmed: bool, out: &mut Vec<u8>) {
+pub(super) fn write_numeric256_binary(value: i256, scale: i8, shown: Shown, out: &mut Vec<u8>) {
     let mut text = vec![];
-    write_numeric256(value, scale, trimmed, &mut text);
+    write_numeric256(value, scale, shown, &mut text);
     write_text_as_binary(&text, out);
 }
 

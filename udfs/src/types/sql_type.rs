@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, TimeUnit};
 
+use super::quotient::QUOTIENT_PRECISION;
 use super::{SQL_TYPE_KEY, SqlType, ValueError};
 
 /// The most digits a Decimal128 holds.
@@ -35,7 +36,7 @@ const fn base(
 }
 
 /// Facts of pg_type.
-static BASES: [Base; 33] = [
+static BASES: [Base; 35] = [
     base(SqlType::Bool, 16, 1000, 1, "bool", "boolean"),
     base(SqlType::Int2, 21, 1005, 2, "int2", "smallint"),
     base(SqlType::Int4, 23, 1007, 4, "int4", "integer"),
@@ -61,6 +62,8 @@ static BASES: [Base; 33] = [
     base(SqlType::RegClass, 2205, 2210, 4, "regclass", "regclass"),
     base(SqlType::RegType, 2206, 2211, 4, "regtype", "regtype"),
     base(SqlType::RegProc, 24, 1008, 4, "regproc", "regproc"),
+    base(SqlType::RegProcedure, 2202, 2207, 4, "regprocedure", "regprocedure"),
+    base(SqlType::RegOperator, 2204, 2209, 4, "regoperator", "regoperator"),
     base(SqlType::RegNamespace, 4089, 4090, 4, "regnamespace", "regnamespace"),
     base(SqlType::RegRole, 4096, 4097, 4, "regrole", "regrole"),
     base(SqlType::Xid, 28, 1011, 4, "xid", "xid"),
@@ -186,8 +189,8 @@ impl SqlType {
 
     /// True for oid and the types that are an oid under another name.
     pub fn is_oid(&self) -> bool {
-        use SqlType::{Oid, RegClass, RegNamespace, RegProc, RegRole, RegType, Xid};
-        matches!(self, Oid | RegClass | RegType | RegProc | RegNamespace | RegRole | Xid)
+        use SqlType::{Oid, RegClass, RegNamespace, RegOperator, RegProc, RegProcedure, RegRole, RegType, Xid};
+        matches!(self, Oid | RegClass | RegType | RegProc | RegProcedure | RegOperator | RegNamespace | RegRole | Xid)
     }
 
     /// The Arrow type of its values in the engine.
@@ -229,6 +232,8 @@ impl SqlType {
             | Self::RegClass
             | Self::RegType
             | Self::RegProc
+            | Self::RegProcedure
+            | Self::RegOperator
             | Self::RegNamespace
             | Self::RegRole
             | Self::Xid => DataType::UInt32,
@@ -274,7 +279,14 @@ impl SqlType {
             DataType::Decimal32(p, s)
             | DataType::Decimal64(p, s)
             | DataType::Decimal128(p, s)
-            | DataType::Decimal256(p, s) => Self::Numeric(Some((*p, *s))),
+            | DataType::Decimal256(p, s)
+                if *p != QUOTIENT_PRECISION =>
+            {
+                Self::Numeric(Some((*p, *s)))
+            }
+            DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
+                Self::Numeric(None)
+            }
             DataType::Null | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Text,
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
                 Self::Bytea

@@ -120,6 +120,8 @@ impl ColumnParser {
             | SqlType::RegClass
             | SqlType::RegType
             | SqlType::RegProc
+            | SqlType::RegProcedure
+            | SqlType::RegOperator
             | SqlType::RegNamespace
             | SqlType::RegRole
             | SqlType::Xid => Builder::Oid(UInt32Builder::with_capacity(rows)),

@@ -19,6 +19,7 @@ use arrow::datatypes::{
 };
 
 use super::number::{write_float, write_int};
+use super::quotient::QUOTIENT_PRECISION;
 use super::sql_type::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX};
 use super::{SqlType, TextSettings, ValueError, binary_out, bytes, datetime_out, interval, numeric};
 
@@ -41,8 +42,8 @@ pub(super) enum Values {
     Float8(Float64Array),
     /// Scale; whether zeros at the end of the fraction are left out.
     Numeric(Decimal128Array, i8, bool),
-    /// See `Numeric`.
-    Numeric256(Decimal256Array, i8, bool),
+    /// Scale; which digits are shown.
+    Numeric256(Decimal256Array, i8, numeric::Shown),
     Oid(UInt32Array),
     Text(StringViewArray),
     /// char(n): filled up with blanks.
@@ -107,8 +108,8 @@ impl ColumnEncoder {
             Values::Bool(array) => out.push(if array.value(row) { b't' } else { b'f' }),
             Values::Int2(array) => write_int(array.value(row), out),
             Values::Float4(array) => write_float(array.value(row), self.settings.extra_float_digits, out),
-            Values::Numeric256(array, scale, trimmed) => {
-                numeric::write_numeric256(array.value(row), *scale, *trimmed, out);
+            Values::Numeric256(array, scale, shown) => {
+                numeric::write_numeric256(array.value(row), *scale, *shown, out);
             }
             Values::Oid(array) => write_int(array.value(row), out),
             Values::Padded(array, width) => write_padded(array.value(row), *width, out),
@@ -158,12 +159,9 @@ impl ColumnEncoder {
 impl Values {
     fn new(array: &ArrayRef, sql_type: &SqlType, settings: &TextSettings) -> Result<Self, ValueError> {
         // A numeric without modifier is stored with zeros it did not come with; what was computed keeps its scale.
-        let stored = matches!(
-            array.data_type(),
-            DataType::Decimal128(NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE)
-                | DataType::Decimal256(_, NUMERIC_DEFAULT_SCALE)
-        );
-        let trimmed = *sql_type == SqlType::Numeric(None) && stored;
+        let stored = matches!(array.data_type(), DataType::Decimal128(NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE));
+        let plain = *sql_type == SqlType::Numeric(None);
+        let trimmed = plain && stored;
         Ok(match array.data_type() {
             DataType::Null => Self::Null,
             DataType::Boolean => Self::Bool(array.as_boolean().clone()),
@@ -176,8 +174,13 @@ impl Values {
             DataType::Decimal128(_, scale) => {
                 Self::Numeric(array.as_primitive::<Decimal128Type>().clone(), *scale, trimmed)
             }
-            DataType::Decimal256(_, scale) => {
-                Self::Numeric256(array.as_primitive::<Decimal256Type>().clone(), *scale, trimmed)
+            DataType::Decimal256(precision, scale) => {
+                let shown = match (plain, *precision, *scale) {
+                    (true, QUOTIENT_PRECISION, _) => numeric::Shown::Significant,
+                    (true, _, NUMERIC_DEFAULT_SCALE) => numeric::Shown::Trimmed,
+                    _ => numeric::Shown::All,
+                };
+                Self::Numeric256(array.as_primitive::<Decimal256Type>().clone(), *scale, shown)
             }
             DataType::Utf8View => {
                 let array = array.as_string_view().clone();

@@ -240,6 +240,8 @@ impl TableWriter {
             Some(output) => output,
             None => {
                 self.make_room()?;
+                // A bulk load may come before the table's first flush.
+                self.files.create_dir(&self.dir)?;
                 Output::create(&self.files, &self.dir, &self.layout, &partition, &self.options)?
             }
         };

@@ -13,7 +13,7 @@ use crate::plan::Scope;
 use crate::plan::system::batch::{Value, array};
 use crate::plan::system::objects::{self, Kind, Rel};
 use crate::plan::system::relations::{self, class};
-use crate::plan::system::{data, definitions, names, routines};
+use crate::plan::system::{data, definitions, names, routines, signatures};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     function("format_type", 2, 2, "text", format_type).lenient(),
@@ -63,6 +63,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("to_regclass", 1, 1, "regclass", |call| Ok(found(call, names::resolve_regclass))),
     function("to_regtype", 1, 1, "regtype", |call| Ok(found(call, names::resolve_regtype))),
     function("to_regproc", 1, 1, "regproc", |call| Ok(found(call, names::resolve_regproc))),
+    function("to_regprocedure", 1, 1, "regprocedure", |call| Ok(found(call, signatures::resolve_regprocedure))),
+    function("to_regoperator", 1, 1, "regoperator", |call| Ok(found(call, signatures::resolve_regoperator))),
     function("to_regnamespace", 1, 1, "regnamespace", |call| Ok(found(call, names::resolve_regnamespace))),
     function("to_regrole", 1, 1, "regrole", |call| Ok(found(call, names::resolve_regrole))),
     function("pg_relation_is_publishable", 1, 1, "bool", |call| {

@@ -6,9 +6,16 @@ use datafusion_expr::AggregateUDF;
 
 use super::FunctionInfo;
 
+pub(crate) mod average;
 mod collect;
 mod every;
+mod first_row;
+pub(crate) mod intervals;
 mod ordered;
+pub(crate) mod real;
+pub(crate) mod variance;
+
+pub use first_row::FirstRow;
 
 /// Every aggregate.
 pub(crate) fn all() -> Vec<Arc<AggregateUDF>> {

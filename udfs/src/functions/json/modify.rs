@@ -208,6 +208,10 @@ pub(crate) fn functions() -> Vec<Function> {
         .on("jsonb, text[], jsonb [, bool] -> jsonb", |c| {
             edit(c, |value, after| Change::Insert { value, after: after.unwrap_or(false) })
         }),
+        def("jsonb_cmp", "The order of two values: -1, 0 or 1.", "jsonb_cmp('1', '1.0')")
+            .on("jsonb, jsonb -> int4", |c| {
+                c.map2(|a: &str, b: &str| if a == b { Ok(0) } else { Ok(parse(a)?.compare(&parse(b)?) as i32) })
+            }),
         def("json_strip_nulls", "Without members whose value is null.", "json_strip_nulls('{\"a\": null, \"b\": 1}')")
             .on("json -> json", |c| c.map1(strip_nulls)),
         def(

@@ -1,6 +1,7 @@
 //! JSON as a tree, for what changes or compares it; printed as jsonb prints, or indented.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use super::super::call::{Value, fail};
 use super::scan;
@@ -193,6 +194,47 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// jsonb's order: objects above arrays above booleans, numbers, strings and null; what has more members is greater.
+    pub(crate) fn compare(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            // At the top a scalar is an array of one, below such an array.
+            (Json::Array(elements), scalar) if scalar.is_scalar() => elements.len().cmp(&1).then(Ordering::Greater),
+            (scalar, Json::Array(elements)) if scalar.is_scalar() => 1.cmp(&elements.len()).then(Ordering::Less),
+            _ => self.compare_within(other),
+        }
+    }
+
+    fn compare_within(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Json::Bool(a), Json::Bool(b)) => a.cmp(b),
+            (Json::Number(a), Json::Number(b)) => compare_numbers(a, b),
+            (Json::String(a), Json::String(b)) => a.as_bytes().cmp(b.as_bytes()),
+            (Json::Array(a), Json::Array(b)) => a.len().cmp(&b.len()).then_with(|| {
+                let pairs = a.iter().zip(b).map(|(a, b)| a.compare_within(b));
+                pairs.fold(Ordering::Equal, Ordering::then)
+            }),
+            (Json::Object(a), Json::Object(b)) => a.len().cmp(&b.len()).then_with(|| {
+                let pairs = a
+                    .iter()
+                    .zip(b)
+                    .map(|(a, b)| a.0.as_bytes().cmp(b.0.as_bytes()).then_with(|| a.1.compare_within(&b.1)));
+                pairs.fold(Ordering::Equal, Ordering::then)
+            }),
+            (a, b) => a.rank().cmp(&b.rank()),
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Json::Null => 0,
+            Json::String(_) => 1,
+            Json::Number(_) => 2,
+            Json::Bool(_) => 3,
+            Json::Array(_) => 4,
+            Json::Object(_) => 5,
+        }
+    }
+
     /// `self @> other`
     pub(crate) fn contains(&self, other: &Self) -> bool {
         match (self, other) {
@@ -281,7 +323,63 @@ pub(crate) fn canonical_number(text: &str) -> Cow<'_, str> {
     Cow::Owned(if zero(&number) { number } else { format!("{sign}{number}") })
 }
 
+/// The order of canonical numbers of any length.
+fn compare_numbers(a: &str, b: &str) -> Ordering {
+    let parts = |text: &str| {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        (whole.len(), format!("{whole}{}", fraction.trim_end_matches('0')))
+    };
+    match (a.strip_prefix('-'), b.strip_prefix('-')) {
+        (None, None) => {
+            let ((a_length, a_digits), (b_length, b_digits)) = (parts(a), parts(b));
+            a_length.cmp(&b_length).then_with(|| a_digits.cmp(&b_digits))
+        }
+        (Some(a), Some(b)) => compare_numbers(b, a),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+    }
+}
+
 /// A canonical number without zeros behind the point.
 fn trim_number(text: &str) -> &str {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jsonb_has_postgresqls_order() {
+        let ascending = [
+            "[]",
+            "null",
+            "\"a\"",
+            "\"b\"",
+            "-10",
+            "-2.5",
+            "-2",
+            "0",
+            "0.5",
+            "2",
+            "10",
+            "10.01",
+            "false",
+            "true",
+            "[null]",
+            "[1, 2]",
+            "{}",
+            "{\"a\": 1}",
+            "{\"a\": 2}",
+            "{\"b\": 0}",
+            "{\"a\": 1, \"b\": 0}",
+        ];
+        for (at, a) in ascending.iter().enumerate() {
+            for (against, b) in ascending.iter().enumerate() {
+                let found = Json::parse(a).unwrap().compare(&Json::parse(b).unwrap());
+                assert_eq!(found, at.cmp(&against), "{a} and {b}");
+            }
+        }
+        assert_eq!(Json::parse("1").unwrap().compare(&Json::parse("1.00").unwrap()), Ordering::Equal);
+    }
 }

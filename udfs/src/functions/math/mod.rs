@@ -2,7 +2,7 @@
 
 use super::define::{Function, def};
 
-mod exact;
+pub(crate) mod exact;
 mod float;
 pub(crate) mod to_char;
 

@@ -467,6 +467,33 @@ pub(crate) fn substring_similar(call: &Call<'_>) -> Result<ArrayRef> {
     })
 }
 
+/// like_escape(pattern, escape): the pattern of LIKE … ESCAPE with backslashes for escapes.
+fn like_escape(call: &Call<'_>) -> Result<ArrayRef> {
+    call.map2(|pattern: &str, escape: &str| {
+        let mut escapes = escape.chars();
+        let escape = escapes.next();
+        if escapes.next().is_some() {
+            let mut error = crate::types::ValueError::new("22019", "invalid escape string");
+            error.hint = Some("Escape string must be empty or one character.".into());
+            return Err(error);
+        }
+        let mut result = String::with_capacity(pattern.len());
+        let mut letters = pattern.chars();
+        while let Some(letter) = letters.next() {
+            if Some(letter) == escape {
+                result.push('\\');
+                result.extend(letters.next());
+            } else {
+                if letter == '\\' {
+                    result.push('\\');
+                }
+                result.push(letter);
+            }
+        }
+        Ok(Some(result))
+    })
+}
+
 /// A SIMILAR TO pattern as a regular expression over the whole string.
 fn similar_to(pattern: &str, escape: &str) -> Value<String> {
     let mut escapes = escape.chars();
@@ -525,6 +552,8 @@ fn similar_to(pattern: &str, escape: &str) -> Value<String> {
 /// The functions.
 pub(crate) fn functions() -> Vec<Function> {
     vec![
+        def("like_escape", "A pattern of LIKE … ESCAPE, with backslashes.", "like_escape('10#%%', '#')")
+            .on("text, text -> text", like_escape),
         def(
             "regexp_replace",
             "With the first match (flag g: all; or the n-th from a start) replaced.",

@@ -8,6 +8,7 @@ use datafusion_common::Result;
 
 use super::super::call::{Call, Date, Interval, Time, Timestamp, Value, fail};
 use super::super::define::{Function, def};
+use super::super::number::Num;
 use super::trunc::{in_range, midnight, zone_reader};
 use super::zone::Zone;
 use crate::types::calendar::{DAY, SECOND, civil_from_days, days_from_civil, days_in_month};
@@ -135,6 +136,17 @@ fn divide(span: Interval, by: f64) -> Value<Interval> {
         return fail("22012", "division by zero");
     }
     scale(span, |part| part / by)
+}
+
+/// The interval by a number of values, for their average.
+#[expect(clippy::cast_precision_loss, reason = "PostgreSQL divides by a double too")]
+pub(crate) fn divide_interval(span: Interval, count: i64) -> Value<Interval> {
+    divide(span, count as f64)
+}
+
+/// An interval's length in microseconds, a month of 30 days and a day of 24 hours: what PostgreSQL compares.
+pub(crate) fn interval_order(span: Interval) -> i128 {
+    (i128::from(span.months) * 30 + i128::from(span.days)) * i128::from(DAY) + i128::from(micros(span))
 }
 
 /// The difference in years, months, days and time, as one counts on a calendar.
@@ -324,6 +336,11 @@ fn operators() -> Vec<Function> {
             .on("interval, interval -> interval", |c| c.map2(add_intervals)),
         def("pg_interval_sub", "interval - interval.", "interval '1 day' - interval '1 hour'")
             .on("interval, interval -> interval", |c| c.map2(|a: Interval, b: Interval| add_intervals(a, negate(b)?))),
+        def("pg_interval_order", "An interval's length, to compare it by.", "pg_interval_order('1 month')").computed(
+            "interval -> numeric",
+            super::super::math::exact::whole,
+            |c| c.map1(|span: Interval| Ok(Num::new(interval_order(span), 0))),
+        ),
         def("pg_interval_neg", "-interval.", "-interval '1 day'").on("interval -> interval", |c| c.map1(negate)),
         def("pg_interval_mul", "interval * number.", "interval '1 day' * 1.5")
             .on("interval, float8 -> interval", |c| c.map2(|span: Interval, by: f64| scale(span, |part| part * by))),
@@ -332,8 +349,98 @@ fn operators() -> Vec<Function> {
     ]
 }
 
+/// A time with that many digits of a second, half away from PostgreSQL's epoch.
+fn round_micros(since: i64, digits: i32) -> Value<i64> {
+    let Ok(drop) = u32::try_from(6 - digits) else { return Ok(since) };
+    let unit = 10_i64.pow(drop.min(6));
+    let (size, half) = (since.unsigned_abs(), unit.unsigned_abs() / 2);
+    let rounded = (size + half) / unit.unsigned_abs() * unit.unsigned_abs();
+    match i64::try_from(rounded) {
+        Ok(rounded) => Ok(if since < 0 { -rounded } else { rounded }),
+        Err(_) => out_of_range(),
+    }
+}
+
+/// Microseconds from 1970 to 2000.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+fn round_timestamp(at: Timestamp, digits: i32) -> Value<Timestamp> {
+    if super::is_infinite(at.0) {
+        return Ok(at);
+    }
+    let since = at.0.checked_sub(POSTGRES_EPOCH).map_or_else(out_of_range, Ok)?;
+    checked(round_micros(since, digits)?.checked_add(POSTGRES_EPOCH)).map(Timestamp)
+}
+
+/// `(start, end) OVERLAPS (start, end)`: the ends of a pair in any order, one of them may be missing.
+fn overlaps(first: [Option<i64>; 2], second: [Option<i64>; 2]) -> Option<bool> {
+    let ordered = |pair: [Option<i64>; 2]| match pair {
+        [None, None] => None,
+        [None, Some(end)] => Some((end, None)),
+        [Some(start), Some(end)] if start > end => Some((end, Some(start))),
+        [Some(start), end] => Some((start, end)),
+    };
+    let ((start, end), (other_start, other_end)) = (ordered(first)?, ordered(second)?);
+    // The later start lies before the earlier one's end; where it does not, an unknown end of its own leaves it open.
+    let within = |late: i64, own_end: Option<i64>, end: Option<i64>| match (late < end?, own_end) {
+        (true, _) => Some(true),
+        (false, own_end) => own_end.map(|_| false),
+    };
+    match start.cmp(&other_start) {
+        std::cmp::Ordering::Greater => within(start, end, other_end),
+        std::cmp::Ordering::Less => within(other_start, other_end, end),
+        // With one start, two lengths that are known say it.
+        std::cmp::Ordering::Equal => end.and(other_end).map(|_| true),
+    }
+}
+
+fn overlaps_of<A>(call: &Call<'_>) -> Result<ArrayRef>
+where
+    A: FromMicros + for<'a> super::super::call::FromArgument<'a>,
+{
+    let columns = [call.column::<A>(0)?, call.column::<A>(1)?, call.column::<A>(2)?, call.column::<A>(3)?];
+    call.collect(|row| {
+        let [a, b, c, d] = columns.each_ref().map(|column| column.get(row).map(FromMicros::micros));
+        Ok(overlaps([a, b], [c, d]))
+    })
+}
+
+/// What is counted in microseconds.
+trait FromMicros {
+    fn micros(self) -> i64;
+}
+
+impl FromMicros for Timestamp {
+    fn micros(self) -> i64 {
+        self.0
+    }
+}
+
+impl FromMicros for Time {
+    fn micros(self) -> i64 {
+        self.0
+    }
+}
+
 fn named() -> Vec<Function> {
     vec![
+        def("pg_round_time", "With that many digits of a second: timestamp(2).", "pg_round_time(now(), 2)")
+            .on("timestamp, int4 -> timestamp", |c| c.map2(round_timestamp))
+            .on("timestamptz, int4 -> timestamptz", |c| c.map2(round_timestamp))
+            .on("time, int4 -> time", |c| c.map2(|t: Time, digits: i32| Ok(Time(round_micros(t.0, digits)?))))
+            .on("interval, int4 -> interval", |c| {
+                c.map2(|span: Interval, digits: i32| {
+                    interval(span.months.into(), span.days.into(), round_micros(micros(span), digits)?)
+                })
+            }),
+        def(
+            "overlaps",
+            "Have two stretches of time a moment in common? The operator OVERLAPS.",
+            "overlaps(timestamp '2024-01-01', timestamp '2024-01-03', timestamp '2024-01-02', timestamp '2024-01-04')",
+        )
+        .on("timestamp, timestamp, timestamp, timestamp -> bool", overlaps_of::<Timestamp>)
+        .on("timestamptz, timestamptz, timestamptz, timestamptz -> bool", overlaps_of::<Timestamp>)
+        .on("time, time, time, time -> bool", overlaps_of::<Time>),
         def(
             "age",
             "The difference as one counts on a calendar: years, months, days and time.",

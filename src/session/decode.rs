@@ -3,25 +3,40 @@
 use datafusion::common::ScalarValue;
 use tidemill_udfs::types::{SqlType, TextSettings, decode_scalar, parse_scalar};
 
+use super::Parameter;
 use crate::error::SqlState;
-use crate::session::Parameter;
+use crate::plan::{Scope, system};
 use crate::{Error, Result};
 
-/// A parameter as a value of its type; of unknown type it is text.
+/// True for types whose values are objects that text may name: regclass and its kin.
+pub(super) fn may_be_name(sql_type: &SqlType) -> bool {
+    sql_type.is_oid() && !matches!(sql_type, SqlType::Oid | SqlType::Xid)
+}
+
+/// A parameter as a value of its type; of unknown type it is text. `scope`: where objects are looked up by name; needed for
+/// types that [`may_be_name`] is true for.
 ///
 /// # Errors
 /// 22P02, 22003, … as the type's input function; 22P03 for bad binary data, 22021 for text that is not UTF-8.
-pub fn decode_parameter(sql_type: &SqlType, parameter: &Parameter, settings: &TextSettings) -> Result<ScalarValue> {
+pub(super) fn decode_parameter(
+    sql_type: &SqlType,
+    parameter: &Parameter,
+    settings: &TextSettings,
+    scope: Option<&Scope>,
+) -> Result<ScalarValue> {
     match parameter {
         Parameter::Null => ScalarValue::try_from(&sql_type.data_type()).map_err(Error::from),
-        Parameter::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(parse_scalar(sql_type, text, settings)?),
-            Err(error) => {
+        Parameter::Text(bytes) => {
+            let text = std::str::from_utf8(bytes).map_err(|error| {
                 let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
                 let message = format!("invalid byte sequence for encoding \"UTF8\": 0x{byte:02x}");
-                Err(Error::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, message))
+                Error::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, message)
+            })?;
+            match scope.filter(|_| may_be_name(sql_type)) {
+                Some(scope) => Ok(ScalarValue::UInt32(Some(system::resolve_reg(scope, sql_type, text)?))),
+                None => Ok(parse_scalar(sql_type, text, settings)?),
             }
-        },
+        }
         Parameter::Binary(bytes) => Ok(decode_scalar(sql_type, bytes, settings)?),
     }
 }
@@ -34,7 +49,7 @@ mod tests {
     #[test]
     fn decodes() {
         let settings = TextSettings::default();
-        let decode = |sql_type: SqlType, parameter: Parameter| decode_parameter(&sql_type, &parameter, &settings);
+        let decode = |sql_type: SqlType, parameter: Parameter| decode_parameter(&sql_type, &parameter, &settings, None);
         let text = |text: &'static str| Parameter::Text(Bytes::from_static(text.as_bytes()));
         let binary = |bytes: &'static [u8]| Parameter::Binary(Bytes::from_static(bytes));
         assert_eq!(decode(SqlType::Int4, text("42")).unwrap(), ScalarValue::Int32(Some(42)));

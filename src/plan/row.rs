@@ -1,0 +1,211 @@
+//! Rows of INSERT … VALUES without a query: their expressions, compiled once, over one row that holds the parameters.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column as PlanColumn, DFSchema, DataFusionError, ScalarValue};
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::physical_expr::PhysicalExpr;
+use tidemill_udfs::types::SqlType;
+
+use super::engine::Engine;
+use super::typing::{parameter_index, type_metadata};
+use super::{Scope, clock};
+use crate::Result;
+use crate::error::Error;
+
+/// The input's columns besides the parameters.
+const TRANSACTION_AT: &str = "now";
+const STATEMENT_AT: &str = "statement_timestamp";
+
+/// VALUES, ready to run any number of times. Depends on nothing but the table's columns and the parameters' types.
+#[derive(Debug)]
+pub struct RowProgram {
+    /// The parameters, then the two times.
+    input: SchemaRef,
+    /// The table's columns, all nullable.
+    output: SchemaRef,
+    /// For each of the table's columns, a cell for each row.
+    columns: Vec<Vec<Cell>>,
+}
+
+#[derive(Debug)]
+enum Cell {
+    Constant(ScalarValue),
+    /// The index of a parameter.
+    Parameter(usize),
+    Computed(Arc<dyn PhysicalExpr>),
+}
+
+impl RowProgram {
+    /// The program of a plan that [`super::dml`] made of VALUES. `None`: an expression in it needs the statement's scope
+    /// (a subquery, a function that depends on settings or on the session), or there is none.
+    pub(super) fn new(scope: &Arc<Scope>, plan: &LogicalPlan, parameters: &[SqlType], table: &Schema) -> Option<Self> {
+        let rows: Vec<&[Expr]> = match plan {
+            LogicalPlan::Projection(projection) => match projection.input.as_ref() {
+                LogicalPlan::EmptyRelation(empty) if empty.produce_one_row => vec![&projection.expr],
+                _ => return None,
+            },
+            LogicalPlan::Values(values) => values.values.iter().map(Vec::as_slice).collect(),
+            _ => return None,
+        };
+        let instant = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let mut fields: Vec<Field> = (parameters.iter().enumerate())
+            .map(|(at, parameter)| {
+                Field::new(format!("${}", at + 1), parameter.data_type(), true).with_metadata(type_metadata(parameter))
+            })
+            .collect();
+        fields.push(Field::new(TRANSACTION_AT, instant(), false));
+        fields.push(Field::new(STATEMENT_AT, instant(), false));
+        let input = Arc::new(Schema::new(fields));
+        let names = DFSchema::try_from(Arc::clone(&input)).ok()?;
+        let engine = Engine::detached(scope);
+        let mut columns: Vec<Vec<Cell>> = (0..table.fields().len()).map(|_| Vec::with_capacity(rows.len())).collect();
+        for row in rows {
+            if row.len() != columns.len() {
+                return None;
+            }
+            for (column, expr) in columns.iter_mut().zip(row) {
+                column.push(cell(&engine, expr, &input, &names)?);
+            }
+        }
+        let output = table.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
+        Some(Self { input, output: Arc::new(Schema::new(output)), columns })
+    }
+
+    /// The rows, with the table's columns. `values`: of the parameters; times in microseconds since the epoch.
+    ///
+    /// # Errors
+    /// Of the expressions: 22003, 22012, ….
+    pub fn evaluate(&self, values: &[ScalarValue], transaction_at: i64, statement_at: i64) -> Result<RecordBatch> {
+        let computes = self.columns.iter().flatten().any(|cell| matches!(cell, Cell::Computed(_)));
+        let input = if computes { Some(self.input(values, transaction_at, statement_at)?) } else { None };
+        let arrays = self
+            .columns
+            .iter()
+            .zip(self.output.fields())
+            .map(|(cells, field)| self.column(cells, field.data_type(), values, input.as_ref()))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(RecordBatch::try_new(Arc::clone(&self.output), arrays).map_err(DataFusionError::from)?)
+    }
+
+    fn input(&self, values: &[ScalarValue], transaction_at: i64, statement_at: i64) -> Result<RecordBatch> {
+        let fields = self.input.fields();
+        let mut arrays = Vec::with_capacity(fields.len());
+        for (value, field) in values.iter().zip(fields) {
+            arrays.push(fitting(value.to_array_of_size(1)?, field.data_type())?);
+        }
+        for time in [transaction_at, statement_at] {
+            arrays.push(Arc::new(TimestampMicrosecondArray::new(vec![time].into(), None).with_timezone("UTC")));
+        }
+        Ok(RecordBatch::try_new(Arc::clone(&self.input), arrays).map_err(DataFusionError::from)?)
+    }
+
+    fn column(
+        &self,
+        cells: &[Cell],
+        data_type: &DataType,
+        values: &[ScalarValue],
+        input: Option<&RecordBatch>,
+    ) -> Result<ArrayRef> {
+        let value_of = |index: usize| values.get(index).ok_or_else(|| Error::internal("a parameter without a value"));
+        if let [cell] = cells {
+            let array = match cell {
+                Cell::Constant(value) => value.to_array_of_size(1)?,
+                Cell::Parameter(index) => value_of(*index)?.to_array_of_size(1)?,
+                Cell::Computed(expr) => {
+                    let input = input.ok_or_else(|| Error::internal("no input"))?;
+                    expr.evaluate(input)?.into_array(1)?
+                }
+            };
+            return fitting(array, data_type);
+        }
+        let scalars = cells
+            .iter()
+            .map(|cell| {
+                let value = match cell {
+                    Cell::Constant(value) => value.clone(),
+                    Cell::Parameter(index) => value_of(*index)?.clone(),
+                    Cell::Computed(expr) => {
+                        let input = input.ok_or_else(|| Error::internal("no input"))?;
+                        ScalarValue::try_from_array(&expr.evaluate(input)?.into_array(1)?, 0)?
+                    }
+                };
+                if value.data_type() == *data_type {
+                    return Ok(value);
+                }
+                Ok(ScalarValue::try_from_array(&fitting(value.to_array_of_size(1)?, data_type)?, 0)?)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(ScalarValue::iter_to_array(scalars)?)
+    }
+}
+
+/// A numeric comes with the scale it was computed with; the column has its own.
+fn fitting(array: ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
+    if array.data_type() == data_type {
+        return Ok(array);
+    }
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    Ok(cast_with_options(&array, data_type, &options).map_err(DataFusionError::from)?)
+}
+
+fn cell(engine: &Engine, expr: &Expr, input: &Schema, names: &DFSchema) -> Option<Cell> {
+    match expr {
+        Expr::Alias(alias) => return cell(engine, &alias.expr, input, names),
+        Expr::Literal(value, _) => return Some(Cell::Constant(value.clone())),
+        Expr::Placeholder(Placeholder { id, field: Some(field) }) => {
+            let index = parameter_index(id).ok()?;
+            if input.fields().get(index)?.data_type() == field.data_type() {
+                return Some(Cell::Parameter(index));
+            }
+        }
+        _ => {}
+    }
+    let mut is_free = true;
+    let compiled = expr.clone().transform_up(|expr| {
+        Ok(match expr {
+            Expr::Placeholder(Placeholder { ref id, field: Some(ref field) }) => {
+                let known = parameter_index(id).ok().and_then(|index| input.fields().get(index));
+                if known.is_none_or(|known| known.data_type() != field.data_type()) {
+                    is_free = false;
+                    return Ok(Transformed::no(expr));
+                }
+                Transformed::yes(Expr::Column(PlanColumn::new_unqualified(id)))
+            }
+            Expr::ScalarFunction(call) => {
+                if let Some(name) = clock::instant(&call.func) {
+                    let name = if name == clock::Instant::Transaction { TRANSACTION_AT } else { STATEMENT_AT };
+                    return Ok(Transformed::yes(Expr::Column(PlanColumn::new_unqualified(name))));
+                }
+                is_free &= call.func.signature().volatility == Volatility::Immutable;
+                Transformed::no(Expr::ScalarFunction(call))
+            }
+            plain @ (Expr::Literal(..)
+            | Expr::Column(_)
+            | Expr::Alias(_)
+            | Expr::BinaryExpr(_)
+            | Expr::Cast(_)
+            | Expr::Negative(_)
+            | Expr::Not(_)
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_)
+            | Expr::Case(_)
+            | Expr::Between(_)
+            | Expr::InList(_)) => Transformed::no(plain),
+            other => {
+                is_free = false;
+                Transformed::no(other)
+            }
+        })
+    });
+    let compiled = compiled.ok()?.data;
+    if !is_free {
+        return None;
+    }
+    engine.expression(compiled, names).ok().map(Cell::Computed)
+}
