@@ -237,6 +237,10 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             return rewrite(expr);
         }
         Expr::AnyOp { .. } | Expr::AllOp { .. } => rewrite_quantified(expr)?,
+        // DataFusion looks for the columns of an array's items in the innermost query only.
+        Expr::Array(Array { elem, .. }) if elem.iter().any(super::shape::names_column) => {
+            *expr = call("make_array", std::mem::take(elem));
+        }
         Expr::BinaryOp { left, op, right } => {
             if let (Some(left), Some(right)) = (row_items(left), row_items(right)) {
                 *expr = row_comparison(&left, op, &right)?;

@@ -638,6 +638,22 @@ fn own_names(select: &mut Select, order_by: &mut [OrderByExpr]) {
     }
 }
 
+/// True if a column is named in the expression.
+pub(super) fn names_column(expr: &Expr) -> bool {
+    struct Find;
+    impl Visitor for Find {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    expr.visit(&mut Find).is_break()
+}
+
 fn names_in(expr: &Expr, names: &mut Vec<String>) {
     struct Names<'n>(&'n mut Vec<String>);
     impl Visitor for Names<'_> {

@@ -59,7 +59,7 @@ impl Typing<'_> {
                 self.grouping_sets(aggregate, outer)
             }
             LogicalPlan::Aggregate(mut aggregate) => {
-                collected_in_order(&mut aggregate);
+                collected_in_order(&mut aggregate)?;
                 self.node(LogicalPlan::Aggregate(aggregate), outer)
             }
             LogicalPlan::Join(mut join) => {
@@ -461,58 +461,82 @@ const COLLECTING: [&str; 6] =
 
 /// `SELECT json_agg(t) FROM (SELECT … ORDER BY x) t` collects in the order of x, as PostgreSQL happens to do and people
 /// rely on: the engine keeps no order that nobody asks for, so the aggregate asks.
-fn collected_in_order(aggregate: &mut Aggregate) {
-    let Some(order) = order_of(&aggregate.input) else { return };
-    for expr in &mut aggregate.aggr_expr {
-        let name = expr.schema_name().to_string();
-        if let Expr::AggregateFunction(call) = expr
-            && call.params.order_by.is_empty()
-            && !call.params.distinct
-            && COLLECTING.contains(&call.func.name())
-        {
-            call.params.order_by.clone_from(&order);
-            *expr = std::mem::take(expr).alias(name);
-        }
+fn collected_in_order(aggregate: &mut Aggregate) -> Result<()> {
+    let collects = |expr: &Expr| {
+        matches!(expr, Expr::AggregateFunction(call)
+            if call.params.order_by.is_empty() && !call.params.distinct && COLLECTING.contains(&call.func.name()))
+    };
+    if !aggregate.aggr_expr.iter().any(collects) {
+        return Ok(());
     }
+    let Some((input, order)) = ordered(&aggregate.input)? else { return Ok(()) };
+    aggregate.input = Arc::new(input);
+    for expr in &mut aggregate.aggr_expr {
+        if !collects(expr) {
+            continue;
+        }
+        let name = expr.schema_name().to_string();
+        if let Expr::AggregateFunction(call) = expr {
+            call.params.order_by.clone_from(&order);
+        }
+        *expr = std::mem::take(expr).alias(name);
+    }
+    Ok(())
 }
 
-/// The order a plan's rows come in, over its output columns.
-fn order_of(plan: &LogicalPlan) -> Option<Vec<Sort>> {
-    let lifted = |input: &LogicalPlan, place: &dyn Fn(&Column) -> Option<usize>, output: &DFSchema| {
-        let order = order_of(input)?;
-        order
-            .into_iter()
-            .map(|sort| {
-                let Expr::Column(column) = &sort.expr else { return None };
-                let (relation, field) = output.qualified_field(place(column)?);
-                Some(Sort { expr: Expr::Column(Column::from((relation, field))), ..sort })
-            })
-            .collect()
+/// The order a plan's rows come in, and the plan with all columns that say so in its output.
+fn ordered(plan: &LogicalPlan) -> Result<Option<(LogicalPlan, Vec<Sort>)>> {
+    let renamed = |order: Vec<Sort>, from: &DFSchema, to: &DFSchema| -> Option<Vec<Sort>> {
+        let place = |sort: Sort| {
+            let Expr::Column(column) = &sort.expr else { return None };
+            let (relation, field) = to.qualified_field(from.maybe_index_of_column(column)?);
+            Some(Sort { expr: Expr::Column(Column::from((relation, field))), ..sort })
+        };
+        order.into_iter().map(place).collect()
     };
-    match plan {
+    Ok(match plan {
         LogicalPlan::Sort(sort) => {
-            sort.expr.iter().all(|sort| matches!(sort.expr, Expr::Column(_))).then(|| sort.expr.clone())
+            let plain = sort.expr.iter().all(|sort| matches!(sort.expr, Expr::Column(_)));
+            plain.then(|| (plan.clone(), sort.expr.clone()))
         }
-        LogicalPlan::Limit(limit) => order_of(&limit.input),
-        LogicalPlan::Filter(filter) => order_of(&filter.input),
+        LogicalPlan::Limit(limit) => ordered(&limit.input)?
+            .map(|(input, order)| (LogicalPlan::Limit(Limit { input: Arc::new(input), ..limit.clone() }), order)),
         LogicalPlan::SubqueryAlias(alias) => {
-            let schema = alias.input.schema();
-            lifted(&alias.input, &|column| schema.maybe_index_of_column(column), &alias.schema)
+            let Some((input, order)) = ordered(&alias.input)? else { return Ok(None) };
+            let below = Arc::clone(input.schema());
+            let plan = LogicalPlanBuilder::from(input).alias(alias.alias.clone())?.build()?;
+            let order = renamed(order, &below, plan.schema());
+            order.map(|order| (plan, order))
         }
         LogicalPlan::Projection(projection) => {
-            let place = |wanted: &Column| {
-                projection.expr.iter().position(|expr| {
-                    let mut expr = expr;
+            let Some((input, order)) = ordered(&projection.input)? else { return Ok(None) };
+            let mut exprs = projection.expr.clone();
+            let mut above = Vec::with_capacity(order.len());
+            for sort in order {
+                let same = |expr: &&Expr| {
+                    let mut expr = *expr;
                     while let Expr::Alias(alias) = expr {
                         expr = &alias.expr;
                     }
-                    matches!(expr, Expr::Column(column) if column == wanted)
-                })
-            };
-            lifted(&projection.input, &place, &projection.schema)
+                    *expr == sort.expr
+                };
+                let name = match exprs.iter().find(same) {
+                    Some(expr) => {
+                        let (relation, name) = expr.qualified_name();
+                        Column::new(relation, name)
+                    }
+                    None => {
+                        let name = format!("\u{1}order{}", exprs.len());
+                        exprs.push(sort.expr.clone().alias(&name));
+                        Column::new_unqualified(name)
+                    }
+                };
+                above.push(Sort { expr: Expr::Column(name), ..sort });
+            }
+            Some((LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?), above))
         }
         _ => None,
-    }
+    })
 }
 
 /// True for the join that INTERSECT or EXCEPT was made.
