@@ -64,6 +64,16 @@ impl Transaction {
         Ok(())
     }
 
+    /// Takes changes without applying them to the private view: the last ones before the commit, which finds conflicts.
+    ///
+    /// # Errors
+    /// `Invalid` for rows that are not the table's.
+    pub fn apply_unseen(&mut self, changes: Vec<Change>) -> Result<()> {
+        let changes = with_physical_rows(&self.view, changes)?;
+        self.changes.extend(changes);
+        Ok(())
+    }
+
     /// Marks a point to return to.
     pub fn savepoint(&self) -> Savepoint {
         Savepoint { view: Arc::clone(&self.view), changes: self.changes.len() }

@@ -49,6 +49,7 @@ pub(super) async fn physical(
         let plan = engine.optimized(plan)?;
         return engine.physical(&plan).await;
     }
+    let plan = spread(plan)?;
     // What DataFusion would read otherwise than PostgreSQL is never left to it.
     let plan = if misread_anywhere(&plan) { applied(plan, Reach::Misread)? } else { plan };
     let mut failure = None;
@@ -103,6 +104,27 @@ fn has_subqueries(plan: &LogicalPlan) -> bool {
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     found
+}
+
+/// The plan with VALUES that hold subqueries as rows computed one by one: the engine takes VALUES for constants.
+fn spread(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let plan = plan.transform_up(|node| match node {
+        LogicalPlan::Values(values) if values.values.iter().flatten().any(has_subquery) => {
+            let fields = values.schema.fields();
+            let mut rows = values.values.into_iter().map(|row| {
+                let exprs = row.into_iter().zip(fields).map(|(expr, field)| {
+                    let metadata = datafusion::common::metadata::FieldMetadata::from(field.metadata().clone());
+                    expr.unalias().alias_with_metadata(field.name(), Some(metadata))
+                });
+                LogicalPlanBuilder::empty(true).project(exprs)?.build()
+            });
+            let Some(first) = rows.next() else { return internal_err!("VALUES without rows") };
+            let plan = rows.try_fold(LogicalPlanBuilder::from(first?), |all, row| all.union(row?))?.build()?;
+            Ok(Transformed::yes(plan))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(plan.data)
 }
 
 fn misread_anywhere(plan: &LogicalPlan) -> bool {
@@ -273,12 +295,9 @@ impl Apply {
                 let found = compared(needle.unwrap_or(&ScalarValue::Null), Operator::Eq, false, rows.column(0))?;
                 ScalarValue::Boolean(found.map(|found| found != *negated))
             }
-            Kind::Compared { op, all } => ScalarValue::Boolean(compared(
-                needle.unwrap_or(&ScalarValue::Null),
-                *op,
-                *all,
-                rows.column(0),
-            )?),
+            Kind::Compared { op, all } => {
+                ScalarValue::Boolean(compared(needle.unwrap_or(&ScalarValue::Null), *op, *all, rows.column(0))?)
+            }
             Kind::Rows(fields) => {
                 let columns = rows
                     .columns()
@@ -286,12 +305,8 @@ impl Apply {
                     .zip(fields)
                     .map(|(column, field)| Ok(datafusion::arrow::compute::cast(column, field.data_type())?))
                     .collect::<Result<Vec<_>>>()?;
-                let rows: ArrayRef = Arc::new(StructArray::try_new_with_length(
-                    fields.clone(),
-                    columns,
-                    None,
-                    rows.num_rows(),
-                )?);
+                let rows: ArrayRef =
+                    Arc::new(StructArray::try_new_with_length(fields.clone(), columns, None, rows.num_rows())?);
                 let list = ListArray::try_new(
                     Arc::new(Field::new_list_field(rows.data_type().clone(), true)),
                     OffsetBuffer::from_lengths([rows.len()]),
@@ -471,9 +486,10 @@ fn applied(plan: LogicalPlan, reach: Reach) -> Result<LogicalPlan> {
                 let mut join = join.clone();
                 let filter = join.filter.take();
                 let schema = Arc::clone(&join.schema);
-                let condition = filter.map_or_else(|| Ok(Transformed::no(Expr::default())), |filter| {
-                    applied_expression(filter, &schema, reach, true)
-                })?;
+                let condition = filter.map_or_else(
+                    || Ok(Transformed::no(Expr::default())),
+                    |filter| applied_expression(filter, &schema, reach, true),
+                )?;
                 let plan = LogicalPlanBuilder::from(LogicalPlan::Join(join)).filter(condition.data)?.build()?;
                 return Ok(Transformed::yes(plan));
             }
@@ -757,10 +773,7 @@ fn graft(plan: &LogicalPlan, left: &Arc<LogicalPlan>, outer: bool) -> Result<Opt
 
 fn has_subquery(expr: &Expr) -> bool {
     expr.exists(|expr| {
-        Ok(matches!(
-            expr,
-            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
-        ))
+        Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)))
     })
-        .unwrap_or(true)
+    .unwrap_or(true)
 }

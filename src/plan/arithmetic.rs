@@ -198,8 +198,11 @@ where
     Ok(result)
 }
 
+/// The values of a decimal of either width.
+type Wide<'a> = Box<dyn Iterator<Item = Option<i256>> + 'a>;
+
 /// The values of a decimal of either width, and its scale.
-fn wide(array: &ArrayRef) -> Result<(Box<dyn Iterator<Item = Option<i256>> + '_>, i8)> {
+fn wide(array: &ArrayRef) -> Result<(Wide<'_>, i8)> {
     Ok(match array.data_type() {
         DataType::Decimal128(_, scale) => {
             (Box::new(array.as_primitive::<Decimal128Type>().iter().map(|v| v.map(i256::from_i128))), *scale)

@@ -79,10 +79,9 @@ pub(super) fn call(
 
 /// True if the session's settings decide the value: its time zone, or how values print and parse.
 fn depends_on_settings(from: &SqlType, to: &SqlType) -> bool {
-    let printed = |sql_type: &SqlType| match sql_type {
-        SqlType::TimestampTz | SqlType::Interval | SqlType::Date | SqlType::Timestamp => true,
-        SqlType::Float4 | SqlType::Float8 | SqlType::Bytea => true,
-        _ => false,
+    use SqlType as T;
+    let printed = |sql_type: &SqlType| {
+        matches!(sql_type, T::TimestampTz | T::Interval | T::Date | T::Timestamp | T::Float4 | T::Float8 | T::Bytea)
     };
     match (from, to) {
         (SqlType::Array(from), SqlType::Array(to)) => depends_on_settings(from, to),

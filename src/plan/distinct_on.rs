@@ -43,7 +43,8 @@ fn first_rows(distinct: DistinctOn) -> Result<LogicalPlan> {
     let sort_expr = sort_expr.unwrap_or_default();
     // Rows of one group are equal in what the groups are made of: only the rest decides which is the first.
     let keys: Vec<&SortExpr> = sort_expr.iter().filter(|sort| !on_expr.contains(&sort.expr)).collect();
-    let options = keys.iter().map(|sort| SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first }).collect();
+    let options =
+        keys.iter().map(|sort| SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first }).collect();
     let plain = |expr: &Expr| expr.clone().unalias();
     let values: Vec<Expr> = select_expr.iter().map(plain).filter(|expr| !on_expr.contains(expr)).collect();
     let aggregates = if values.is_empty() {

@@ -150,8 +150,11 @@ pub(super) fn insert(
             _ => insert_query(planner, scope, &target, &places, explicit, source, &mut typing)?,
         },
     };
-    let returning =
-        insert.returning.as_ref().map(|items| returning(planner, scope, &target, items, vec![], &mut typing)).transpose()?;
+    let returning = insert
+        .returning
+        .as_ref()
+        .map(|items| returning(planner, scope, &target, items, vec![], &mut typing))
+        .transpose()?;
     let columns = super::columns(&plan);
     let source = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
     let program = super::RowProgram::new(scope, &source.logical, &source.parameters, &target.def.schema());
@@ -401,8 +404,9 @@ impl Beside {
                     alias: Ident::with_quote('"', prepare::column_name(expr)),
                     expr: self.rewritten(target, expr),
                 }),
-                SelectItem::ExprWithAlias { expr, alias } => result
-                    .push(SelectItem::ExprWithAlias { expr: self.rewritten(target, expr), alias: alias.clone() }),
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    result.push(SelectItem::ExprWithAlias { expr: self.rewritten(target, expr), alias: alias.clone() })
+                }
                 SelectItem::Wildcard(_) => {
                     result.push(item.clone());
                     for (table, column) in self.all.clone() {
@@ -595,8 +599,7 @@ pub(super) fn update(
     let (returned, beside) = returned_items(planner, scope, &target, with, others, update.returning.as_deref())?;
     items.extend(beside);
     let table = update.table.clone();
-    let plan =
-        locating(planner, scope, &target, table, others, items, update.selection.clone(), with, &mut typing)?;
+    let plan = locating(planner, scope, &target, table, others, items, update.selection.clone(), with, &mut typing)?;
     let plan = assigned_rows(planner, scope, &target, plan, &defaults, &mut typing)?;
     let beside = beside_fields(&target, &plan);
     let returning =

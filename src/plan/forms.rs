@@ -11,8 +11,12 @@ use super::prepare::{call, cast, joined, not, null, number, row_items, string};
 use crate::Result;
 use crate::error::{Error, SqlState};
 
-/// The name under which a value stands in VALUES, so that its type is looked at with those of the other rows.
+/// The name under which a value stands in VALUES, so that its type is looked at with those of the other rows. To the planner
+/// it has its own type.
 pub(super) const VALUE: &str = "\u{1}value";
+
+/// As [`VALUE`], of the other rows: to the planner it has no type.
+pub(super) const UNTYPED_VALUE: &str = "\u{1}untyped";
 
 /// Says a special form as a call. True: the expression was replaced, and is to be looked at again.
 ///
@@ -122,11 +126,17 @@ pub(super) fn values(rows: &mut [Parens<Vec<Expr>>]) {
         if first.is_some() && kinds.all(|kind| kind == first) {
             continue;
         }
-        for expr in rows.iter_mut().filter_map(|row| row.content.get_mut(column)) {
+        // One row shows the planner what the column is about: not a string, which may become anything.
+        let tells = |row: &Parens<Vec<Expr>>| {
+            row.content.get(column).is_some_and(|expr| !is_null(expr) && kind(expr) != Some(Kind::Text))
+        };
+        let telling = rows.iter().position(tells).unwrap_or(0);
+        for (row, expr) in rows.iter_mut().enumerate().filter_map(|(at, row)| Some((at, row.content.get_mut(column)?)))
+        {
             // DEFAULT is said like a column.
             if !matches!(expr, Expr::Identifier(_)) {
                 let value = std::mem::replace(expr, null());
-                *expr = call(VALUE, vec![value]);
+                *expr = call(if row == telling { VALUE } else { UNTYPED_VALUE }, vec![value]);
             }
         }
     }
@@ -200,7 +210,7 @@ fn without_precision(data_type: &AstType) -> Option<(AstType, u64)> {
             (AstType::Time(None, *zone), *digits)
         }
         AstType::Interval { fields, precision: Some(digits) } => {
-            (AstType::Interval { fields: fields.clone(), precision: None }, *digits)
+            (AstType::Interval { fields: *fields, precision: None }, *digits)
         }
         _ => return None,
     };

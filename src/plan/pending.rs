@@ -7,12 +7,15 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DFSchema, Result, internal_err};
 use datafusion::logical_expr::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    TypeSignature, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
+
+use super::forms::{UNTYPED_VALUE, VALUE};
 
 /// A binary operator whose meaning depends on the types of its sides.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -57,6 +60,12 @@ impl PendingFunction {
 
     pub(super) fn of(udf: &ScalarUDF) -> Option<&Self> {
         (udf.inner().as_ref() as &dyn std::any::Any).downcast_ref()
+    }
+
+    /// True for a value of VALUES.
+    pub(super) fn is_value(expr: &Expr) -> bool {
+        let Expr::ScalarFunction(call) = expr else { return false };
+        Self::of(&call.func).is_some_and(|pending| [VALUE, UNTYPED_VALUE].contains(&pending.name.as_str()))
     }
 }
 
@@ -139,6 +148,9 @@ impl ScalarUDFImpl for PendingFunction {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let unknown = || Arc::new(Field::new(&self.name, DataType::Null, true));
+        if let (VALUE, [value]) = (self.name.as_str(), args.arg_fields) {
+            return Ok(Arc::new(Field::new(&self.name, value.data_type().clone(), true)));
+        }
         let Some(function) = &self.function else { return Ok(unknown()) };
         let fields =
             datafusion::logical_expr::type_coercion::functions::fields_with_udf(args.arg_fields, function.as_ref());
@@ -169,6 +181,40 @@ impl ScalarUDFImpl for PendingFunction {
 
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         internal_err!("function {} was not given a meaning", self.name)
+    }
+}
+
+/// `avg` until its argument's type is known: the engine's own has no intervals.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct PendingAverage {
+    signature: Signature,
+}
+
+impl PendingAverage {
+    pub(super) fn udf() -> Arc<AggregateUDF> {
+        let signature = Signature::new(TypeSignature::Any(1), Volatility::Immutable);
+        Arc::new(AggregateUDF::new_from_impl(Self { signature }))
+    }
+}
+
+impl AggregateUDFImpl for PendingAverage {
+    fn name(&self) -> &str {
+        "avg"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok(match types {
+            [interval @ DataType::Interval(_)] => interval.clone(),
+            _ => DataType::Float64,
+        })
+    }
+
+    fn accumulator(&self, _args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        internal_err!("avg was not given a meaning")
     }
 }
 

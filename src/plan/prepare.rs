@@ -442,7 +442,10 @@ fn rewrite_quantified(expr: &mut Expr) -> Result<()> {
 /// equality is not false, so that NULLs keep NOT IN from being true.
 fn row_among(items: &[Expr], subquery: Query, negated: bool) -> Result<Expr> {
     if let SetExpr::Select(select) = subquery.body.as_ref()
-        && select.projection.iter().all(|item| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }))
+        && select
+            .projection
+            .iter()
+            .all(|item| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }))
         && select.projection.len() != items.len()
     {
         let word = if select.projection.len() > items.len() { "many" } else { "few" };
@@ -451,10 +454,8 @@ fn row_among(items: &[Expr], subquery: Query, negated: bool) -> Result<Expr> {
     let quoted = |text: String| Ident::with_quote('"', text);
     let alias = format!("row{APART}");
     let names: Vec<String> = (0..items.len()).map(|at| format!("item{APART}{at}")).collect();
-    let columns: Vec<Expr> = names
-        .iter()
-        .map(|name| Expr::CompoundIdentifier(vec![quoted(alias.clone()), quoted(name.clone())]))
-        .collect();
+    let columns: Vec<Expr> =
+        names.iter().map(|name| Expr::CompoundIdentifier(vec![quoted(alias.clone()), quoted(name.clone())])).collect();
     let equal = row_comparison(&columns, &BinaryOperator::Eq, items)?;
     let condition = if negated { Expr::IsNotFalse(Box::new(equal)) } else { equal };
     let mut outer = empty_query();

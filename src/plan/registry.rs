@@ -53,6 +53,7 @@ impl Registry {
         {
             insert(&mut aggregate, function.name().to_owned(), function.aliases().to_vec(), &function);
         }
+        aggregate.insert("avg".to_owned(), super::pending::PendingAverage::udf());
         for function in
             SessionStateDefaults::default_window_functions().into_iter().chain(tidemill_udfs::functions::all_window())
         {

@@ -64,8 +64,7 @@ impl RowProgram {
         let input = Arc::new(Schema::new(fields));
         let names = DFSchema::try_from(Arc::clone(&input)).ok()?;
         let engine = Engine::detached(scope);
-        let mut columns: Vec<Vec<Cell>> =
-            (0..table.fields().len()).map(|_| Vec::with_capacity(rows.len())).collect();
+        let mut columns: Vec<Vec<Cell>> = (0..table.fields().len()).map(|_| Vec::with_capacity(rows.len())).collect();
         for row in rows {
             if row.len() != columns.len() {
                 return None;
@@ -113,9 +112,7 @@ impl RowProgram {
         values: &[ScalarValue],
         input: Option<&RecordBatch>,
     ) -> Result<ArrayRef> {
-        let value_of = |index: usize| {
-            values.get(index).ok_or_else(|| Error::internal("a parameter without a value"))
-        };
+        let value_of = |index: usize| values.get(index).ok_or_else(|| Error::internal("a parameter without a value"));
         if let [cell] = cells {
             let array = match cell {
                 Cell::Constant(value) => value.to_array_of_size(1)?,

@@ -83,10 +83,13 @@ fn function(
     {
         let plan = unnested(vec![prepare::call(array, args)], context)?;
         let (plan, column) = match function.as_str() {
-            "json_each" | "jsonb_each" | "json_each_text" | "jsonb_each_text" => (fields(plan, &["key", "value"])?, None),
-            "json_array_elements" | "jsonb_array_elements" | "json_array_elements_text" | "jsonb_array_elements_text" => {
-                (plan, Some("value"))
+            "json_each" | "jsonb_each" | "json_each_text" | "jsonb_each_text" => {
+                (fields(plan, &["key", "value"])?, None)
             }
+            "json_array_elements"
+            | "jsonb_array_elements"
+            | "json_array_elements_text"
+            | "jsonb_array_elements_text" => (plan, Some("value")),
             _ => (plan, None),
         };
         return named(plan, &function, column, alias, ordinality);
@@ -133,7 +136,8 @@ fn fields(plan: LogicalPlan, names: &[&str]) -> Result<LogicalPlan> {
     let pending = super::pending::PendingFunction::udf("get_field", Some(function));
     let exprs = names.iter().map(|name| {
         let name_literal = Expr::Literal(datafusion::common::ScalarValue::Utf8(Some((*name).to_owned())), None);
-        let call = ScalarFunction::new_udf(std::sync::Arc::clone(&pending), vec![Expr::Column(row.clone()), name_literal]);
+        let call =
+            ScalarFunction::new_udf(std::sync::Arc::clone(&pending), vec![Expr::Column(row.clone()), name_literal]);
         Expr::ScalarFunction(call).alias(*name)
     });
     LogicalPlanBuilder::from(plan).project(exprs)?.build()
@@ -164,7 +168,11 @@ fn records(
         .iter_mut()
         .map(|column| {
             let data_type = column.data_type.take().unwrap_or(AstType::Text);
-            let key = if column.name.quote_style.is_some() { column.name.value.clone() } else { column.name.value.to_lowercase() };
+            let key = if column.name.quote_style.is_some() {
+                column.name.value.clone()
+            } else {
+                column.name.value.to_lowercase()
+            };
             let is_document = matches!(data_type, AstType::JSON | AstType::JSONB);
             let value = AstExpr::BinaryOp {
                 left: Box::new(AstExpr::Identifier(document.clone())),

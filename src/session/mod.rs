@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use datafusion::common::ScalarValue;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
 use crate::error::{Report, SqlState};
-use crate::instance::{Instance, SessionHandle};
+use crate::instance::{Instance, ListedStatement, Listing, SessionHandle};
 use crate::plan::{InsertPlan, ModifyPlan, Plan, Planner, Scope, TEMP_SCHEMA};
 use crate::statement::control::Control;
 use crate::statement::parse::{Parsed, Statement};
@@ -46,7 +46,7 @@ pub(crate) mod transaction;
 
 use cursor::Cursor;
 use decode::decode_parameter;
-use settings::Settings;
+use settings::{Often, Settings};
 use transaction::OpenTransaction;
 
 /// Who logs in, as the startup packet and authentication said.
@@ -90,8 +90,12 @@ pub struct Session {
     hold: Option<tidemill_catalog::store::TableHold>,
     /// Statements of the simple query string that are still to run, the present one included.
     simple_left: usize,
+    /// The statement that runs is a transaction of its own, which commits before it is answered.
+    alone: bool,
     /// The next protocol message is Sync: a statement that changes data may commit before it is answered.
     sync_follows: bool,
+    /// Counts portals taken up again: their timeouts begin anew.
+    resumed: Arc<AtomicU64>,
 }
 
 /// ReadyForQuery's status byte.
@@ -319,7 +323,9 @@ impl Session {
             text: None,
             hold: None,
             simple_left: 0,
+            alone: false,
             sync_follows: false,
+            resumed: Arc::default(),
         })
     }
 
@@ -368,9 +374,9 @@ impl Session {
         changed
     }
 
-    /// A timeout setting in milliseconds; `None`: off.
-    pub fn timeout_ms(&self, name: &str) -> Option<u64> {
-        self.settings.lock().milliseconds(name)
+    /// Settings that every statement asks for.
+    pub fn often(&self) -> Often {
+        self.settings.lock().often()
     }
 
     /// How values print for this session now.
@@ -531,6 +537,15 @@ impl Session {
                 format!("prepared statement \"{name}\" already exists"),
             ));
         }
+        if !name.is_empty() {
+            let listed = ListedStatement {
+                text: prepared.parsed.as_ref().map_or_else(|| Arc::from(""), |parsed| Arc::clone(&parsed.text)),
+                prepared_at: prepared.prepared_at,
+                parameters: prepared.parameters.iter().map(SqlType::oid).collect(),
+                from_sql: prepared.from_sql,
+            };
+            self.listing().lock().statements.insert(name.to_owned(), listed);
+        }
         self.statements.insert(name.to_owned(), prepared);
         Ok(())
     }
@@ -549,11 +564,34 @@ impl Session {
 
     /// Close (statement): no error if there is none.
     pub fn close_statement(&mut self, name: &str) {
-        self.statements.remove(name);
+        if self.statements.remove(name).is_some() && !name.is_empty() {
+            self.listing().lock().statements.remove(name);
+        }
+    }
+
+    /// Closes all prepared statements.
+    pub(crate) fn close_statements(&mut self) {
+        self.statements.clear();
+        self.listing().lock().statements.clear();
+    }
+
+    fn listing(&self) -> Arc<Mutex<Listing>> {
+        Arc::clone(&self.handle.activity.lock().listing)
+    }
+
+    /// Tells pg_cursors of the cursors now open.
+    pub(crate) fn list_cursors(&self) {
+        let cursors = self.cursors.iter().map(|(name, cursor)| (name.clone(), cursor.listed.clone())).collect();
+        self.listing().lock().cursors = cursors;
+    }
+
+    /// Tells that a suspended portal goes on: the time it stood still does not count for its timeout.
+    pub fn resume(&self) {
+        self.resumed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Binds values: 08P01 for a wrong number, 22P02/22P03 for a bad value.
-    pub async fn bind(
+    pub fn bind(
         &mut self,
         prepared: &Arc<Prepared>,
         parameters: Vec<Parameter>,
@@ -640,6 +678,7 @@ impl Session {
     pub async fn execute(&mut self, portal: &Portal) -> Result<Outcome> {
         let last = std::mem::take(&mut self.sync_follows) || self.simple_left == 1;
         let alone = last && self.transaction.is_none();
+        self.alone = alone;
         self.simple_left = self.simple_left.saturating_sub(1);
         for attempt in 0.. {
             let result = self.execute_once(portal, last).await;
@@ -668,7 +707,10 @@ impl Session {
         let Some(parsed) = &portal.prepared.parsed else { return Ok(Outcome::Empty) };
         self.check_not_failed(&parsed.statement)?;
         let stop = stop::Stop::new(self);
-        let outcome = stop.guard(self.dispatch(portal, parsed, &stop.token)).await?;
+        let outcome = {
+            let work = std::pin::pin!(self.dispatch(portal, parsed, &stop.token));
+            stop.guard(work).await?
+        };
         let outcome = stop.watch(outcome);
         // Streams read a snapshot and need no transaction: all but COPY IN is done. But rows may still end in an error,
         // which takes back what statements before it in the same transaction did.
@@ -779,7 +821,8 @@ impl Session {
             0 => self.instance.clock.now(),
             started => started,
         };
-        let settings = self.settings.lock();
+        let mut settings = self.settings.lock();
+        let read_only = settings.often().read_only;
         let mut open = OpenTransaction::new(
             self.instance.store.snapshot(),
             Arc::clone(&self.temp),
@@ -787,7 +830,7 @@ impl Session {
             now,
             settings.layers().clone(),
         );
-        open.read_only = settings.is_on("default_transaction_read_only") || settings.is_on("transaction_read_only");
+        open.read_only = read_only;
         self.transaction = Some(open);
         self.handle.activity.lock().transaction_started_at = Some(now);
     }
@@ -801,6 +844,12 @@ impl Session {
     /// Applies changes to the open transaction.
     pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Result<()> {
         self.open().apply(changes)
+    }
+
+    /// As [`Self::apply`], for the last change of a statement: where that is a transaction of its own, nobody would see what
+    /// applying it gives before it commits.
+    pub(crate) fn apply_last(&mut self, changes: Vec<Change>) -> Result<()> {
+        if self.alone { self.open().apply_unseen(changes) } else { self.apply(changes) }
     }
 
     /// 25006 in a read-only transaction.
@@ -890,11 +939,14 @@ impl Session {
 
     fn end_transaction(&mut self, committed: bool) {
         // A cursor WITH HOLD reads its own snapshot: it outlives a commit, not the rollback of what declared it.
-        self.cursors.retain(|_, cursor| {
-            let keep = cursor.held || (cursor.hold && committed);
-            cursor.held = keep;
-            keep
-        });
+        if !self.cursors.is_empty() {
+            self.cursors.retain(|_, cursor| {
+                let keep = cursor.held || (cursor.hold && committed);
+                cursor.held = keep;
+                keep
+            });
+            self.list_cursors();
+        }
         self.hold = None;
         self.handle.activity.lock().transaction_started_at = None;
     }

@@ -162,6 +162,21 @@ pub struct Settings {
     layers: Layers,
     /// Counts changes, so that what is made from settings is made again only when needed.
     pub generation: u64,
+    /// What every statement asks for, and the generation it was read in.
+    often: Option<(u64, Often)>,
+}
+
+/// Settings that every statement asks for. Milliseconds; `None`: off.
+#[derive(Debug, Clone, Copy)]
+pub struct Often {
+    /// `statement_timeout`
+    pub statement_timeout: Option<u64>,
+    /// `idle_session_timeout`
+    pub idle_session_timeout: Option<u64>,
+    /// `idle_in_transaction_session_timeout`
+    pub idle_in_transaction_session_timeout: Option<u64>,
+    /// A transaction that begins now may not write.
+    pub read_only: bool,
 }
 
 /// The layers that a rollback restores.
@@ -206,8 +221,25 @@ impl Settings {
         }
     }
 
+    /// What every statement asks for.
+    pub fn often(&mut self) -> Often {
+        match self.often {
+            Some((generation, often)) if generation == self.generation => often,
+            _ => {
+                let often = Often {
+                    statement_timeout: self.milliseconds("statement_timeout"),
+                    idle_session_timeout: self.milliseconds("idle_session_timeout"),
+                    idle_in_transaction_session_timeout: self.milliseconds("idle_in_transaction_session_timeout"),
+                    read_only: self.is_on("default_transaction_read_only") || self.is_on("transaction_read_only"),
+                };
+                self.often = Some((self.generation, often));
+                often
+            }
+        }
+    }
+
     /// A setting in milliseconds, `None` if it is 0 (off).
-    pub fn milliseconds(&self, name: &str) -> Option<u64> {
+    fn milliseconds(&self, name: &str) -> Option<u64> {
         let raw = self.stored(name).map(String::as_str).or_else(|| definition(name).map(|found| found.default))?;
         raw.parse().ok().filter(|&value| value > 0)
     }

@@ -292,7 +292,8 @@ mod tests {
     #[test]
     fn takes_constants_out() {
         use Class::{Decimal, Int4, Int8, Text};
-        let cases: &[(&str, &str, &[(Class, &str)])] = &[
+        type Case<'a> = (&'a str, &'a str, &'a [(Class, &'a str)]);
+        let cases: &[Case<'_>] = &[
             (
                 " insert INTO t2 (a, \"b 1\") VALUES (1, 'it''s'), (5000000000 , 1.50);",
                 "insert INTO t2 (a, \"b 1\") VALUES ($1, $2), ($3 , $4)",
@@ -304,7 +305,11 @@ mod tests {
                 "INSERT INTO t VALUES (now(), $1 / 3.0, -$2, $3, -2.5 * $4, 'a' || 'b', f($5, '3'))",
                 &[(Int4, "7"), (Int4, "1"), (Decimal, "-1.5"), (Int4, "2"), (Int4, "2")],
             ),
-            ("INSERT INTO t VALUES (date '2024-01-01', 1)", "INSERT INTO t VALUES (date '2024-01-01', $1)", &[(Int4, "1")]),
+            (
+                "INSERT INTO t VALUES (date '2024-01-01', 1)",
+                "INSERT INTO t VALUES (date '2024-01-01', $1)",
+                &[(Int4, "1")],
+            ),
             ("INSERT INTO t VALUES ('a'::text, 1)", "INSERT INTO t VALUES ('a'::text, $1)", &[(Int4, "1")]),
         ];
         for (sql, text, constants) in cases {

@@ -92,6 +92,14 @@ impl OpenTransaction {
         Ok(())
     }
 
+    /// As [`Self::apply`], without looking at what the changes give; conflicts show at commit.
+    pub(crate) fn apply_unseen(&mut self, changes: Vec<Change>) -> Result<()> {
+        if changes.iter().any(|change| is_temporary(target(change))) {
+            return self.apply(changes);
+        }
+        Ok(self.main.apply_unseen(changes)?)
+    }
+
     /// SAVEPOINT: a later one of the same name hides the earlier.
     pub(crate) fn savepoint(&mut self, name: String, settings: Layers) {
         self.savepoints.push(Mark { name, main: self.main.savepoint(), temp: self.temp.savepoint(), settings });

@@ -68,7 +68,7 @@ pub(crate) async fn values(
     let mut sink = RowSink::for_values(session, table, cancel)?;
     sink.write_exact(batch).await?;
     let write = sink.finish().await?;
-    session.apply(vec![Change::Write(write)])?;
+    session.apply_last(vec![Change::Write(write)])?;
     Ok(Outcome::Command(format!("INSERT 0 {rows}")))
 }
 

@@ -17,7 +17,7 @@ use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::plan::arithmetic::Arithmetic;
 use crate::plan::cast;
-use crate::plan::forms::VALUE;
+use crate::plan::forms::{UNTYPED_VALUE, VALUE};
 use crate::plan::pending::{PendingFunction, PendingOperator};
 
 impl Typing<'_> {
@@ -61,6 +61,8 @@ impl Typing<'_> {
             }
             Expr::BinaryExpr(binary) => self.binary(binary, sight),
             Expr::ScalarFunction(call) => self.scalar_function(call, sight),
+            // The planner's own bringing of rows to one type.
+            Expr::Cast(cast) if PendingFunction::is_value(&cast.expr) => self.expression(*cast.expr, sight),
             Expr::Cast(cast) => {
                 let to = SqlType::of_field(&cast.field);
                 let value = self.expression(*cast.expr, sight)?;
@@ -199,7 +201,9 @@ impl Typing<'_> {
                 let oid = args[0].sql_type.oid();
                 Ok(Typed::literal(ScalarValue::UInt32(Some(oid)), SqlType::RegType))
             }
-            Some(pending) if pending.name == VALUE && args.len() == 1 => Ok(args.remove(0)),
+            Some(pending) if [VALUE, UNTYPED_VALUE].contains(&pending.name.as_str()) && args.len() == 1 => {
+                Ok(args.remove(0))
+            }
             Some(pending) => Err(super::functions::undefined(&pending.name, &args)),
             None => self.function(func, args),
         }

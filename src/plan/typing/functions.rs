@@ -105,7 +105,8 @@ impl Typing<'_> {
         if function.name() == "get_field" {
             return field_of(&function, args);
         }
-        if function.name() == "generate_series" && args.iter().all(|arg| matches!(arg.sql_type, SqlType::Int2 | SqlType::Int4))
+        if function.name() == "generate_series"
+            && args.iter().all(|arg| matches!(arg.sql_type, SqlType::Int2 | SqlType::Int4))
         {
             let series = self.plain(&function, args)?;
             return self.explicit_cast(series, &SqlType::Array(Arc::new(SqlType::Int4)));
@@ -408,6 +409,9 @@ fn own_aggregate(name: &str, args: &[Typed]) -> Option<Arc<AggregateUDF>> {
         }
         ("avg", SqlType::Numeric(_)) => Some(tidemill_udfs::functions::exact_average()),
         ("sum", SqlType::Float4) => Some(tidemill_udfs::functions::real_sum()),
+        ("avg", sql_type) if *sql_type != SqlType::Interval => {
+            Some(datafusion::functions_aggregate::average::avg_udaf())
+        }
         (name, SqlType::Interval) => tidemill_udfs::functions::interval_aggregate(name),
         _ => None,
     }

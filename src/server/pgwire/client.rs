@@ -58,8 +58,12 @@ impl<'a> Client<'a> {
                     Err(end) => break end,
                 };
                 // A bug in one statement must not take the server down, nor go on in a session it may have broken.
-                let work = AssertUnwindSafe(Box::pin(self.dispatch(frame))).catch_unwind();
-                match work.await {
+                let work = if matches!(frame.first(), Some(b'B' | b'D' | b'C')) {
+                    std::panic::catch_unwind(AssertUnwindSafe(|| self.dispatch_now(frame)))
+                } else {
+                    AssertUnwindSafe(Box::pin(self.dispatch(frame))).catch_unwind().await
+                };
+                match work {
                     Ok(Ok(())) => {}
                     Ok(Err(end)) => break end,
                     Err(panic) => break self.panicked(panic.as_ref()),
@@ -97,6 +101,7 @@ impl<'a> Client<'a> {
     /// A suspended portal goes on: cancel requests are for it again.
     pub(super) fn resume(&mut self, text: &str, cancel: &CancellationToken) {
         self.work(text);
+        self.session.resume();
         self.handle.activity.lock().cancel = Some(cancel.clone());
     }
 
@@ -139,20 +144,20 @@ impl<'a> Client<'a> {
 
     /// How long the client may do nothing now, and what it is told then.
     fn idle_timeout(&self) -> Option<(Duration, Error)> {
-        let (setting, code, message) = match self.session.status() {
+        let often = self.session.often();
+        let (after, code, message) = match self.session.status() {
             TransactionStatus::Idle => (
-                "idle_session_timeout",
+                often.idle_session_timeout,
                 SqlState::IDLE_SESSION_TIMEOUT,
                 "terminating connection due to idle-session timeout",
             ),
             TransactionStatus::Active | TransactionStatus::Failed => (
-                "idle_in_transaction_session_timeout",
+                often.idle_in_transaction_session_timeout,
                 SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
                 "terminating connection due to idle-in-transaction timeout",
             ),
         };
-        let after = Duration::from_millis(self.session.timeout_ms(setting)?);
-        Some((after, Error::new(code, message).fatal()))
+        Some((Duration::from_millis(after?), Error::new(code, message).fatal()))
     }
 
     /// Does what one message asks for.
@@ -161,19 +166,16 @@ impl<'a> Client<'a> {
         if self.skipping && !matches!(kind, b'S' | b'X') {
             return Ok(());
         }
-        let extended = matches!(kind, b'P' | b'B' | b'D' | b'C' | b'E' | b'H' | b'S');
         let result = match message::message(frame) {
-            Ok(message) => Box::pin(self.handle(message)).await,
+            Ok(message) => self.handle(message).await,
             Err(error) => Err(error.into()),
         };
         match result {
             Ok(()) => Ok(()),
             Err(Failure::End(end)) => Err(end),
             Err(Failure::Statement(error)) => {
-                self.session.fail();
-                self.report_notices();
-                self.report(&error);
-                if extended {
+                self.failed(&error);
+                if matches!(kind, b'P' | b'E' | b'H' | b'S') {
                     self.skipping = true;
                     Ok(())
                 } else {
@@ -183,15 +185,43 @@ impl<'a> Client<'a> {
         }
     }
 
+    /// Does what a message asks for that waits for nothing: Bind, Describe, Close.
+    fn dispatch_now(&mut self, frame: Bytes) -> Result<(), End> {
+        if self.skipping {
+            return Ok(());
+        }
+        let result = message::message(frame).map_err(Failure::from).and_then(|message| match message {
+            Message::Bind { portal, statement, formats, values, result_formats } => {
+                self.bind(portal, &statement, &formats, values, result_formats)
+            }
+            Message::Describe(target, name) => self.describe(target, &name),
+            Message::Close(target, name) => {
+                self.close(target, &name);
+                Ok(())
+            }
+            _ => Err(Error::internal("a message of another kind").into()),
+        });
+        match result {
+            Err(Failure::End(end)) => Err(end),
+            Err(Failure::Statement(error)) => {
+                self.failed(&error);
+                self.skipping = true;
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn failed(&mut self, error: &Error) {
+        self.session.fail();
+        self.report_notices();
+        self.report(error);
+    }
+
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
         match message {
             Message::Query(sql) => self.query(&sql).await?,
             Message::Parse { name, query, types } => self.parse(&name, &query, &types).await?,
-            Message::Bind { portal, statement, formats, values, result_formats } => {
-                self.bind(portal, &statement, &formats, values, result_formats).await?;
-            }
-            Message::Describe(target, name) => self.describe(target, &name)?,
-            Message::Close(target, name) => self.close(target, &name),
             Message::Execute { portal, rows_max } => self.execute(portal, rows_max).await?,
             Message::Flush => self.connection.flush_until(&self.handle.terminate).await?,
             Message::Sync => {
@@ -203,6 +233,9 @@ impl<'a> Client<'a> {
             Message::FunctionCall => return Err(Error::unsupported("function calls are not supported").into()),
             Message::Terminate => return Err(End::Gone.into()),
             Message::Password(_) => return Err(violation("invalid frontend message type 112").fatal().into()),
+            Message::Bind { .. } | Message::Describe(..) | Message::Close(..) => {
+                return Err(Error::internal("a message of another kind").into());
+            }
         }
         Ok(())
     }
@@ -263,7 +296,11 @@ impl<'a> Client<'a> {
 
     /// Runs a portal from its beginning, watching the client.
     pub(super) async fn start(&mut self, portal: &crate::session::Portal) -> Result<Outcome, Failure> {
-        let outcome = self.connection.guard(&self.handle.terminate, self.session.execute(portal)).await;
+        // Pinned here: handed on by value it would be copied at each step, and it is large.
+        let outcome = {
+            let work = std::pin::pin!(self.session.execute(portal));
+            self.connection.guard(&self.handle.terminate, work).await
+        };
         self.report_notices();
         outcome
     }

@@ -27,7 +27,7 @@ impl Client<'_> {
         let cancel = self.statement_token();
         // The session's own timeout watches its statements, not the waiting for the client's data.
         let deadline =
-            self.session.timeout_ms("statement_timeout").map(|after| Instant::now() + Duration::from_millis(after));
+            self.session.often().statement_timeout.map(|after| Instant::now() + Duration::from_millis(after));
         let mut staged = BytesMut::new();
         loop {
             match self.connection.take_copy_data(&mut staged, COPY_BYTES)? {

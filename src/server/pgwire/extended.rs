@@ -50,7 +50,7 @@ impl Client<'_> {
         Ok(())
     }
 
-    pub(super) async fn bind(
+    pub(super) fn bind(
         &mut self,
         name: String,
         statement: &str,
@@ -88,7 +88,7 @@ impl Client<'_> {
                 (_, format) => Err(unsupported_format(format)),
             })
             .collect::<Result<Vec<_>>>()?;
-        let portal = self.session.bind(&prepared, parameters, result_formats).await?;
+        let portal = self.session.bind(&prepared, parameters, result_formats)?;
         check_result_formats(&portal)?;
         self.report_notices();
         self.portals.insert(name, Bound { portal, state: State::Fresh });
@@ -177,8 +177,8 @@ impl Client<'_> {
                 return self.execute_on(Box::new(running), rows_max).await;
             }
             Outcome::Command(tag) => tag,
-            Outcome::CopyIn(copy) => self.copy_in(copy).await?,
-            Outcome::CopyOut(copy) => self.copy_out(copy).await?,
+            Outcome::CopyIn(copy) => Box::pin(self.copy_in(copy)).await?,
+            Outcome::CopyOut(copy) => Box::pin(self.copy_out(copy)).await?,
             Outcome::Empty => {
                 reply::bare(&mut self.connection.output, Bare::EmptyQuery);
                 return Ok(State::Fresh);

@@ -58,7 +58,7 @@ impl Client<'_> {
         if !prepared.parameters.is_empty() {
             return Err(Error::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1").into());
         }
-        let portal = self.session.bind(&prepared, Vec::new(), Vec::new()).await?;
+        let portal = self.session.bind(&prepared, Vec::new(), Vec::new())?;
         let outcome = self.start(&portal).await?;
         let tag = match outcome {
             Outcome::Rows { stream, columns, tag } => {
@@ -70,8 +70,8 @@ impl Client<'_> {
                 running.tag(sent.rows)
             }
             Outcome::Command(tag) => tag,
-            Outcome::CopyIn(copy) => self.copy_in(copy).await?,
-            Outcome::CopyOut(copy) => self.copy_out(copy).await?,
+            Outcome::CopyIn(copy) => Box::pin(self.copy_in(copy)).await?,
+            Outcome::CopyOut(copy) => Box::pin(self.copy_out(copy)).await?,
             Outcome::Empty => {
                 reply::bare(&mut self.connection.output, Bare::EmptyQuery);
                 return Ok(None);

@@ -130,10 +130,13 @@ fn continued(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         };
         let mut token = token;
         match &token.token {
-            Token::Word(from) if from.keyword == Keyword::FROM && from.quote_style.is_none() => {
-                if word(0, &["leading", "trailing", "both"]) && word(2, &["trim"]) {
-                    joined.push(TokenWithSpan::new(Token::SingleQuotedString(" ".into()), token.span));
-                }
+            Token::Word(from)
+                if from.keyword == Keyword::FROM
+                    && from.quote_style.is_none()
+                    && word(0, &["leading", "trailing", "both"])
+                    && word(2, &["trim"]) =>
+            {
+                joined.push(TokenWithSpan::new(Token::SingleQuotedString(" ".into()), token.span));
             }
             Token::Word(symmetric)
                 if symmetric.quote_style.is_none()
@@ -250,7 +253,9 @@ fn sql(offsets: &Offsets<'_>, tokens: &[TokenWithSpan]) -> Result<ast::Statement
         return Err(near(offsets, tokens.get(1)));
     }
     if tokens.windows(3).any(|words| {
-        is_word(words.first(), Keyword::WHERE) && is_word(words.get(1), Keyword::CURRENT) && is_word(words.get(2), Keyword::OF)
+        is_word(words.first(), Keyword::WHERE)
+            && is_word(words.get(1), Keyword::CURRENT)
+            && is_word(words.get(2), Keyword::OF)
     }) {
         return Err(Error::unsupported("WHERE CURRENT OF is not supported"));
     }
@@ -284,7 +289,11 @@ fn plainer(tokens: &[TokenWithSpan]) -> std::borrow::Cow<'_, [TokenWithSpan]> {
         let before = |keyword: Keyword| at > 0 && is_word(tokens.get(at - 1), keyword);
         if keyword(at, Keyword::TABLE) && named(at + 1) {
             // TABLE t
-            result.extend([word("SELECT", here), TokenWithSpan { token: Token::Mul, span: here.span }, word("FROM", here)]);
+            result.extend([
+                word("SELECT", here),
+                TokenWithSpan { token: Token::Mul, span: here.span },
+                word("FROM", here),
+            ]);
         } else if keyword(at, Keyword::ONLY)
             && [Keyword::FROM, Keyword::JOIN, Keyword::TABLE, Keyword::UPDATE, Keyword::INTO].into_iter().any(before)
         {
@@ -314,7 +323,8 @@ fn plainer(tokens: &[TokenWithSpan]) -> std::borrow::Cow<'_, [TokenWithSpan]> {
 /// `WITH … INSERT` as an INSERT whose query has the WITH; UPDATE and DELETE stay the body of a query.
 fn with_inside(statement: ast::Statement) -> ast::Statement {
     let ast::Statement::Query(mut query) = statement else { return statement };
-    let hoists = matches!(query.body.as_ref(), ast::SetExpr::Insert(ast::Statement::Insert(insert)) if insert.source.is_some());
+    let hoists =
+        matches!(query.body.as_ref(), ast::SetExpr::Insert(ast::Statement::Insert(insert)) if insert.source.is_some());
     if !hoists {
         return ast::Statement::Query(query);
     }

@@ -188,6 +188,3 @@ fn is_applicable(filter: &Expr) -> Result<bool> {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod bench;

@@ -5,7 +5,9 @@ use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, StructArray, UInt32Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, StructArray, UInt32Array, new_null_array,
+};
 use arrow::compute::{SortOptions, interleave, take};
 use arrow::datatypes::{
     DataType, Date32Type, Field, FieldRef, Fields, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
@@ -47,7 +49,14 @@ impl FirstRow {
                 Best::Rows(Box::new(RowConverter::new(fields)?), vec![])
             }
         };
-        Ok(FirstRows { values: fields_of(values), types: types.to_vec(), best, places: vec![], stored: vec![], rows: 0 })
+        Ok(FirstRows {
+            values: fields_of(values),
+            types: types.to_vec(),
+            best,
+            places: vec![],
+            stored: vec![],
+            rows: 0,
+        })
     }
 }
 

@@ -351,7 +351,7 @@ fn operators() -> Vec<Function> {
 
 /// A time with that many digits of a second, half away from PostgreSQL's epoch.
 fn round_micros(since: i64, digits: i32) -> Value<i64> {
-    let Ok(drop) = u32::try_from(6 - digits) else { return Ok(since) };
+    let Ok(drop) = u32::try_from(6 - i64::from(digits)) else { return Ok(since) };
     let unit = 10_i64.pow(drop.min(6));
     let (size, half) = (since.unsigned_abs(), unit.unsigned_abs() / 2);
     let rounded = (size + half) / unit.unsigned_abs() * unit.unsigned_abs();
