@@ -431,6 +431,24 @@ fn plan(message: &str) -> Error {
         });
         return Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}({given}) does not exist"))
             .hint("No function matches the given name and argument types. You might need to add explicit type casts.");
+    } else if message.starts_with("SELECT DISTINCT ON expressions must match") {
+        (SqlState::INVALID_COLUMN_REFERENCE, message.clone())
+    } else if message.starts_with("For SELECT DISTINCT, ORDER BY expressions") {
+        (
+            SqlState::INVALID_COLUMN_REFERENCE,
+            "for SELECT DISTINCT, ORDER BY expressions must appear in select list".to_owned(),
+        )
+    } else if message.contains("to grouping function is not in grouping columns") {
+        (
+            SqlState::GROUPING_ERROR,
+            "arguments to GROUPING must be grouping expressions of the associated query level".to_owned(),
+        )
+    } else if message.starts_with("Inconsistent data length across values list") {
+        (SqlState::SYNTAX_ERROR, "VALUES lists must all be the same length".to_owned())
+    } else if let Some(value) = between(&message, "Percentile value must be between 0.0 and 1.0 inclusive, ", " ") {
+        (SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("percentile value {value} is not between 0 and 1"))
+    } else if message.starts_with("Invalid window frame: start bound") {
+        (SqlState::WINDOWING_ERROR, "frame starting from following row cannot have preceding rows".to_owned())
     } else if message.starts_with("LIMIT must be") {
         (SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE, "LIMIT must not be negative".to_owned())
     } else if message.starts_with("OFFSET must be") {

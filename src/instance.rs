@@ -167,6 +167,43 @@ pub struct Activity {
     pub state_changed_at: Timestamp,
     /// Cancels the running statement (57014). Replaced for each statement.
     pub cancel: Option<CancellationToken>,
+    /// What it has prepared and opened.
+    pub listing: Arc<Mutex<Listing>>,
+}
+
+/// Prepared statements and cursors of one client, as pg_prepared_statements and pg_cursors show them to it.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// By name.
+    pub statements: BTreeMap<String, ListedStatement>,
+    /// By name.
+    pub cursors: BTreeMap<String, ListedCursor>,
+}
+
+/// A prepared statement.
+#[derive(Debug, Clone)]
+pub struct ListedStatement {
+    /// Its text.
+    pub text: Arc<str>,
+    /// When it was prepared.
+    pub prepared_at: Timestamp,
+    /// Oids of its parameters' types.
+    pub parameters: Vec<u32>,
+    /// By PREPARE, not by the protocol.
+    pub from_sql: bool,
+}
+
+/// An open cursor.
+#[derive(Debug, Clone)]
+pub struct ListedCursor {
+    /// The text of DECLARE.
+    pub text: Arc<str>,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// WITH HOLD
+    pub hold: bool,
+    /// SCROLL
+    pub scroll: bool,
 }
 
 /// A client's place among the connected ones; dropping it gives the place back.

@@ -70,6 +70,21 @@ pub struct ViewDef {
     pub search_path: Vec<String>,
     /// Its columns.
     pub columns: Vec<ColumnDef>,
+    /// What the names in the text stand for: they keep their meaning when tables and columns are renamed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relations: Vec<ViewRelation>,
+}
+
+/// A table or view as a view's text names it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewRelation {
+    /// The name as written: `[[database.]schema.]name`, folded.
+    pub name: Vec<String>,
+    /// The relation.
+    pub oid: Oid,
+    /// The columns it had when the view was made: their ids, and what they were called.
+    pub columns: Vec<(i32, String)>,
 }
 
 /// A role.

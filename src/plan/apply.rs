@@ -49,6 +49,7 @@ pub(super) async fn physical(
         let plan = engine.optimized(plan)?;
         return engine.physical(&plan).await;
     }
+    let plan = spread(plan)?;
     // What DataFusion would read otherwise than PostgreSQL is never left to it.
     let plan = if misread_anywhere(&plan) { applied(plan, Reach::Misread)? } else { plan };
     let mut failure = None;
@@ -103,6 +104,27 @@ fn has_subqueries(plan: &LogicalPlan) -> bool {
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     found
+}
+
+/// The plan with VALUES that hold subqueries as rows computed one by one: the engine takes VALUES for constants.
+fn spread(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let plan = plan.transform_up(|node| match node {
+        LogicalPlan::Values(values) if values.values.iter().flatten().any(has_subquery) => {
+            let fields = values.schema.fields();
+            let mut rows = values.values.into_iter().map(|row| {
+                let exprs = row.into_iter().zip(fields).map(|(expr, field)| {
+                    let metadata = datafusion::common::metadata::FieldMetadata::from(field.metadata().clone());
+                    expr.unalias().alias_with_metadata(field.name(), Some(metadata))
+                });
+                LogicalPlanBuilder::empty(true).project(exprs)?.build()
+            });
+            let Some(first) = rows.next() else { return internal_err!("VALUES without rows") };
+            let plan = rows.try_fold(LogicalPlanBuilder::from(first?), |all, row| all.union(row?))?.build()?;
+            Ok(Transformed::yes(plan))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(plan.data)
 }
 
 fn misread_anywhere(plan: &LogicalPlan) -> bool {

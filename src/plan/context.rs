@@ -9,15 +9,16 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::catalog::{ScanArgs, ScanResult, Session, TableProvider};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{DFSchema, DataFusionError, ScalarValue, Statistics, TableReference};
+use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue, Statistics, TableReference};
 use datafusion::datasource::{TableType, provider_as_source};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableProviderFilterPushDown, TableSource, WindowUDF,
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableProviderFilterPushDown,
+    TableSource, WindowUDF,
 };
 use datafusion::physical_plan::ExecutionPlan;
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::{Body, Object, ViewDef};
+use tidemill_catalog::record::{Body, Object, ViewDef, ViewRelation};
 use tidemill_catalog::snapshot::{NameClass, Snapshot};
 use tidemill_catalog::table::scan::SnapshotTable;
 use tidemill_udfs::types::SqlType;
@@ -91,6 +92,12 @@ impl Scope {
             return Some(Resolved::Object(Arc::clone(object), Arc::clone(&self.snapshot)));
         }
         system::relation(self, schema, name).map(|provider| Resolved::System(schema.to_owned(), provider))
+    }
+
+    /// The object with that oid, temporary ones included.
+    pub(super) fn object(&self, oid: Oid) -> Option<Arc<Object>> {
+        let snapshot = if oid >= TEMP_SCHEMA { &self.temp } else { &self.snapshot };
+        snapshot.catalog.get(oid).cloned()
     }
 
     /// The table with that oid, temporary ones included.
@@ -289,26 +296,64 @@ pub(super) struct Names<'a> {
     pub(super) planner: &'a Planner,
     pub(super) scope: &'a Arc<Scope>,
     pub(super) view_depth: usize,
+    /// The view whose text is planned: what its names stand for.
+    pub(super) view: Option<&'a ViewDef>,
     /// The tables and views that were named, each once.
     pub(super) used: std::cell::RefCell<Vec<Oid>>,
+    /// The names as written, and what they stand for.
+    pub(super) written: std::cell::RefCell<Vec<ViewRelation>>,
 }
 
 impl<'a> Names<'a> {
     pub(super) fn new(planner: &'a Planner, scope: &'a Arc<Scope>, view_depth: usize) -> Self {
-        Self { planner, scope, view_depth, used: std::cell::RefCell::default() }
+        let (used, written) = (std::cell::RefCell::default(), std::cell::RefCell::default());
+        Self { planner, scope, view_depth, view: None, used, written }
+    }
+
+    /// What a name of the view's text was bound to when the view was made.
+    fn bound(&self, parts: &[&str]) -> Option<&'a ViewRelation> {
+        self.view?.relations.iter().find(|relation| relation.name.iter().eq(parts.iter()))
+    }
+
+    /// The columns of a relation by the names it has here; `None` if there is no such relation.
+    pub(super) fn columns_of(&self, parts: &[String]) -> Option<Vec<String>> {
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        if let Some(relation) = self.bound(&parts) {
+            let object = self.scope.object(relation.oid)?;
+            let known = numbered(&object);
+            let kept = relation.columns.iter().filter(|(id, _)| known.iter().any(|(other, _)| other == id));
+            return Some(kept.map(|(_, name)| name.clone()).collect());
+        }
+        let (database, schema, name) = match parts.as_slice() {
+            [name] => (None, None, *name),
+            [schema, name] => (None, Some(*schema), *name),
+            [database, schema, name] => (Some(*database), Some(*schema), *name),
+            _ => return None,
+        };
+        match self.scope.resolve(database, schema, name).ok()? {
+            Resolved::Object(object, _) => Some(numbered(&object).into_iter().map(|(_, name)| name).collect()),
+            Resolved::System(_, provider) => {
+                Some(provider.schema().fields().iter().map(|field| field.name().clone()).collect())
+            }
+        }
     }
 
     fn view(&self, view: &ViewDef) -> Result<Arc<dyn TableSource>> {
         if self.view_depth >= VIEW_DEPTH_MAX {
             return Err(Error::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded"));
         }
+        let plan = self.view_plan(view)?;
+        let schema = Arc::clone(plan.schema().inner());
+        Ok(Arc::new(ViewSource { plan, schema }))
+    }
+
+    /// A view's query with names resolved.
+    pub(super) fn view_plan(&self, view: &ViewDef) -> Result<LogicalPlan> {
         let scope = self.scope.with(|scope| {
             scope.search_path.clone_from(&view.search_path);
             scope.locators = None;
         });
-        let plan = self.planner.view(&scope, view, self.view_depth + 1)?;
-        let schema = Arc::clone(plan.schema().inner());
-        Ok(Arc::new(ViewSource { plan, schema }))
+        self.planner.view(&scope, view, self.view_depth + 1)
     }
 
     /// Arguments of a function in FROM as values with their types.
@@ -323,26 +368,75 @@ impl<'a> Names<'a> {
             .collect()
     }
 
+    fn object_source(&self, object: &Object) -> Result<Arc<dyn TableSource>> {
+        let mut used = self.used.borrow_mut();
+        if !used.contains(&object.oid) {
+            used.push(object.oid);
+        }
+        drop(used);
+        match &object.body {
+            Body::Table(_) => Ok(provider_as_source(self.scope.table_provider(object.oid)?)),
+            Body::View(view) => self.view(view),
+            _ => Err(Error::internal("a relation that is neither table nor view")),
+        }
+    }
+
+    /// A relation with the columns, and under the names, that it had when the view was made.
+    fn bound_source(&self, name: &TableReference, relation: &ViewRelation) -> Result<Arc<dyn TableSource>> {
+        let object = self.scope.object(relation.oid).ok_or_else(|| {
+            let message = format!("relation \"{}\" does not exist", relation.name.join("."));
+            Error::new(SqlState::UNDEFINED_TABLE, message)
+        })?;
+        let source = self.object_source(&object)?;
+        let known = numbered(&object);
+        if known == relation.columns {
+            return Ok(source);
+        }
+        let exprs: Vec<Expr> = relation
+            .columns
+            .iter()
+            .filter_map(|(id, then)| {
+                let (_, now) = known.iter().find(|(other, _)| other == id)?;
+                Some(Expr::Column(Column::new_unqualified(now)).alias(then))
+            })
+            .collect();
+        let plan = LogicalPlanBuilder::scan(name.clone(), source, None)?.project(exprs)?.build()?;
+        let schema = Arc::clone(plan.schema().inner());
+        Ok(Arc::new(ViewSource { plan, schema }))
+    }
+
     fn source(&self, name: &TableReference) -> Result<Arc<dyn TableSource>> {
+        let parts: Vec<&str> = name.catalog().into_iter().chain(name.schema()).chain([name.table()]).collect();
+        if let Some(relation) = self.bound(&parts) {
+            return self.bound_source(name, relation);
+        }
         match self.scope.resolve(name.catalog(), name.schema(), name.table())? {
             Resolved::System(schema, provider) => {
                 let place = Place::System(schema, name.table().to_owned());
                 Ok(provider_as_source(Arc::new(Relation { place, locators: false, provider })))
             }
             Resolved::Object(object, _) => {
-                let mut used = self.used.borrow_mut();
-                if !used.contains(&object.oid) {
-                    used.push(object.oid);
+                let name = parts.into_iter().map(str::to_owned).collect();
+                let relation = ViewRelation { name, oid: object.oid, columns: numbered(&object) };
+                let mut written = self.written.borrow_mut();
+                if !written.contains(&relation) {
+                    written.push(relation);
                 }
-                drop(used);
-                match &object.body {
-                    Body::Table(_) => Ok(provider_as_source(self.scope.table_provider(object.oid)?)),
-                    Body::View(view) => self.view(view),
-                    _ => Err(Error::internal("a relation that is neither table nor view")),
-                }
+                drop(written);
+                self.object_source(&object)
             }
         }
     }
+}
+
+/// A relation's columns by number and name.
+fn numbered(object: &Object) -> Vec<(i32, String)> {
+    let columns = match &object.body {
+        Body::Table(def) => &def.columns,
+        Body::View(view) => &view.columns,
+        _ => return vec![],
+    };
+    columns.iter().map(|column| (column.id, column.name.clone())).collect()
 }
 
 impl ContextProvider for Names<'_> {
@@ -394,6 +488,9 @@ impl ContextProvider for Names<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if let Some(function) = super::record::function(name) {
+            return Some(PendingFunction::udf(name, Some(function)));
+        }
         let name = name.strip_prefix("pg_catalog.").unwrap_or(name);
         if matches!(name, "unnest" | "unnest_outer") {
             return None;

@@ -12,11 +12,9 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 use parking_lot::Mutex;
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::ViewDef;
+use tidemill_catalog::record::{ViewDef, ViewRelation};
 use tidemill_catalog::snapshot::{Snapshot, TableState};
 use tidemill_udfs::types::{SqlType, TextSettings};
 use tokio_util::sync::CancellationToken;
@@ -40,11 +38,13 @@ mod forms;
 mod locate;
 mod pending;
 mod prepare;
+mod record;
 mod registry;
 mod row;
 mod run;
 mod series;
 mod shape;
+mod sources;
 /// pg_catalog, information_schema, tidemill.*
 pub mod system;
 mod system_columns;
@@ -405,12 +405,25 @@ impl Planner {
     }
 
     /// The query with names resolved, not yet typed.
-    fn named(&self, scope: &Arc<Scope>, mut query: ast::Query, view_depth: usize) -> Result<(LogicalPlan, Vec<Oid>)> {
-        prepare::query(&mut query)?;
+    fn named(&self, scope: &Arc<Scope>, query: ast::Query, view_depth: usize) -> Result<(LogicalPlan, Vec<Oid>)> {
         let names = Names::new(self, scope, view_depth);
-        let planner = SqlToRel::new(&names);
-        let plan = planner.sql_statement_to_plan(ast::Statement::Query(Box::new(query)))?;
+        let plan = resolved(&names, query)?;
         Ok((plan, names.used.take()))
+    }
+
+    /// What the names in a view's query stand for, now that it is made.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub fn view_relations(&self, scope: &Arc<Scope>, query: &ast::Query) -> Result<Vec<ViewRelation>> {
+        let names = Names::new(self, scope, 0);
+        resolved(&names, query.clone())?;
+        Ok(names.written.take())
+    }
+
+    /// True if a view's query still has a meaning.
+    pub fn view_stands(&self, scope: &Arc<Scope>, view: &ViewDef) -> bool {
+        Names::new(self, scope, 0).view_plan(view).is_ok()
     }
 
     fn typed_expression(
@@ -432,11 +445,9 @@ impl Planner {
 
     /// A view's query with the view's column names, names resolved as at its creation.
     fn view(&self, scope: &Arc<Scope>, view: &ViewDef, depth: usize) -> Result<LogicalPlan> {
-        let query = Parser::new(&PostgreSqlDialect {})
-            .try_with_sql(&view.query)
-            .and_then(|mut parser| parser.parse_query())
-            .map_err(|error| Error::internal(format!("a view's stored query does not parse: {error}")))?;
-        let (plan, _) = self.named(scope, *query, depth).map_err(Error::without_location)?;
+        let query = crate::statement::parse::parse_query(&view.query).map_err(Error::without_location)?;
+        let names = Names { view: Some(view), ..Names::new(self, scope, depth) };
+        let plan = resolved(&names, query).map_err(Error::without_location)?;
         let schema = Arc::clone(plan.schema());
         let fields: Vec<_> = schema.iter().collect();
         let unchanged = fields.len() == view.columns.len();
@@ -460,6 +471,13 @@ impl Planner {
             .collect::<Result<Vec<_>>>()?;
         Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
     }
+}
+
+/// The query with names resolved, not yet typed.
+fn resolved(names: &Names<'_>, mut query: ast::Query) -> Result<LogicalPlan> {
+    sources::query(names, &mut query)?;
+    prepare::query(&mut query)?;
+    Ok(SqlToRel::new(names).sql_statement_to_plan(ast::Statement::Query(Box::new(query)))?)
 }
 
 /// The columns of a typed plan's result.

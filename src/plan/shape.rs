@@ -4,13 +4,14 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Cte, DataType as AstType, Distinct, Expr, Function, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
-    JoinConstraint, JoinOperator, LockType, NamedWindowDefinition, NamedWindowExpr, ObjectName, ObjectNamePart,
-    OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, SetOperator, TableFactor, TypedString, Value,
-    ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut, WindowFrameBound, WindowSpec, WindowType,
+    BinaryOperator, Cte, DataType as AstType, Distinct, ExcludeSelectItem, Expr, Function, FunctionArgumentList,
+    FunctionArguments, GroupByExpr, Ident, JoinConstraint, JoinOperator, LimitClause, LockType, NamedWindowDefinition,
+    NamedWindowExpr, ObjectName, ObjectNamePart, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, Query, Select,
+    SelectItem, SetExpr, SetOperator, TableAlias, TableFactor, TableWithJoins, TypedString, Value, ValueWithSpan,
+    Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions, WindowFrameBound, WindowSpec, WindowType,
 };
 
-use super::prepare::{apart, column_name, folded, number, string};
+use super::prepare::{apart, column_name, folded, number};
 use super::registry;
 use crate::Result;
 use crate::error::{Error, SqlState};
@@ -23,6 +24,7 @@ pub(super) fn query(query: &mut Query) -> Result<()> {
     {
         with.cte_tables.iter_mut().try_for_each(recursive)?;
     }
+    with_ties(query)?;
     let order_by = match query.order_by.as_mut().map(|order_by| &mut order_by.kind) {
         Some(OrderByKind::Expressions(exprs)) => exprs.as_mut_slice(),
         _ => &mut [],
@@ -42,6 +44,92 @@ pub(super) fn query(query: &mut Query) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// `ORDER BY o FETCH FIRST n ROWS WITH TIES` → the rows whose rank by o is at most n:
+/// `SELECT * EXCLUDE (rank, number) FROM (SELECT …, rank() OVER (ORDER BY o) AS rank, row_number() …) WHERE rank <= n ORDER BY number`
+fn with_ties(query: &mut Query) -> Result<()> {
+    const RANK: &str = "\u{1}rank";
+    const NUMBER: &str = "\u{1}number";
+    if !query.fetch.as_ref().is_some_and(|fetch| fetch.with_ties && !fetch.percent) {
+        return Ok(());
+    }
+    let order_by = match query.order_by.take().map(|order_by| order_by.kind) {
+        Some(OrderByKind::Expressions(exprs)) => exprs,
+        _ => {
+            return Err(Error::new(SqlState::SYNTAX_ERROR, "WITH TIES cannot be specified without ORDER BY clause"));
+        }
+    };
+    let SetExpr::Select(select) = query.body.as_mut() else {
+        return Err(Error::unsupported("FETCH … WITH TIES of this query is not supported"));
+    };
+    if select.distinct.is_some() {
+        return Err(Error::unsupported("FETCH … WITH TIES with DISTINCT is not supported"));
+    }
+    let quoted = |name: &str| Ident::with_quote('"', name);
+    let order_by = order_by
+        .into_iter()
+        .map(|item| {
+            let named = |selected: &&SelectItem| {
+                matches!(selected, SelectItem::ExprWithAlias { alias, .. }
+                if matches!(&item.expr, Expr::Identifier(ident) if folded(ident) == folded(alias)))
+            };
+            let meant = at_ordinal(&item.expr, &select.projection)
+                .or_else(|| select.projection.iter().find(named).and_then(item_expr))
+                .cloned();
+            OrderByExpr { expr: meant.unwrap_or(item.expr), ..item }
+        })
+        .collect::<Vec<_>>();
+    for (function, name) in [("rank", RANK), ("row_number", NUMBER)] {
+        let mut expr = super::prepare::call(function, vec![]);
+        if let Expr::Function(function) = &mut expr {
+            function.over = Some(WindowType::WindowSpec(WindowSpec {
+                window_name: None,
+                partition_by: vec![],
+                order_by: order_by.clone(),
+                window_frame: None,
+            }));
+        }
+        select.projection.push(SelectItem::ExprWithAlias { expr, alias: quoted(name) });
+    }
+    let skip = match query.limit_clause.take() {
+        Some(LimitClause::LimitOffset { offset: Some(offset), .. }) => offset.value,
+        _ => number("0"),
+    };
+    let rows = query.fetch.take().and_then(|fetch| fetch.quantity).unwrap_or_else(|| number("1"));
+    let binary = |left: Expr, op: BinaryOperator, right: Expr| Expr::BinaryOp {
+        left: Box::new(left),
+        op,
+        right: Box::new(right),
+    };
+    let (rank, row) = (Expr::Identifier(quoted(RANK)), Expr::Identifier(quoted(NUMBER)));
+    let within = binary(rank, BinaryOperator::LtEq, binary(skip.clone(), BinaryOperator::Plus, rows));
+    let condition = binary(within, BinaryOperator::And, binary(row.clone(), BinaryOperator::Gt, skip));
+    let mut inner = super::prepare::empty_query();
+    std::mem::swap(&mut inner.body, &mut query.body);
+    if let SetExpr::Select(outer) = query.body.as_mut() {
+        let hidden = [RANK, NUMBER].map(|name| ObjectName(vec![ObjectNamePart::Identifier(quoted(name))]));
+        outer.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions {
+            opt_exclude: Some(ExcludeSelectItem::Multiple(hidden.to_vec())),
+            ..WildcardAdditionalOptions::default()
+        })];
+        outer.from = vec![TableWithJoins {
+            relation: TableFactor::Derived {
+                lateral: false,
+                subquery: Box::new(inner),
+                alias: Some(TableAlias { explicit: true, name: quoted("\u{1}ties"), columns: vec![], at: None }),
+                sample: None,
+            },
+            joins: vec![],
+        }];
+        outer.selection = Some(condition);
+    }
+    query.order_by = Some(OrderBy { kind: OrderByKind::Expressions(vec![sorted(row)]), interpolate: None });
+    Ok(())
+}
+
+fn sorted(expr: Expr) -> OrderByExpr {
+    OrderByExpr { expr, options: OrderByOptions::default(), with_fill: None }
 }
 
 /// Makes the clauses of a SELECT ready.
@@ -431,7 +519,8 @@ fn completed(mut spec: WindowSpec, known: &[(String, WindowSpec)]) -> Result<Win
     Ok(spec)
 }
 
-/// `RANGE BETWEEN interval '1 day' PRECEDING`: DataFusion takes the text.
+/// `RANGE BETWEEN interval '1 day' PRECEDING`: DataFusion takes a number's digits as they are, and reads the text when it
+/// knows what the rows are ordered by.
 pub(super) fn frame(function: &mut Function) {
     let Some(WindowType::WindowSpec(WindowSpec { window_frame: Some(frame), .. })) = &mut function.over else { return };
     for bound in std::iter::once(&mut frame.start_bound).chain(&mut frame.end_bound) {
@@ -439,7 +528,7 @@ pub(super) fn frame(function: &mut Function) {
             continue;
         };
         if let Some(text) = interval_text(expr) {
-            **expr = string(text);
+            **expr = number(&text);
         }
     }
 }

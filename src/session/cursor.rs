@@ -15,6 +15,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::Column;
 use crate::error::SqlState;
+use crate::instance::ListedCursor;
 use crate::statement::control::Direction;
 use crate::{Error, Result};
 
@@ -26,6 +27,8 @@ pub(crate) struct Cursor {
     pub(crate) hold: bool,
     /// WITH HOLD, and its transaction has committed.
     pub(crate) held: bool,
+    /// How pg_cursors shows it.
+    pub(crate) listed: ListedCursor,
     state: Arc<tokio::sync::Mutex<State>>,
 }
 
@@ -46,8 +49,7 @@ impl Cursor {
     /// A cursor before its first row.
     pub(crate) fn new(
         columns: Vec<Column>,
-        hold: bool,
-        scroll: bool,
+        listed: ListedCursor,
         stream: SendableRecordBatchStream,
         pool: &Arc<dyn MemoryPool>,
     ) -> Self {
@@ -58,10 +60,10 @@ impl Cursor {
             forgotten: 0,
             read: 0,
             position: 0,
-            keep_all: scroll,
+            keep_all: listed.scroll,
             memory: MemoryConsumer::new("cursor").register(pool),
         };
-        Self { columns, hold, held: false, state: Arc::new(tokio::sync::Mutex::new(state)) }
+        Self { columns, hold: listed.hold, held: false, listed, state: Arc::new(tokio::sync::Mutex::new(state)) }
     }
 
     /// The rows of a FETCH as a stream: read from the query as they are sent.
@@ -200,7 +202,7 @@ impl State {
     /// Moves to a row (0: before the first) and gives it, `None` before the first and behind the last.
     async fn at(&mut self, target: i64) -> Result<Option<RecordBatch>> {
         let target = usize::try_from(target).unwrap_or(0);
-        let backward = target < self.position || (target == self.position && target <= self.forgotten);
+        let backward = target < self.position || (target == self.position && target > 0 && target <= self.forgotten);
         if backward && !self.keep_all {
             return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "cursor can only scan forward")
                 .hint("Declare it with SCROLL option to enable backward scan."));

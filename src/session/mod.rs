@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use datafusion::common::ScalarValue;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
 use crate::error::{Report, SqlState};
-use crate::instance::{Instance, SessionHandle};
+use crate::instance::{Instance, ListedStatement, Listing, SessionHandle};
 use crate::plan::{InsertPlan, ModifyPlan, Plan, Planner, Scope, TEMP_SCHEMA};
 use crate::statement::control::Control;
 use crate::statement::parse::{Parsed, Statement};
@@ -94,6 +94,8 @@ pub struct Session {
     alone: bool,
     /// The next protocol message is Sync: a statement that changes data may commit before it is answered.
     sync_follows: bool,
+    /// Counts portals taken up again: their timeouts begin anew.
+    resumed: Arc<AtomicU64>,
 }
 
 /// ReadyForQuery's status byte.
@@ -323,6 +325,7 @@ impl Session {
             simple_left: 0,
             alone: false,
             sync_follows: false,
+            resumed: Arc::default(),
         })
     }
 
@@ -534,6 +537,15 @@ impl Session {
                 format!("prepared statement \"{name}\" already exists"),
             ));
         }
+        if !name.is_empty() {
+            let listed = ListedStatement {
+                text: prepared.parsed.as_ref().map_or_else(|| Arc::from(""), |parsed| Arc::clone(&parsed.text)),
+                prepared_at: prepared.prepared_at,
+                parameters: prepared.parameters.iter().map(SqlType::oid).collect(),
+                from_sql: prepared.from_sql,
+            };
+            self.listing().lock().statements.insert(name.to_owned(), listed);
+        }
         self.statements.insert(name.to_owned(), prepared);
         Ok(())
     }
@@ -552,7 +564,30 @@ impl Session {
 
     /// Close (statement): no error if there is none.
     pub fn close_statement(&mut self, name: &str) {
-        self.statements.remove(name);
+        if self.statements.remove(name).is_some() && !name.is_empty() {
+            self.listing().lock().statements.remove(name);
+        }
+    }
+
+    /// Closes all prepared statements.
+    pub(crate) fn close_statements(&mut self) {
+        self.statements.clear();
+        self.listing().lock().statements.clear();
+    }
+
+    fn listing(&self) -> Arc<Mutex<Listing>> {
+        Arc::clone(&self.handle.activity.lock().listing)
+    }
+
+    /// Tells pg_cursors of the cursors now open.
+    pub(crate) fn list_cursors(&self) {
+        let cursors = self.cursors.iter().map(|(name, cursor)| (name.clone(), cursor.listed.clone())).collect();
+        self.listing().lock().cursors = cursors;
+    }
+
+    /// Tells that a suspended portal goes on: the time it stood still does not count for its timeout.
+    pub fn resume(&self) {
+        self.resumed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Binds values: 08P01 for a wrong number, 22P02/22P03 for a bad value.
@@ -904,11 +939,14 @@ impl Session {
 
     fn end_transaction(&mut self, committed: bool) {
         // A cursor WITH HOLD reads its own snapshot: it outlives a commit, not the rollback of what declared it.
-        self.cursors.retain(|_, cursor| {
-            let keep = cursor.held || (cursor.hold && committed);
-            cursor.held = keep;
-            keep
-        });
+        if !self.cursors.is_empty() {
+            self.cursors.retain(|_, cursor| {
+                let keep = cursor.held || (cursor.hold && committed);
+                cursor.held = keep;
+                keep
+            });
+            self.list_cursors();
+        }
         self.hold = None;
         self.handle.activity.lock().transaction_started_at = None;
     }

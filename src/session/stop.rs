@@ -1,7 +1,9 @@
 //! Stops a running statement: cancel request, pg_terminate_backend, statement_timeout. The token is the statement's; the
-//! deadline counts from its start, over execution and streaming alike.
+//! deadline counts from its start, over execution and streaming alike, and anew when a suspended portal goes on.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,14 +23,17 @@ use crate::{Error, Result};
 pub(super) struct Stop {
     pub(super) token: CancellationToken,
     deadline: Option<Instant>,
+    timeout: Option<Duration>,
+    resumed: Arc<AtomicU64>,
 }
 
 impl Stop {
     pub(super) fn new(session: &Session) -> Self {
         let token = session.handle.terminate.child_token();
         session.handle.activity.lock().cancel = Some(token.clone());
-        let deadline = session.often().statement_timeout.map(|ms| Instant::now() + Duration::from_millis(ms));
-        Self { token, deadline }
+        let timeout = session.often().statement_timeout.map(Duration::from_millis);
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        Self { token, deadline, timeout, resumed: Arc::clone(&session.resumed) }
     }
 
     /// Runs a future until it is done, cancelled or late.
@@ -59,6 +64,9 @@ impl Stop {
                     stream: Some(stream),
                     cancelled: Box::pin(self.token.clone().cancelled_owned()),
                     deadline: self.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
+                    timeout: self.timeout,
+                    seen: self.resumed.load(Ordering::Relaxed),
+                    resumed: self.resumed,
                     token: self.token,
                 };
                 let schema = watched.schema();
@@ -98,6 +106,10 @@ struct Watched {
     stream: Option<SendableRecordBatchStream>,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     deadline: Option<Pin<Box<Sleep>>>,
+    timeout: Option<Duration>,
+    /// The session's count of portals taken up again, and what it was when this one last ran.
+    resumed: Arc<AtomicU64>,
+    seen: u64,
     token: CancellationToken,
 }
 
@@ -121,6 +133,14 @@ impl Stream for Watched {
         }
         if self.cancelled.as_mut().poll(context).is_ready() {
             return self.stop(cancelled());
+        }
+        let resumed = self.resumed.load(Ordering::Relaxed);
+        if resumed != self.seen {
+            self.seen = resumed;
+            let timeout = self.timeout;
+            if let (Some(deadline), Some(timeout)) = (&mut self.deadline, timeout) {
+                deadline.as_mut().reset(Instant::now() + timeout);
+            }
         }
         if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) {
             self.token.cancel();

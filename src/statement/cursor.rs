@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::control::Direction;
 use super::parse::{Parsed, Statement};
 use crate::error::SqlState;
+use crate::instance::ListedCursor;
 use crate::session::cursor::Cursor;
 use crate::session::{Column, Outcome, Portal, RowsTag, Session};
 use crate::{Error, Result};
@@ -60,8 +61,15 @@ pub(super) async fn declare(
         return Err(Error::internal("a query without rows"));
     };
     let pool = std::sync::Arc::clone(&session.instance.runtime.memory_pool);
-    let cursor = Cursor::new(columns, hold, scroll == Some(true), stream, &pool);
+    let listed = ListedCursor {
+        text: std::sync::Arc::clone(&query.text),
+        opened_at: session.instance.clock.now(),
+        hold,
+        scroll: scroll == Some(true),
+    };
+    let cursor = Cursor::new(columns, listed, stream, &pool);
     session.cursors.insert(name.to_owned(), cursor);
+    session.list_cursors();
     Ok("DECLARE CURSOR".into())
 }
 
@@ -82,11 +90,13 @@ pub(super) fn close(session: &mut Session, name: Option<&str>) -> Result<String>
     match name {
         None => {
             session.cursors.clear();
+            session.list_cursors();
             Ok("CLOSE CURSOR ALL".into())
         }
         Some(name) => {
             find(session, name)?;
             session.cursors.remove(name);
+            session.list_cursors();
             Ok("CLOSE CURSOR".into())
         }
     }

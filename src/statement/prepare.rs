@@ -51,7 +51,7 @@ pub(super) async fn execute(
 pub(super) fn deallocate(session: &mut Session, name: Option<&str>) -> Result<String> {
     match name {
         None => {
-            session.statements.clear();
+            session.close_statements();
             Ok("DEALLOCATE ALL".into())
         }
         Some(name) => {

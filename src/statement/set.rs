@@ -126,7 +126,8 @@ pub(super) fn discard(session: &mut Session, what: Discard) -> Result<String> {
                 ));
             }
             session.cursors.clear();
-            session.statements.clear();
+            session.list_cursors();
+            session.close_statements();
             session.settings.lock().set("role", "none", false)?;
             session.settings.lock().reset_all();
             drop_temporary(session)?;

@@ -393,8 +393,32 @@ pub(super) async fn alter(
             }
         }
         session.apply(vec![Change::Put(Arc::clone(&object))])?;
+        if let AlterTable::DropColumn { name, .. } = action {
+            check_views(session, &object, name, cancel)?;
+        }
     }
     Ok(tag.into())
+}
+
+/// 2BP01 if a view reads the column that was dropped.
+fn check_views(session: &mut Session, table: &Object, column: &str, cancel: &CancellationToken) -> Result<()> {
+    let scope = session.scope(cancel);
+    let planner = Arc::clone(&session.planner);
+    for object in scope.snapshot.catalog.objects.values().chain(scope.temp.catalog.objects.values()) {
+        if let Body::View(view) = &object.body
+            && object.depends_on.contains(&table.oid)
+            && !planner.view_stands(&scope, view)
+        {
+            let what = format!("column {column} of table {}", table.name);
+            return Err(Error::new(
+                SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+                format!("cannot drop {what} because other objects depend on it"),
+            )
+            .detail(format!("view {} depends on {what}", object.name))
+            .hint("Drop the views first."));
+        }
+    }
+    Ok(())
 }
 
 fn rename_view_column(object: &Object, from: &str, to: &str) -> Result<Arc<Object>> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::sql::sqlparser::ast;
 use tidemill_catalog::record::{Body, Change, ColumnDef, Object, ViewDef};
 use tidemill_catalog::snapshot::NameClass;
 use tidemill_udfs::types::SqlType;
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::CreateView;
 use super::names;
+use super::parse::Statement;
 use crate::error::SqlState;
 use crate::plan::TEMP_SCHEMA;
 use crate::session::transaction::is_temporary;
@@ -30,10 +32,18 @@ pub(super) fn create(session: &mut Session, create: &CreateView, cancel: &Cancel
     names::require_create(session, schema)?;
     let columns = view_columns(create, columns)?;
     let scope = session.scope(cancel);
+    let named = match &create.query.statement {
+        Statement::Sql(sql) => match sql.as_ref() {
+            ast::Statement::Query(query) => session.planner.view_relations(&scope, query)?,
+            _ => vec![],
+        },
+        Statement::Control(_) => vec![],
+    };
     let body = Body::View(ViewDef {
         query: create.query_text.clone(),
         search_path: scope.search_path.clone(),
         columns: columns.clone(),
+        relations: named,
     });
     let name = create.name.last();
     let (main, temp) = names::catalogs(session);

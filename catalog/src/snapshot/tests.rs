@@ -38,7 +38,7 @@ fn is_conflict(state: &Snapshot, changes: &[Change]) {
 }
 
 fn view(oid: Oid, name: &str, depends_on: &[Oid]) -> Change {
-    let body = Body::View(ViewDef { query: String::new(), search_path: vec![], columns: vec![] });
+    let body = Body::View(ViewDef { query: String::new(), search_path: vec![], columns: vec![], relations: vec![] });
     let mut view = Object::clone(&object(oid, PUBLIC, name, 1, body));
     view.depends_on = depends_on.to_vec();
     Change::Put(Arc::new(view))

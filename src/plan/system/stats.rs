@@ -17,6 +17,8 @@ use crate::session::settings::SettingInfo;
 pub(crate) const FILLS: &[(&str, Fill)] = &[
     ("pg_stat_activity", pg_stat_activity),
     ("pg_locks", pg_locks),
+    ("pg_prepared_statements", pg_prepared_statements),
+    ("pg_cursors", pg_cursors),
     ("pg_settings", pg_settings),
     ("pg_stat_all_tables", |scope, batch| stat_tables(scope, batch, true, true)),
     ("pg_stat_user_tables", |scope, batch| stat_tables(scope, batch, false, true)),
@@ -56,6 +58,31 @@ pub(crate) fn sessions(scope: &Scope) -> Vec<(Arc<SessionHandle>, Activity)> {
             (handle, activity)
         })
         .collect()
+}
+
+fn pg_prepared_statements(scope: &Scope, batch: &mut Batch<'_>) {
+    let listing = Arc::clone(&scope.handle.activity.lock().listing);
+    let all = listing.lock().statements.clone();
+    batch.rows(all.len());
+    batch.column("name", all.keys());
+    batch.column("statement", all.values().map(|statement| statement.text.as_ref()));
+    batch.column("prepare_time", all.values().map(|statement| statement.prepared_at));
+    batch.column("parameter_types", all.values().map(|statement| statement.parameters.clone()));
+    batch.column("from_sql", all.values().map(|statement| statement.from_sql));
+    batch.constant("generic_plans", 0_i64);
+    batch.constant("custom_plans", 0_i64);
+}
+
+fn pg_cursors(scope: &Scope, batch: &mut Batch<'_>) {
+    let listing = Arc::clone(&scope.handle.activity.lock().listing);
+    let all = listing.lock().cursors.clone();
+    batch.rows(all.len());
+    batch.column("name", all.keys());
+    batch.column("statement", all.values().map(|cursor| cursor.text.as_ref()));
+    batch.column("is_holdable", all.values().map(|cursor| cursor.hold));
+    batch.constant("is_binary", false);
+    batch.column("is_scrollable", all.values().map(|cursor| cursor.scroll));
+    batch.column("creation_time", all.values().map(|cursor| cursor.opened_at));
 }
 
 fn pg_stat_activity(scope: &Scope, batch: &mut Batch<'_>) {

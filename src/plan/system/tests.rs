@@ -92,6 +92,7 @@ fn changes() -> Vec<Change> {
         query: "SELECT id FROM sales.orders;".into(),
         search_path: vec!["public".into()],
         columns: vec![column(1, "id", "bigint", true)],
+        relations: vec![],
     };
     let reader = RoleDef { login: true, inherit: true, connection_limit: -1, ..RoleDef::default() };
     let schema = Object {

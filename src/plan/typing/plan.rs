@@ -7,7 +7,7 @@ use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, NullEquality, TableReference};
 use datafusion::datasource::{provider_as_source, source_as_provider};
-use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::expr::{Sort, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::logical_plan::builder::LogicalPlanBuilder;
 use datafusion::logical_expr::utils::merge_schema;
@@ -57,6 +57,10 @@ impl Typing<'_> {
             LogicalPlan::Join(join) if is_set_operation(&join) => self.set_operation(join, outer),
             LogicalPlan::Aggregate(aggregate) if matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)]) => {
                 self.grouping_sets(aggregate, outer)
+            }
+            LogicalPlan::Aggregate(mut aggregate) => {
+                collected_in_order(&mut aggregate);
+                self.node(LogicalPlan::Aggregate(aggregate), outer)
             }
             LogicalPlan::Join(mut join) => {
                 let left = self.plan(Arc::unwrap_or_clone(join.left), outer, false)?;
@@ -448,6 +452,66 @@ impl Typing<'_> {
                 Ok(labelled(value, Some(name), input))
             })
             .collect()
+    }
+}
+
+/// Aggregates whose result depends on the order of rows.
+const COLLECTING: [&str; 6] =
+    ["array_agg", "string_agg", "json_agg", "jsonb_agg", "json_object_agg", "jsonb_object_agg"];
+
+/// `SELECT json_agg(t) FROM (SELECT … ORDER BY x) t` collects in the order of x, as PostgreSQL happens to do and people
+/// rely on: the engine keeps no order that nobody asks for, so the aggregate asks.
+fn collected_in_order(aggregate: &mut Aggregate) {
+    let Some(order) = order_of(&aggregate.input) else { return };
+    for expr in &mut aggregate.aggr_expr {
+        let name = expr.schema_name().to_string();
+        if let Expr::AggregateFunction(call) = expr
+            && call.params.order_by.is_empty()
+            && !call.params.distinct
+            && COLLECTING.contains(&call.func.name())
+        {
+            call.params.order_by.clone_from(&order);
+            *expr = std::mem::take(expr).alias(name);
+        }
+    }
+}
+
+/// The order a plan's rows come in, over its output columns.
+fn order_of(plan: &LogicalPlan) -> Option<Vec<Sort>> {
+    let lifted = |input: &LogicalPlan, place: &dyn Fn(&Column) -> Option<usize>, output: &DFSchema| {
+        let order = order_of(input)?;
+        order
+            .into_iter()
+            .map(|sort| {
+                let Expr::Column(column) = &sort.expr else { return None };
+                let (relation, field) = output.qualified_field(place(column)?);
+                Some(Sort { expr: Expr::Column(Column::from((relation, field))), ..sort })
+            })
+            .collect()
+    };
+    match plan {
+        LogicalPlan::Sort(sort) => {
+            sort.expr.iter().all(|sort| matches!(sort.expr, Expr::Column(_))).then(|| sort.expr.clone())
+        }
+        LogicalPlan::Limit(limit) => order_of(&limit.input),
+        LogicalPlan::Filter(filter) => order_of(&filter.input),
+        LogicalPlan::SubqueryAlias(alias) => {
+            let schema = alias.input.schema();
+            lifted(&alias.input, &|column| schema.maybe_index_of_column(column), &alias.schema)
+        }
+        LogicalPlan::Projection(projection) => {
+            let place = |wanted: &Column| {
+                projection.expr.iter().position(|expr| {
+                    let mut expr = expr;
+                    while let Expr::Alias(alias) = expr {
+                        expr = &alias.expr;
+                    }
+                    matches!(expr, Expr::Column(column) if column == wanted)
+                })
+            };
+            lifted(&projection.input, &place, &projection.schema)
+        }
+        _ => None,
     }
 }
 

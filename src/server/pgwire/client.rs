@@ -101,6 +101,7 @@ impl<'a> Client<'a> {
     /// A suspended portal goes on: cancel requests are for it again.
     pub(super) fn resume(&mut self, text: &str, cancel: &CancellationToken) {
         self.work(text);
+        self.session.resume();
         self.handle.activity.lock().cancel = Some(cancel.clone());
     }
 

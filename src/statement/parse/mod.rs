@@ -252,6 +252,13 @@ fn sql(offsets: &Offsets<'_>, tokens: &[TokenWithSpan]) -> Result<ast::Statement
     if is_word(tokens.first(), Keyword::INSERT) && !is_word(tokens.get(1), Keyword::INTO) {
         return Err(near(offsets, tokens.get(1)));
     }
+    // A clause word where a table should be: sqlparser would take it for a name.
+    if let Some(pair) = tokens
+        .windows(2)
+        .find(|pair| is_word(pair.first(), Keyword::FROM) && CLAUSES.iter().any(|clause| is_word(pair.get(1), *clause)))
+    {
+        return Err(near(offsets, pair.get(1)));
+    }
     if tokens.windows(3).any(|words| {
         is_word(words.first(), Keyword::WHERE)
             && is_word(words.get(1), Keyword::CURRENT)
@@ -262,6 +269,18 @@ fn sql(offsets: &Offsets<'_>, tokens: &[TokenWithSpan]) -> Result<ast::Statement
     let statement = run_parser(offsets, &plainer(tokens), |parser| parser.parse_statement())?;
     Ok(with_inside(statement))
 }
+
+/// Reserved words that begin a clause after FROM.
+const CLAUSES: [Keyword; 8] = [
+    Keyword::WHERE,
+    Keyword::GROUP,
+    Keyword::ORDER,
+    Keyword::HAVING,
+    Keyword::LIMIT,
+    Keyword::UNION,
+    Keyword::EXCEPT,
+    Keyword::INTERSECT,
+];
 
 fn is_word(token: Option<&TokenWithSpan>, keyword: Keyword) -> bool {
     matches!(token, Some(TokenWithSpan { token: Token::Word(word), .. }) if word.keyword == keyword && word.quote_style.is_none())
