@@ -225,23 +225,14 @@ impl ScalarUDFImpl for CastFunction {
         let result = context
             .cast(&array, &self.from, &self.to, &self.data_type)
             .map_err(|error| -> datafusion::common::DataFusionError { error.into() })?;
-        let result = relabelled(result, &self.data_type)?;
-        match value {
-            ColumnarValue::Scalar(_) => ScalarValue::try_from_array(&result, 0).map(ColumnarValue::Scalar),
-            ColumnarValue::Array(_) => Ok(ColumnarValue::Array(result)),
+        match (value, result.data_type()) {
+            // A scalar made of a list's values would forget what its field says of them.
+            (ColumnarValue::Scalar(_), DataType::List(_)) => {
+                Ok(ColumnarValue::Scalar(ScalarValue::List(Arc::new(result.as_list().clone()))))
+            }
+            (ColumnarValue::Scalar(_), _) => ScalarValue::try_from_array(&result, 0).map(ColumnarValue::Scalar),
+            (ColumnarValue::Array(_), _) => Ok(ColumnarValue::Array(result)),
         }
-    }
-}
-
-/// Lists whose items are told apart by metadata only (`varchar(3)[]`) get the field that was promised.
-fn relabelled(array: ArrayRef, promised: &DataType) -> DfResult<ArrayRef> {
-    match (array.data_type(), promised) {
-        (DataType::List(have), DataType::List(item)) if have != item && have.data_type() == item.data_type() => {
-            let list = array.as_list::<i32>();
-            let (offsets, values, nulls) = (list.offsets().clone(), Arc::clone(list.values()), list.nulls().cloned());
-            Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, nulls)?))
-        }
-        _ => Ok(array),
     }
 }
 
