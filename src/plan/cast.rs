@@ -225,9 +225,13 @@ impl ScalarUDFImpl for CastFunction {
         let result = context
             .cast(&array, &self.from, &self.to, &self.data_type)
             .map_err(|error| -> datafusion::common::DataFusionError { error.into() })?;
-        match value {
-            ColumnarValue::Scalar(_) => ScalarValue::try_from_array(&result, 0).map(ColumnarValue::Scalar),
-            ColumnarValue::Array(_) => Ok(ColumnarValue::Array(result)),
+        match (value, result.data_type()) {
+            // A scalar made of a list's values would forget what its field says of them.
+            (ColumnarValue::Scalar(_), DataType::List(_)) => {
+                Ok(ColumnarValue::Scalar(ScalarValue::List(Arc::new(result.as_list().clone()))))
+            }
+            (ColumnarValue::Scalar(_), _) => ScalarValue::try_from_array(&result, 0).map(ColumnarValue::Scalar),
+            (ColumnarValue::Array(_), _) => Ok(ColumnarValue::Array(result)),
         }
     }
 }

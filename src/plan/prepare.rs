@@ -762,8 +762,14 @@ fn name_of(expr: &Expr) -> Option<(String, bool)> {
     }
 }
 
+/// The name that a cast gives its column; to an array that of the items.
 fn type_name(data_type: &AstType) -> String {
-    super::types::sql_type_of(data_type).map_or_else(|_| "?column?".into(), |sql_type| sql_type.typname())
+    use tidemill_udfs::types::SqlType;
+    let Ok(mut sql_type) = super::types::sql_type_of(data_type) else { return "?column?".into() };
+    while let SqlType::Array(item) = sql_type {
+        sql_type = item.as_ref().clone();
+    }
+    sql_type.typname()
 }
 
 fn check_collation(name: &ObjectName) -> Result<()> {

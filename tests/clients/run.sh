@@ -4,8 +4,8 @@
 # Clients are installed into a temporary folder from the package indexes that pip, npm and mvn are configured with. One that
 # cannot be installed is skipped, loudly; one that is installed must pass.
 set -euo pipefail
+binary=$(realpath "${1:-$(dirname "$0")/../../target/debug/tidemill}")
 cd "$(dirname "$0")"
-binary=$(realpath "${1:-../../target/debug/tidemill}")
 work=$(mktemp -d)
 server=
 passed=() skipped=() failed=()

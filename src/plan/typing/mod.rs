@@ -337,6 +337,17 @@ pub(super) fn common<'t>(
             result = SqlType::Oid;
             continue;
         }
+        // Operators, and so joins, bring real and integers or numeric to double precision; rows and branches to real.
+        let real = match (&result, sql_type) {
+            (SqlType::Float4, other) | (other, SqlType::Float4) => {
+                is_integer(other) || matches!(other, SqlType::Numeric(_))
+            }
+            _ => false,
+        };
+        if real && word != "JOIN" {
+            result = SqlType::Float4;
+            continue;
+        }
         result = common_type(&result, sql_type).ok_or_else(|| {
             Error::new(
                 SqlState::DATATYPE_MISMATCH,

@@ -45,7 +45,10 @@ mod text_out;
 mod tests;
 
 pub use calendar::zone_by_name;
-pub use quotient::{QUOTIENT_PRECISION, QUOTIENT_SCALE, power_of_ten, quotient, quotient_root, quotient_type, rounded};
+pub use quotient::{
+    QUOTIENT_PRECISION, QUOTIENT_SCALE, ROOT_SCALE, power_of_ten, quotient, quotient_root, quotient_type, root_type,
+    rounded,
+};
 pub use sql_type::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX};
 pub use text_in::ColumnParser;
 pub use text_out::ColumnEncoder;

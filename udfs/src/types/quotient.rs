@@ -14,12 +14,20 @@ pub const QUOTIENT_PRECISION: u8 = 76;
 /// Digits after the point that a quotient has at most.
 pub const QUOTIENT_SCALE: i8 = 32;
 
+/// Digits after the point that the root of a quotient has at most; the scale tells it from a quotient.
+pub const ROOT_SCALE: i8 = QUOTIENT_SCALE - 1;
+
 /// NUMERIC_MIN_SIG_DIGITS
 const SIGNIFICANT_DIGITS: i32 = 16;
 
 /// The type of a quotient.
 pub fn quotient_type() -> DataType {
     DataType::Decimal256(QUOTIENT_PRECISION, QUOTIENT_SCALE)
+}
+
+/// The type of the root of a quotient.
+pub fn root_type() -> DataType {
+    DataType::Decimal256(QUOTIENT_PRECISION, ROOT_SCALE)
 }
 
 /// `dividend / divisor`, as a value of [`quotient_type`].
@@ -31,19 +39,24 @@ pub fn quotient(dividend: i256, scale: i8, divisor: i256, divisor_scale: i8) -> 
     quotient.checked_mul(power_of_ten(i32::from(QUOTIENT_SCALE) - shown)?).ok_or_else(numeric_overflow)
 }
 
-/// The square root of a quotient, as a value of [`quotient_type`] with the quotient's digits; the quotient is not negative.
+/// The square root of a quotient, as a value of [`root_type`] with the quotient's digits; the quotient is not negative.
 ///
 /// # Errors
 /// As [`quotient`].
 pub fn quotient_root(dividend: i256, scale: i8, divisor: i256, divisor_scale: i8) -> Result<i256, ValueError> {
     let (quotient, shown) = rounded_quotient(dividend, scale, divisor, divisor_scale)?;
+    let (quotient, shown) = if shown > i32::from(ROOT_SCALE) {
+        (rounded(quotient, i256::from_i128(10)), shown - 1)
+    } else {
+        (quotient, shown)
+    };
     let square = quotient.checked_mul(power_of_ten(shown)?).ok_or_else(numeric_overflow)?;
     let mut root = square_root(square);
     // Half up: (root + 1/2)² = root² + root + 1/4
     if square.wrapping_sub(root.wrapping_mul(root)) > root {
         root = root.wrapping_add(i256::ONE);
     }
-    root.checked_mul(power_of_ten(i32::from(QUOTIENT_SCALE) - shown)?).ok_or_else(numeric_overflow)
+    root.checked_mul(power_of_ten(i32::from(ROOT_SCALE) - shown)?).ok_or_else(numeric_overflow)
 }
 
 /// The largest integer whose square is not above a number that is not negative, by Newton's method from above.
@@ -118,7 +131,11 @@ fn leading(value: i256, scale: i8) -> (i32, u32) {
 /// How many of its `scale` digits after the point such a value shows: those a division gives a value of its size, and more
 /// where it has them.
 pub(super) fn shown_digits(value: i256, scale: i8) -> i8 {
-    let (weight, first) = leading(value, scale);
+    let (weight, first) = match value.checked_mul(value) {
+        // A root has the digits of what it is the root of.
+        Some(square) if scale == ROOT_SCALE => leading(square, 2 * scale),
+        _ => leading(value, scale),
+    };
     // A power of 10000 is what divisions of equal leading digits give.
     let exact = first == 1 && is_power_of_ten(value);
     let mut shown = shown_scale((weight, first), (0, if exact || first == 0 { 1 } else { 0 }));
@@ -126,7 +143,7 @@ pub(super) fn shown_digits(value: i256, scale: i8) -> i8 {
     if scale >= 2 * QUOTIENT_SCALE {
         // A product of quotients.
         shown = shown.max(needed);
-    } else {
+    } else if scale > ROOT_SCALE {
         shown = (shown + i32::from(scale) - i32::from(QUOTIENT_SCALE)).clamp(0, i32::from(scale));
     }
     while shown < needed {
@@ -219,13 +236,14 @@ mod tests {
         let check = |dividend: i128, divisor: i128, expected: &str| {
             let value = quotient_root(i256::from_i128(dividend), 0, i256::from_i128(divisor), 0).unwrap();
             let mut text = vec![];
-            write_numeric256(value, QUOTIENT_SCALE, Shown::Significant, &mut text);
+            write_numeric256(value, ROOT_SCALE, Shown::Significant, &mut text);
             assert_eq!(String::from_utf8(text).unwrap(), expected, "{dividend} / {divisor}");
         };
         check(14, 6, "1.5275252316519467");
         check(4, 1, "2.0000000000000000");
         check(1, 4, "0.50000000000000000000");
-        check(2_000_000_000_000, 1, "1414213.5623730950");
+        check(2_000_000_000_000, 1, "1414213.5624");
+        check(476_100, 4, "345.000000000000");
     }
 
     #[test]

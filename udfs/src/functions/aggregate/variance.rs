@@ -16,7 +16,9 @@ use datafusion_expr::{
 };
 
 use super::average::{for_each, overflow, scale_of};
-use crate::types::{QUOTIENT_PRECISION, QUOTIENT_SCALE, ValueError, quotient, quotient_root, quotient_type};
+use crate::types::{
+    QUOTIENT_PRECISION, QUOTIENT_SCALE, ROOT_SCALE, ValueError, quotient, quotient_root, quotient_type, root_type,
+};
 
 /// The function of that name (DataFusion's own, not an alias).
 pub(crate) fn exact(name: &str) -> Option<Arc<AggregateUDF>> {
@@ -46,6 +48,16 @@ struct Kind {
     root: bool,
 }
 
+impl Kind {
+    fn data_type(self) -> DataType {
+        if self.root { root_type() } else { quotient_type() }
+    }
+
+    fn scale(self) -> i8 {
+        if self.root { ROOT_SCALE } else { QUOTIENT_SCALE }
+    }
+}
+
 impl AggregateUDFImpl for ExactVariance {
     fn name(&self) -> &str {
         self.name
@@ -56,7 +68,7 @@ impl AggregateUDFImpl for ExactVariance {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(quotient_type())
+        Ok(self.kind.data_type())
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -185,7 +197,7 @@ impl Accumulator for One {
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let value = self.moments.result(self.kind, self.scale)?;
-        Ok(ScalarValue::Decimal256(value, QUOTIENT_PRECISION, QUOTIENT_SCALE))
+        Ok(ScalarValue::Decimal256(value, QUOTIENT_PRECISION, self.kind.scale()))
     }
 
     fn size(&self) -> usize {
@@ -237,7 +249,7 @@ impl GroupsAccumulator for Groups {
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let groups = emit_to.take_needed(&mut self.groups);
-        let mut values = Decimal256Builder::with_capacity(groups.len()).with_data_type(quotient_type());
+        let mut values = Decimal256Builder::with_capacity(groups.len()).with_data_type(self.kind.data_type());
         for moments in groups {
             values.append_option(moments.result(self.kind, self.scale)?);
         }
