@@ -416,17 +416,21 @@ def drain(server, sql):
 
 def disk(bench):
     load(bench)
-    oid = bench.tidemill.psql("SELECT 'cpu'::regclass::oid")
-    live = bench.tidemill.psql("SELECT sum(bytes) FROM tidemill.files WHERE \"table\" = 'cpu'")
-    folder = sum(path.stat().st_size for path in (bench.tidemill.directory / "tables" / oid).rglob("*") if path.is_file())
-    ours = int(live)
-    note(f"the table's folder has {folder >> 20} MB, removed files before their retention included")
-    theirs = None
+    narrow = ", ".join(["ts", "hostname", "region", *(f"{name}::float4::float8" for name in COLUMNS[3:])])
+    # Decimals of two digits suit DuckDB's encoding of floats best; values of 32-bit sensors are the other common kind.
+    bench.tidemill.psql(f"DROP TABLE IF EXISTS cpu32; CREATE TABLE cpu32 ({SCHEMA}); INSERT INTO cpu32 SELECT {narrow} FROM cpu")
+    bench.tidemill.psql("VACUUM FULL cpu32")
     if bench.duckdb:
+        with bench.duckdb.connect(str(bench.work / "cpu32.duckdb")) as db:
+            source = narrow.replace("float4", "float").replace("float8", "double")
+            db.execute(f"CREATE TABLE cpu32 AS SELECT {source} FROM read_parquet('{bench.parquet}') ORDER BY ts")
+            db.execute("CHECKPOINT")
         bench.db.execute("CHECKPOINT")
-        theirs = (bench.work / "cpu.duckdb").stat().st_size
-    bench.report.add("bytes on disk after compaction", f"{ours >> 20} MB", "duckdb" if theirs else "",
-                     f"{theirs >> 20} MB" if theirs else "", ours / theirs if theirs else None, "≤ 0.6")
+    for table, kind in [("cpu", "two digits"), ("cpu32", "32-bit floats")]:
+        ours = int(bench.tidemill.psql(f"SELECT sum(bytes) FROM tidemill.files WHERE \"table\" = '{table}'"))
+        theirs = (bench.work / f"{table}.duckdb").stat().st_size if bench.duckdb else None
+        bench.report.add(f"bytes on disk after compaction, {kind}", f"{ours >> 20} MB", "duckdb" if theirs else "",
+                         f"{theirs >> 20} MB" if theirs else "", ours / theirs if theirs else None, "≤ 0.6")
 
 
 def restart(bench):

@@ -10,8 +10,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinConstraint,
-    JoinOperator, ObjectName, ObjectNamePart, OrderByExpr, OrderByKind, Query, Select, SelectItem,
+    AccessExpr, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
+    JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, OrderByExpr, OrderByKind, Query, Select, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Visit,
     VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions,
 };
@@ -371,7 +371,19 @@ impl Sources<'_, '_> {
 
     /// One node of an expression.
     fn name(&self, expr: &mut Expr, outputs: bool) -> Result<()> {
+        /// Marks the field's name in `(row).field` until it is come to: it names no source, whatever sources there are.
+        const FIELD: char = '\u{2}';
         match expr {
+            Expr::CompoundFieldAccess { access_chain, .. } => {
+                for access in access_chain {
+                    if let AccessExpr::Dot(Expr::Identifier(field)) = access {
+                        field.value.insert(0, FIELD);
+                    }
+                }
+            }
+            Expr::Identifier(field) if field.value.starts_with(FIELD) => {
+                field.value.remove(0);
+            }
             Expr::Identifier(ident) => {
                 if let Some(meant) = self.meant(ident, outputs)? {
                     *expr = meant;
