@@ -374,7 +374,15 @@ impl Sources<'_, '_> {
         /// Marks the field's name in `(row).field` until it is come to: it names no source, whatever sources there are.
         const FIELD: char = '\u{2}';
         match expr {
-            Expr::CompoundFieldAccess { access_chain, .. } => {
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                // `t.xs[1]`: without parentheses the first name is a table's and the next its column's.
+                if let (Expr::Identifier(table), Some(AccessExpr::Dot(Expr::Identifier(name)))) =
+                    (root.as_ref(), access_chain.first())
+                {
+                    let path = vec![table.clone(), name.clone()];
+                    **root = Expr::CompoundIdentifier(path);
+                    access_chain.remove(0);
+                }
                 for access in access_chain {
                     if let AccessExpr::Dot(Expr::Identifier(field)) = access {
                         field.value.insert(0, FIELD);
