@@ -456,16 +456,7 @@ fn plan(message: &str) -> Error {
     } else if message.starts_with("Cannot create filter with non-boolean predicate") {
         let given = match message.rsplit(' ').next().unwrap_or_default() {
             "Int64" if message.contains("'Int64(") => "integer",
-            "Int16" => "smallint",
-            "Int32" => "integer",
-            "Int64" => "bigint",
-            "Float32" => "real",
-            "Float64" => "double precision",
-            "Utf8" | "Utf8View" => "text",
-            "Date32" => "date",
-            other if other.starts_with("Decimal") => "numeric",
-            other if other.starts_with("Timestamp") => "timestamp",
-            other => other,
+            other => arrow_name(other),
         };
         (SqlState::DATATYPE_MISMATCH, format!("argument of WHERE must be type boolean, not type {given}"))
     } else if message.starts_with("Projections require unique expression names") {
@@ -502,6 +493,7 @@ fn arrow_name(given: &str) -> &str {
         "Utf8" | "Utf8View" => "text",
         "Date32" => "date",
         other if other.starts_with("Decimal") => "numeric",
+        other if other.starts_with("Timestamp") => "timestamp",
         other => other,
     }
 }

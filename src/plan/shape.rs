@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Cte, DataType as AstType, Distinct, ExcludeSelectItem, Expr, Function, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, JoinConstraint, JoinOperator, LimitClause, LockType, NamedWindowDefinition,
+    FunctionArguments, GroupByExpr, Ident, JoinConstraint, LimitClause, LockType, NamedWindowDefinition,
     NamedWindowExpr, ObjectName, ObjectNamePart, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, Query, Select,
     SelectItem, SetExpr, SetOperator, TableAlias, TableFactor, TableWithJoins, TypedString, Value, ValueWithSpan,
     Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions, WindowFrameBound, WindowSpec, WindowType,
@@ -148,7 +148,7 @@ pub(super) fn select(select: &mut Select) -> Result<()> {
         check(condition, Place { word: "HAVING", aggregates: true, windows: false })?;
     }
     for join in select.from.iter().flat_map(|table| &table.joins) {
-        if let Some(JoinConstraint::On(condition)) = constraint(&join.join_operator) {
+        if let Some(JoinConstraint::On(condition)) = super::sources::constraint(&join.join_operator) {
             check(condition, Place { word: "JOIN conditions", aggregates: false, windows: false })?;
         }
     }
@@ -159,21 +159,6 @@ pub(super) fn select(select: &mut Select) -> Result<()> {
             expressions(exprs, Place { word: "GROUP BY", aggregates: false, windows: false })
         }
         GroupByExpr::All(_) => Err(Error::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"ALL\"")),
-    }
-}
-
-fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
-    use JoinOperator as J;
-    match operator {
-        J::Join(on)
-        | J::Inner(on)
-        | J::Left(on)
-        | J::LeftOuter(on)
-        | J::Right(on)
-        | J::RightOuter(on)
-        | J::FullOuter(on)
-        | J::CrossJoin(on) => Some(on),
-        _ => None,
     }
 }
 

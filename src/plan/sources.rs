@@ -114,7 +114,8 @@ fn is_merging(operator: &JoinOperator) -> bool {
     matches!(constraint(operator), Some(JoinConstraint::Using(_) | JoinConstraint::Natural))
 }
 
-fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
+/// What follows ON or USING, if anything does.
+pub(super) fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
     use JoinOperator as J;
     match operator {
         J::Join(on)
@@ -123,7 +124,8 @@ fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
         | J::LeftOuter(on)
         | J::Right(on)
         | J::RightOuter(on)
-        | J::FullOuter(on) => Some(on),
+        | J::FullOuter(on)
+        | J::CrossJoin(on) => Some(on),
         _ => None,
     }
 }

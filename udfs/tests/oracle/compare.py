@@ -57,7 +57,7 @@ def ours(cases):
     with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
         json.dump(cases, file)
     environment = dict(os.environ, TIDEMILL_ORACLE_CASES=file.name)
-    command = ["cargo", "test", "-q", "-p", "tidemill-udfs", "print_cases", "--", "--ignored"]
+    command = ["cargo", "test", "-q", "-p", "tidemill-udfs", "as_postgresql"]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     if run.returncode:
         sys.exit(run.stdout[-4000:] + run.stderr[-4000:])

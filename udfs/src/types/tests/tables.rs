@@ -4,6 +4,9 @@ use super::*;
 
 #[test]
 fn as_postgresql() {
+    if let Ok(path) = std::env::var("TIDEMILL_ORACLE_CASES") {
+        write_answers(&path);
+    }
     let mut settings = TextSettings::default();
     let mut wrong = vec![];
     let mut count = 0;
