@@ -32,6 +32,8 @@ pub struct Instance {
     pub store: Arc<Store>,
     /// DataFusion's memory pool, disk manager and caches.
     pub runtime: Arc<RuntimeEnv>,
+    /// The threads that compute queries. Clients, the log and the background have others: a query cannot hold them up.
+    pub query_threads: tokio::runtime::Handle,
     /// Its clock.
     pub clock: Clock,
     /// Clients now connected, by process id.
@@ -52,7 +54,7 @@ impl Instance {
     ///
     /// # Errors
     /// With a hint that can be acted on: the directory cannot be written, another server has it, its log is damaged.
-    pub fn open(config: Config) -> Result<Arc<Self>> {
+    pub fn open(config: Config, query_threads: tokio::runtime::Handle) -> Result<Arc<Self>> {
         let clock = Clock::default();
         let started_at = clock.now();
         let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
@@ -72,6 +74,7 @@ impl Instance {
             config,
             store,
             runtime,
+            query_threads,
             clock,
             sessions: Mutex::default(),
             metrics: Metrics::default(),

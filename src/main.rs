@@ -69,17 +69,23 @@ fn main() -> ExitCode {
 
 /// Makes the threads, and runs the server on them to its end.
 fn run(config: Config, command: Command) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = threads(&config, "tidemill")?;
+    let queries = threads(&config, "query")?;
+    let instance = Instance::open(config, queries.handle().clone())?;
+    let code = runtime.block_on(serve(instance, command));
+    // Work that outlives the drain (a client's long sort) must not hold the exit.
+    queries.shutdown_background();
+    runtime.shutdown_background();
+    code
+}
+
+fn threads(config: &Config, name: &str) -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(config.worker_threads())
         .thread_stack_size(config::THREAD_STACK_BYTES)
-        .thread_name("tidemill")
-        .build()?;
-    let instance = Instance::open(config)?;
-    let code = runtime.block_on(serve(instance, command));
-    // Blocking work that outlives the drain (a client's long sort) must not hold the exit.
-    runtime.shutdown_background();
-    code
+        .thread_name(name)
+        .build()
 }
 
 /// Serves until a signal, a failed log or a failed demo ends it; then finishes in order: no new clients, running

@@ -10,6 +10,7 @@ use tidemill_catalog::{Error, Lsn};
 
 use super::{Job, JobError, Progress};
 use crate::clock::Timestamp;
+use crate::config::WAL_SEGMENT_BYTES;
 use crate::instance::Instance;
 
 /// How often the store is asked for flushes: a fraction of the smallest useful flush interval; asking is cheap.
@@ -18,6 +19,9 @@ const FLUSH_EVERY: Duration = Duration::from_millis(500);
 const COMPACT_EVERY: Duration = Duration::from_secs(2);
 /// How often the log is shortened and dead files removed.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+/// A start with more log than this, about a second's replay, shortens it at once: a server that dies soon after each start
+/// must not have more to replay each time.
+const CATCH_UP_BYTES: u64 = 2 * WAL_SEGMENT_BYTES;
 /// After work was done there may be more: only yield to others.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
@@ -36,6 +40,8 @@ pub(super) struct Checkpoint {
     instance: Arc<Instance>,
     /// The log's end when the last checkpoint was made: nothing new, nothing to do.
     last: Option<Lsn>,
+    /// The start had much to replay, and the next would again.
+    catches_up: bool,
 }
 
 impl Flush {
@@ -52,7 +58,8 @@ impl Compact {
 
 impl Checkpoint {
     pub(super) fn new(instance: &Arc<Instance>) -> Self {
-        Self { instance: Arc::clone(instance), last: None }
+        let catches_up = instance.store.wal_status().bytes > CATCH_UP_BYTES;
+        Self { instance: Arc::clone(instance), last: None, catches_up }
     }
 
     async fn checkpoint(&mut self, now: Timestamp) -> Result<(), JobError> {
@@ -87,18 +94,9 @@ impl Job for Flush {
         Ok(Progress::Worked)
     }
 
-    /// Writes every table's hot rows, so that the next start has nothing to replay and other readers see everything.
+    /// So that the next start has nothing to replay and other readers see everything.
     async fn drain(&mut self, now: Timestamp) -> Result<(), JobError> {
-        let snapshot = self.instance.store.snapshot();
-        let hot =
-            snapshot.tables.values().filter(|table| !table.chunks.is_empty() || table.published.lsn < snapshot.lsn);
-        let mut tables = hot.map(|table| table.oid).collect::<Vec<_>>();
-        tables.sort_unstable();
-        drop(snapshot);
-        for table in tables {
-            blocking(&self.instance, move |store| store.flush(table, now)).await?;
-        }
-        Ok(())
+        flush_all(&self.instance, now).await
     }
 }
 
@@ -138,10 +136,14 @@ impl Job for Checkpoint {
     }
 
     fn next(&self, _: Progress) -> Duration {
-        CHECKPOINT_EVERY
+        if self.catches_up { AT_ONCE } else { CHECKPOINT_EVERY }
     }
 
     async fn tick(&mut self, now: Timestamp) -> Result<Progress, JobError> {
+        if self.catches_up {
+            flush_all(&self.instance, now).await?;
+            self.catches_up = false;
+        }
         let asked = due(&self.instance, now, |work| matches!(work, Work::Checkpoint(_)).then_some(())).is_some();
         if !asked && self.last == Some(self.instance.store.snapshot().lsn) {
             return Ok(Progress::Idle);
@@ -153,6 +155,19 @@ impl Job for Checkpoint {
     async fn drain(&mut self, now: Timestamp) -> Result<(), JobError> {
         self.checkpoint(now).await
     }
+}
+
+/// Writes every table's hot rows.
+async fn flush_all(instance: &Instance, now: Timestamp) -> Result<(), JobError> {
+    let snapshot = instance.store.snapshot();
+    let hot = snapshot.tables.values().filter(|table| !table.chunks.is_empty() || table.published.lsn < snapshot.lsn);
+    let mut tables = hot.map(|table| table.oid).collect::<Vec<_>>();
+    tables.sort_unstable();
+    drop(snapshot);
+    for table in tables {
+        blocking(instance, move |store| store.flush(table, now)).await?;
+    }
+    Ok(())
 }
 
 /// The most urgent piece of due work that `choose` takes.

@@ -21,11 +21,13 @@ use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, 
 use datafusion::optimizer::{Optimizer, OptimizerConfig};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 
 use super::Scope;
 use super::distinct_on::DistinctOnFirstRow;
+use super::interrupt::Interrupts;
 use super::registry::REGISTRY;
 
 /// The statement as functions see it when they run.
@@ -83,10 +85,13 @@ fn template() -> SessionState {
     let mut rules = Optimizer::new().rules;
     let place = rules.iter().position(|rule| rule.name() == "replace_distinct_aggregate").unwrap_or(0);
     rules.insert(place, Arc::new(DistinctOnFirstRow));
+    let mut physical_rules = PhysicalOptimizer::new().rules;
+    physical_rules.push(Arc::new(Interrupts));
     SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
         .with_optimizer_rules(rules)
+        .with_physical_optimizer_rules(physical_rules)
         .with_scalar_functions(REGISTRY.scalars())
         .with_aggregate_functions(REGISTRY.aggregates())
         .with_window_functions(REGISTRY.windows())

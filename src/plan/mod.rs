@@ -35,6 +35,7 @@ mod dml;
 mod engine;
 mod explain;
 mod forms;
+mod interrupt;
 mod locate;
 mod pending;
 mod prepare;

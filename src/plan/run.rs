@@ -17,6 +17,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::context::Relation;
 use super::engine::Engine;
@@ -171,33 +172,39 @@ impl MemoryPool for QueryPool {
 /// Batches made ahead of the client.
 const BATCHES_AHEAD: usize = 2;
 
-/// Runs a plan as one stream.
+/// Runs a plan as one stream, on the threads for queries: what computes for long there keeps no client from being heard.
 pub(super) fn stream(scope: &Arc<Scope>, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream> {
     let schema = plan.schema();
     let task = Engine::new(scope, runtime(scope)).task();
-    let stops = is_short(plan.as_ref());
-    let input = union_order::execute(plan, task)?;
     let cancel = scope.cancel.clone();
-    if stops {
+    if is_short(plan.as_ref()) {
+        let input = union_order::execute(plan, task)?;
         let batches = input.take_until(cancel.clone().cancelled_owned()).chain(end(cancel));
         return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)));
     }
     let (sender, receiver) = tokio::sync::mpsc::channel::<datafusion::common::Result<RecordBatch>>(BATCHES_AHEAD);
-    let task = datafusion::common::runtime::SpawnedTask::spawn(async move {
-        let mut input = input;
+    // Operators start tasks of their own on the threads on which they are started.
+    let task = AbortOnDropHandle::new(scope.instance.query_threads.spawn(async move {
+        let mut input = match union_order::execute(plan, task) {
+            Ok(input) => input,
+            Err(error) => {
+                let _ = sender.send(Err(error)).await;
+                return;
+            }
+        };
         while let Some(batch) = input.next().await {
             let failed = batch.is_err();
             if sender.send(batch).await.is_err() || failed {
                 return;
             }
         }
-    });
+    }));
     // The task is dropped, and so aborted, with the stream.
     let batches = futures::stream::unfold((receiver, Some(task)), |(mut receiver, task)| async move {
         if let Some(batch) = receiver.recv().await {
             return Some((batch, (receiver, task)));
         }
-        match task?.join().await {
+        match task?.await {
             Ok(()) => None,
             Err(error) => Some((Err(DataFusionError::ExecutionJoin(Box::new(error))), (receiver, None))),
         }

@@ -100,6 +100,41 @@ fn pg_cancel_and_pg_terminate() {
     assert_eq!(client.simple("SELECT 1").expect_err("terminated").code(), "57P01");
 }
 
+/// A join that makes billions of rows of one batch, or rejects as many pairs, had a thread for itself until it was through:
+/// two of them, and no client was heard any more. One that asyncpg had given up did that to a CI run.
+#[test]
+fn joins_without_end_hold_nobody_up() {
+    const JOINS: &[&str] = &[
+        "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 1000000000) b",
+        // Rejects every pair.
+        "SELECT count(*) FROM generate_series(1, 100000) a(a) JOIN generate_series(1, 1000000000) b(b) ON a.a + b.b < 0",
+        // The same with one key that all rows have.
+        "SELECT count(*) FROM (SELECT a % 1 AS k, a FROM generate_series(1, 100000) a) a \
+         JOIN (SELECT b % 1 AS k, b FROM generate_series(1, 1000000000) b) b ON a.k = b.k AND a.a + b.b < 0",
+    ];
+    let server = Server::start_with(&["--threads", "2"]);
+    let mut watcher = server.connect();
+    let mut clients: Vec<Client> = JOINS.iter().chain(JOINS).map(|_| server.connect()).collect();
+    for (client, sql) in clients.iter_mut().zip(JOINS.iter().chain(JOINS)) {
+        client.send(b'Q', &[sql.as_bytes(), b"\0"].concat()).unwrap();
+    }
+    wait_until("all run", || active(&mut watcher) == clients.len().to_string());
+    for n in 0..20 {
+        let sql = format!("SELECT count(*) FROM generate_series(1, {n}) a, generate_series(1, {n}) b");
+        assert_eq!(watcher.value(&sql), (n * n).to_string(), "others have their turn");
+        assert_eq!(server.connect().value("SELECT 1"), "1", "new clients are heard");
+    }
+    for client in &clients {
+        Client::cancel_request(server.pg(), client.key).unwrap();
+    }
+    for client in &mut clients {
+        assert_eq!(client.answers().expect_err("cancelled").code(), "57014");
+        assert_eq!(client.value("SELECT count(*) FROM generate_series(1, 10)"), "10", "the session goes on");
+    }
+    let mut last = u64::MAX;
+    wait_until("nothing computes any more", || std::mem::replace(&mut last, server.cpu_ticks()) == last);
+}
+
 #[test]
 fn statement_timeout_stops_the_statement() {
     let server = Server::start();

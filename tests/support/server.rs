@@ -96,6 +96,14 @@ impl Server {
         self.child.id()
     }
 
+    /// Processor time it has used so far, in the system's ticks; 0 where the system has no /proc.
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        // After the name in parentheses: state, …; the 12th and 13th are user and system time.
+        let after_name = stat.rsplit(") ").next().unwrap_or_default();
+        after_name.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+    }
+
     /// A session as the superuser in the database `tidemill`.
     pub fn connect(&self) -> Client {
         Client::connect(self.pg, "tidemill", "tidemill").expect("a session")

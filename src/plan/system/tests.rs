@@ -121,7 +121,7 @@ struct Fixture {
 fn fixture(role: Oid, extra: Vec<Change>) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { data_dir: Some(dir.path().to_owned()), ..Options::default() };
-    let instance = Instance::open(options.resolve().unwrap()).unwrap();
+    let instance = Instance::open(options.resolve().unwrap(), tokio::runtime::Handle::current()).unwrap();
     let handle = Arc::new(SessionHandle {
         pid: 42,
         secret: 0,
@@ -418,8 +418,8 @@ async fn privileges_decide_what_is_shown() {
     );
 }
 
-#[test]
-fn names_resolve_and_print() {
+#[tokio::test]
+async fn names_resolve_and_print() {
     let fixture = fixture(SUPERUSER, vec![]);
     let scope = &fixture.scope;
     for (name, expected) in [
@@ -472,8 +472,8 @@ fn names_resolve_and_print() {
 }
 
 /// What `format_type` prints, from PostgreSQL 15.
-#[test]
-fn types_print_as_postgresql_prints_them() {
+#[tokio::test]
+async fn types_print_as_postgresql_prints_them() {
     let fixture = fixture(SUPERUSER, vec![]);
     for (oid, typmod, expected) in [
         (1700, Some(655_366), "numeric(10,2)"),
@@ -497,8 +497,8 @@ fn types_print_as_postgresql_prints_them() {
     assert_eq!(format_type(&fixture.scope, 4_000_000_000, None), None);
 }
 
-#[test]
-fn functions_describe_objects() {
+#[tokio::test]
+async fn functions_describe_objects() {
     let fixture = fixture(SUPERUSER, vec![]);
     let scope = &fixture.scope;
     let index = oid(ORDERS | 1 << 30);
@@ -547,15 +547,15 @@ fn functions_describe_objects() {
 }
 
 /// Drivers read the number after the first word.
-#[test]
-fn version_begins_as_postgresqls() {
+#[tokio::test]
+async fn version_begins_as_postgresqls() {
     let fixture = fixture(SUPERUSER, vec![]);
     let version = call(&fixture.scope, "version", &[]).unwrap();
     assert!(version.starts_with("PostgreSQL 15.") && version.contains("(Tidemill "), "{version}");
 }
 
-#[test]
-fn advisory_locks_exclude_other_sessions() {
+#[tokio::test]
+async fn advisory_locks_exclude_other_sessions() {
     let fixture = fixture(SUPERUSER, vec![]);
     let mine = &fixture.scope;
     let other = Arc::new(SessionHandle {

@@ -42,7 +42,7 @@ impl House {
             drain_timeout: Duration::from_secs(1),
             threads: 0,
         };
-        let instance = Instance::open(config).unwrap();
+        let instance = Instance::open(config, tokio::runtime::Handle::current()).unwrap();
         Self { shared: Arc::new(Shared { instance, tls: None, mock_key: [3; 32] }), _dir: dir }
     }
 
