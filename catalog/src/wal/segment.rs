@@ -9,11 +9,14 @@ use crate::fault::FileLayer;
 use crate::{Error, Lsn, Result};
 
 const MAGIC: &[u8; 8] = b"TMILLWAL";
-const FORMAT: u32 = 1;
+/// 2: records' headers have a checksum of their own.
+const FORMAT: u32 = 2;
 /// Bytes of a segment's header.
 pub(crate) const HEADER_BYTES: usize = 8 + 4 + 16 + 8 + 8 + 8 + 4;
 /// Bytes of a record before its payload.
-pub(crate) const RECORD_HEADER_BYTES: usize = 4 + 4 + 8 + 4;
+pub(crate) const RECORD_HEADER_BYTES: usize = RECORD_HEADER_CHECKED + 4;
+/// Those that the header's own checksum covers, and that precede it.
+const RECORD_HEADER_CHECKED: usize = 4 + 4 + 8 + 4;
 
 /// A segment on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,8 +91,16 @@ pub(crate) fn record_header(epoch: Uuid, lsn: Lsn, unsynced: u32, payload: &Payl
     header[..4].copy_from_slice(&length.to_le_bytes());
     header[4..8].copy_from_slice(&checksum.to_le_bytes());
     header[8..16].copy_from_slice(&lsn.to_le_bytes());
-    header[16..].copy_from_slice(&unsynced.to_le_bytes());
+    header[16..20].copy_from_slice(&unsynced.to_le_bytes());
+    let own = header_checksum(epoch, &header);
+    header[RECORD_HEADER_CHECKED..].copy_from_slice(&own.to_le_bytes());
     header
+}
+
+/// What a record's header says of itself. In the rows of a torn record there is much that looks like a length and an LSN:
+/// that none of it is a record must not take a checksum over megabytes each.
+fn header_checksum(epoch: Uuid, header: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(epoch.as_bytes()), &header[..RECORD_HEADER_CHECKED])
 }
 
 fn checksum_before(epoch: Uuid, lsn: Lsn, unsynced: u32) -> u32 {
@@ -114,6 +125,9 @@ fn record_at(bytes: &[u8], at: usize, epoch: Uuid, lsns: std::ops::RangeInclusiv
     let header = bytes.get(at..at.checked_add(RECORD_HEADER_BYTES)?)?;
     let lsn = u64_at(header, 8);
     if !lsns.contains(&lsn) {
+        return None;
+    }
+    if header_checksum(epoch, header) != u32_at(header, RECORD_HEADER_CHECKED) {
         return None;
     }
     let (length, unsynced) = (u32_at(header, 0) as usize, u32_at(header, 16));
