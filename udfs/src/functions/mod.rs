@@ -19,6 +19,7 @@ mod number;
 mod system;
 mod text;
 mod time;
+pub use time::bucket::Bucket;
 mod values;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::define::Function;
 
 mod arithmetic;
+pub(crate) mod bucket;
 mod fields;
 mod format;
 mod make;
@@ -24,6 +25,7 @@ pub(crate) fn all() -> Vec<Function> {
     [
         fields::functions(),
         trunc::functions(),
+        bucket::functions(),
         arithmetic::functions(),
         make::functions(),
         format::functions(),
