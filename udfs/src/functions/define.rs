@@ -337,7 +337,7 @@ pub(crate) fn view_type(data_type: &DataType) -> DataType {
 }
 
 /// What an implicit cast costs, and the type after it. `None`: there is none.
-fn cast_cost(from: &DataType, to: &SqlType) -> Option<(u32, DataType)> {
+pub(crate) fn cast_cost(from: &DataType, to: &SqlType) -> Option<(u32, DataType)> {
     use DataType as D;
     let target = to.data_type();
     if *from == D::Null {

@@ -122,7 +122,7 @@ impl Bucket {
     ///
     /// # Errors
     /// 0A000 for months together with days or time, 22023 for a width that is not positive, 22008 for an infinite origin.
-    pub fn of_times(width: Interval, origin: Option<i64>, offset: Option<Interval>) -> Value<Self> {
+    pub fn of_times(width: Interval, origin: Option<i64>, offset: Option<Interval>) -> Result<Self, ValueError> {
         Self::times(width, None, origin, offset)
     }
 
@@ -130,7 +130,12 @@ impl Bucket {
     ///
     /// # Errors
     /// As [`Self::of_times`]; 22023 for an unknown zone.
-    pub fn in_zone(width: Interval, zone: &str, origin: Option<i64>, offset: Option<Interval>) -> Value<Self> {
+    pub fn in_zone(
+        width: Interval,
+        zone: &str,
+        origin: Option<i64>,
+        offset: Option<Interval>,
+    ) -> Result<Self, ValueError> {
         Self::times(width, Some(Zone::find(zone)?), origin, offset)
     }
 
@@ -154,7 +159,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As [`Self::of_times`]; 0A000 for a width or offset that is not of whole days.
-    pub fn of_dates(width: Interval, origin: Option<i32>, offset: Option<Interval>) -> Value<Self> {
+    pub fn of_dates(width: Interval, origin: Option<i32>, offset: Option<Interval>) -> Result<Self, ValueError> {
         let origin = origin.map(i64::from);
         if origin.is_some_and(|origin| Line::Days.is_infinite(origin)) {
             return out_of_range();
@@ -173,7 +178,7 @@ impl Bucket {
     ///
     /// # Errors
     /// 22023 for a width that is not positive.
-    pub fn of_integers(width: i64, offset: Option<i64>, range: RangeInclusive<i64>) -> Value<Self> {
+    pub fn of_integers(width: i64, offset: Option<i64>, range: RangeInclusive<i64>) -> Result<Self, ValueError> {
         if width <= 0 {
             return invalid_period();
         }
@@ -190,7 +195,7 @@ impl Bucket {
         if self.line.is_infinite(time) {
             return Ok(time);
         }
-        let base = self.shifted(time, negate(self.offset)?)?;
+        let base = self.shifted(self.line.checked(Some(time))?, negate(self.offset)?)?;
         let start = match self.line {
             Line::Times(Some(zone)) => self.start_in(zone, base)?,
             _ => self.line.checked(self.aligned(base))?,
@@ -202,7 +207,7 @@ impl Bucket {
     /// is a zone and the width has days or months. Times the clock skips are those after the gap, so two may be equal.
     /// In a zone, a width without days is walked bucket by bucket. `None`: out of the type's range, or `start` is infinite.
     pub fn nth(&self, start: i64, k: i64) -> Option<i64> {
-        if self.line.is_infinite(start) {
+        if self.line.is_infinite(start) || self.line.checked(Some(start)).is_err() {
             return None;
         }
         match self.line {

@@ -266,6 +266,8 @@ fn ends_of_types() {
     assert_eq!(dates.following(LAST_DAY), None);
     assert_eq!(dates.following(i32::MAX.into()), None);
     assert_eq!(dates.nth(FIRST_DAY, -1), None);
+    assert_eq!(dates.nth(i64::MAX, 1), None);
+    assert_eq!(dates.start_of(i64::MIN).err().map(|e| e.code), Some("22008"));
     let months = Bucket::of_dates(Interval::new(i32::MAX, 0, 0), None, None).unwrap();
     assert_eq!(months.start_of(0).err().map(|e| e.code), Some("22008"));
     assert_eq!(months.nth(10_957, i64::MAX), None);
