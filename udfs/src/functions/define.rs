@@ -54,6 +54,8 @@ pub(crate) struct Overload {
     rest: Option<Kind>,
     returns: Returns,
     body: Body,
+    /// The argument in whose order the result is, if all others are constant.
+    ordered_by: Option<usize>,
 }
 
 /// A scalar function.
@@ -66,8 +68,8 @@ pub(crate) struct Function {
     texts: Vec<String>,
     overloads: Vec<Overload>,
     signature: Signature,
-    /// The argument in whose order the result is, if all others are constant.
-    ordered_by: Option<usize>,
+    /// Where the overloads of the last signature begin.
+    latest: usize,
 }
 
 /// Starts a definition.
@@ -80,7 +82,7 @@ pub(crate) fn def(name: &'static str, description: &'static str, example: &'stat
         texts: vec![],
         overloads: vec![],
         signature: Signature::user_defined(Volatility::Immutable),
-        ordered_by: None,
+        latest: 0,
     }
 }
 
@@ -113,9 +115,11 @@ impl Function {
         self
     }
 
-    /// The result never decreases where that argument does not.
+    /// By the signature just added, the result never decreases where that argument does not and the others are constant.
     pub(crate) fn monotonic_in(mut self, argument: usize) -> Self {
-        self.ordered_by = Some(argument);
+        for overload in &mut self.overloads[self.latest..] {
+            overload.ordered_by = Some(argument);
+        }
         self
     }
 
@@ -153,12 +157,14 @@ impl Function {
         }
         self.texts.push(format!("{}({}) → {}", self.name, left.trim(), right.trim()));
         let least = optional.min(args.len());
+        self.latest = self.overloads.len();
         for count in least..=args.len() {
             self.overloads.push(Overload {
                 args: args[..count].to_vec(),
                 rest: rest.clone(),
                 returns: returns.clone(),
                 body,
+                ordered_by: None,
             });
         }
         self
@@ -331,7 +337,7 @@ pub(crate) fn view_type(data_type: &DataType) -> DataType {
 }
 
 /// What an implicit cast costs, and the type after it. `None`: there is none.
-fn cast_cost(from: &DataType, to: &SqlType) -> Option<(u32, DataType)> {
+pub(crate) fn cast_cost(from: &DataType, to: &SqlType) -> Option<(u32, DataType)> {
     use DataType as D;
     let target = to.data_type();
     if *from == D::Null {
@@ -489,7 +495,10 @@ impl ScalarUDFImpl for Function {
     }
 
     fn output_ordering(&self, inputs: &[ExprProperties]) -> Result<SortProperties> {
-        let Some(argument) = self.ordered_by.filter(|argument| *argument < inputs.len()) else {
+        // An argument's range tells its type, which is unknown where nothing is known of its order either.
+        let types: Vec<DataType> = inputs.iter().map(|input| input.range.data_type()).collect();
+        let overload = self.resolve(&types).ok().filter(|(_, targets)| *targets == types);
+        let Some(argument) = overload.and_then(|(overload, _)| overload.ordered_by) else {
             return Ok(SortProperties::Unordered);
         };
         let others_constant = inputs

@@ -19,7 +19,9 @@ mod number;
 mod system;
 mod text;
 mod time;
+pub use time::bucket::Bucket;
 mod values;
+mod window;
 
 #[cfg(test)]
 mod tests;
@@ -76,15 +78,16 @@ pub fn interval_aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
     aggregate::intervals::interval(name)
 }
 
-/// Every window function: DataFusion's own have PostgreSQL's meaning.
+/// Every window function that DataFusion does not have: its own have PostgreSQL's meaning.
 pub fn all_window() -> Vec<Arc<WindowUDF>> {
-    vec![]
+    window::all()
 }
 
 /// What there is to say about every function of these lists.
 pub fn all_info() -> Vec<FunctionInfo> {
     let mut all: Vec<FunctionInfo> = scalars().iter().map(define::Function::info).collect();
     all.extend(aggregate::all_info());
+    all.extend(window::all_info());
     all.sort_by_key(|info| info.name);
     all
 }

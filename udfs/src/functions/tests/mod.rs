@@ -183,6 +183,11 @@ fn time() {
 }
 
 #[test]
+fn bucket() {
+    check(include_str!("oracle/bucket.txt"));
+}
+
+#[test]
 fn math() {
     check(include_str!("oracle/math.txt"));
 }

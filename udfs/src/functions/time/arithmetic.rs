@@ -14,10 +14,10 @@ use super::zone::Zone;
 use crate::types::calendar::{DAY, SECOND, civil_from_days, days_from_civil, days_in_month};
 
 /// The first moment a timestamp holds, and the end of time: from 1970, 64 bits reach into the year 294247.
-const FIRST: i64 = -210_866_803_200_000_000;
+pub(crate) const FIRST: i64 = -210_866_803_200_000_000;
 const END: i64 = i64::MAX;
 
-fn out_of_range<T>() -> Value<T> {
+pub(crate) fn out_of_range<T>() -> Value<T> {
     fail("22008", "timestamp out of range")
 }
 
@@ -48,13 +48,15 @@ fn micros(interval: Interval) -> i64 {
 }
 
 /// The same day that many months on, or the month's last.
-fn add_months(local: i64, months: i32) -> Option<i64> {
-    let (days, time) = (local.div_euclid(DAY), local.rem_euclid(DAY));
+pub(crate) fn months_later(days: i64, months: i32) -> Option<i64> {
     let (year, month, day) = civil_from_days(days);
     let count = year * 12 + i64::from(month) - 1 + i64::from(months);
     let (year, month) = (count.div_euclid(12), u32::try_from(count.rem_euclid(12) + 1).ok()?);
-    let day = day.min(days_in_month(year, month));
-    days_from_civil(year, month, day).checked_mul(DAY)?.checked_add(time)
+    Some(days_from_civil(year, month, day.min(days_in_month(year, month))))
+}
+
+fn add_months(local: i64, months: i32) -> Option<i64> {
+    months_later(local.div_euclid(DAY), months)?.checked_mul(DAY)?.checked_add(local.rem_euclid(DAY))
 }
 
 /// `timestamp + interval`
@@ -82,7 +84,7 @@ pub(crate) fn add_zoned(instant: i64, by: Interval, zone: Zone) -> Value<i64> {
     checked(at.checked_add(micros(by)))
 }
 
-fn negate(by: Interval) -> Value<Interval> {
+pub(crate) fn negate(by: Interval) -> Value<Interval> {
     match (by.months.checked_neg(), by.days.checked_neg(), by.nanoseconds.checked_neg()) {
         (Some(months), Some(days), Some(nanos)) => Ok(Interval::new(months, days, nanos)),
         _ => interval_out_of_range(),

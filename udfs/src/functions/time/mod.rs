@@ -3,6 +3,7 @@
 use super::define::Function;
 
 mod arithmetic;
+pub(crate) mod bucket;
 mod fields;
 mod format;
 mod make;
@@ -11,7 +12,7 @@ pub(crate) mod pattern;
 mod trunc;
 pub(crate) mod zone;
 
-pub(crate) use arithmetic::{divide_interval, interval_order};
+pub(crate) use arithmetic::{add, divide_interval, interval_order};
 pub(crate) use format::ordinal_suffix;
 
 /// True for the timestamps before and after all others.
@@ -24,6 +25,7 @@ pub(crate) fn all() -> Vec<Function> {
     [
         fields::functions(),
         trunc::functions(),
+        bucket::functions(),
         arithmetic::functions(),
         make::functions(),
         format::functions(),

@@ -198,14 +198,16 @@ pub(crate) fn functions() -> Vec<Function> {
         )
         .alias(&["datetrunc"])
         .stable()
-        .monotonic_in(1)
         .on("text, timestamp -> timestamp", trunc)
+        .monotonic_in(1)
+        // Not monotonic in a zone: Newfoundland's clocks once went back across midnight, a minute after it.
         .on("text, timestamptz -> timestamptz", trunc_session)
         .on("text, timestamptz, text -> timestamptz", trunc_in_zone)
         .on("text, date -> timestamptz", |c| {
             let zone = Zone::Named(c.time_zone()?);
             c.map2(|name: &str, date: Date| trunc_zoned(name, midnight(date, zone), zone))
         })
+        .monotonic_in(1)
         .on("text, interval -> interval", |c| c.map2(trunc_interval)),
         def(
             "date_bin",
@@ -213,7 +215,9 @@ pub(crate) fn functions() -> Vec<Function> {
             "date_bin('15 minutes', now(), '2001-01-01')",
         )
         .on("interval, timestamp, timestamp -> timestamp", |c| c.map3(bin))
-        .on("interval, timestamptz, timestamptz -> timestamptz", |c| c.map3(bin)),
+        .monotonic_in(1)
+        .on("interval, timestamptz, timestamptz -> timestamptz", |c| c.map3(bin))
+        .monotonic_in(1),
     ]
 }
 
