@@ -14,7 +14,6 @@ use datafusion_common::tree_node::TreeNodeRecursion;
 use datafusion_common::{Result, internal_err, plan_err};
 use datafusion_execution::memory_pool::MemoryConsumer;
 use datafusion_execution::{SendableRecordBatchStream, TaskContext};
-use datafusion_physical_expr::utils::collect_columns;
 use datafusion_physical_expr::{Distribution, OrderingRequirements, PhysicalExpr};
 use datafusion_physical_plan::coop::make_cooperative;
 use datafusion_physical_plan::execution_plan::{CardinalityEffect, SchedulingType, apply_expression_roots};
@@ -116,9 +115,6 @@ fn check_fill(schema: &SchemaRef, time: usize, index: usize, fill: &Fill) -> Res
     };
     match fill {
         Fill::Time | Fill::Series | Fill::Null | Fill::Locf { .. } => Ok(()),
-        Fill::Value(value) if !collect_columns(value).is_empty() => {
-            plan_err!("column \"{name}\" cannot be filled with {value}, which is not constant")
-        }
         Fill::Value(value) => check(value, &Schema::empty()),
         Fill::Row(expression) => check(expression, &nullable(schema)),
         Fill::Interpolate { .. } if !line::is_supported(data_type) => {

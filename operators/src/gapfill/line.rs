@@ -135,7 +135,6 @@ impl Lane {
             }
             (Values::Integers(values), _) => Arc::new(Int64Array::new(std::mem::take(values).into(), nulls)),
             (Values::Floats(values), DataType::Float32) => {
-                #[expect(clippy::cast_possible_truncation, reason = "rounded to the column's precision")]
                 let narrow: Vec<f32> = values.drain(..).map(|value| value as f32).collect();
                 Arc::new(Float32Array::new(narrow.into(), nulls))
             }
@@ -187,8 +186,8 @@ fn exact_wide(y0: i128, y1: i128, x0: i64, x1: i64, x: i64) -> Option<i128> {
     quotient.wrapping_add(if up { i256::ONE } else { i256::MINUS_ONE }).to_i128()
 }
 
-#[expect(clippy::float_cmp, reason = "a flat line is flat, also where it is infinite")]
 fn float(y0: f64, y1: f64, x0: i64, x1: i64, x: i64) -> f64 {
+    // A flat line is flat, also where it is infinite.
     if y0 == y1 {
         return y0;
     }
@@ -201,7 +200,6 @@ fn float(y0: f64, y1: f64, x0: i64, x1: i64, x: i64) -> f64 {
     y0 * (after / span) + y1 * (before / span)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a float is asked for")]
 fn distance(a: i64, b: i64) -> f64 {
     match a.checked_sub(b) {
         Some(distance) => distance as f64,

@@ -26,7 +26,7 @@ const ASCENDING: SortOptions = SortOptions { descending: false, nulls_first: fal
 /// The schema of the output: the input's, in which columns that a filled row may leave NULL are nullable.
 ///
 /// # Errors
-/// If there is not one fill for each column, or a constant's nullability cannot be told.
+/// If there is not one fill for each column, or a constant is none.
 pub fn filled_schema(input: &Schema, series: &[usize], columns: &[Fill]) -> Result<SchemaRef> {
     if columns.len() != input.fields().len() {
         return plan_err!("{} columns to be filled, {} in the input", columns.len(), input.fields().len());
@@ -36,6 +36,9 @@ pub fn filled_schema(input: &Schema, series: &[usize], columns: &[Fill]) -> Resu
             Fill::Time => false,
             // Without columns there is a series without rows.
             Fill::Series => series.is_empty(),
+            Fill::Value(value) if !collect_columns(value).is_empty() => {
+                return plan_err!("column \"{}\" cannot be filled with {value}, which is not constant", field.name());
+            }
             Fill::Value(value) => value.nullable(&Schema::empty())?,
             Fill::Row(row) => row.nullable(&nullable(input))?,
             Fill::Null | Fill::Locf { .. } | Fill::Interpolate { .. } => true,
