@@ -56,7 +56,6 @@ impl Interpolate {
     pub(super) fn begin_series(&mut self) {
         self.from = None;
         self.after = None;
-        self.ahead = (0, 0);
     }
 
     fn point(&self, held: &Held, column: usize, row: usize) -> Result<Point> {

@@ -340,8 +340,8 @@ impl Filling {
     /// The output batch; lets go of the input that was passed.
     fn finish_batch(&mut self) -> Result<RecordBatch> {
         let passed = self.state.batch.min(self.window.len());
-        let in_window =
-            |column| self.window.batches().map(|batch| Arc::clone(batch.column(column))).collect::<Vec<_>>();
+        // Batches read ahead have no rows in it.
+        let in_window = |column| self.window.arrays(column, passed + 1);
         let mut arrays = Vec::with_capacity(self.columns.len());
         for (index, column) in self.columns.iter_mut().enumerate() {
             arrays.push(column.finish(&in_window(index), &self.state.times, passed)?);

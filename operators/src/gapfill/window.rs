@@ -1,5 +1,6 @@
 //! The input batches that rows are still to be taken from: usually one, more while a column looks ahead for its next value.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::types::{Date32Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
@@ -47,7 +48,7 @@ pub(super) struct Window {
     series: Vec<usize>,
     /// Whether a column's NULLs matter.
     looked_at: Vec<bool>,
-    held: Vec<Held>,
+    held: VecDeque<Held>,
     /// The series of the last row of all, to compare the next batch's first with.
     last: Option<Vec<ArrayRef>>,
     reservation: MemoryReservation,
@@ -55,7 +56,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(time: usize, series: Vec<usize>, looked_at: Vec<bool>, reservation: MemoryReservation) -> Self {
-        Self { time, series, looked_at, held: vec![], last: None, reservation }
+        Self { time, series, looked_at, held: VecDeque::new(), last: None, reservation }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -66,8 +67,9 @@ impl Window {
         self.held.get(batch)
     }
 
-    pub(super) fn batches(&self) -> impl Iterator<Item = &RecordBatch> {
-        self.held.iter().map(|held| &held.batch)
+    /// A column's arrays in the first `batches`.
+    pub(super) fn arrays(&self, column: usize, batches: usize) -> Vec<ArrayRef> {
+        self.held.iter().take(batches).map(|held| Arc::clone(held.batch.column(column))).collect()
     }
 
     /// Appends a batch that is not empty. One that is read `ahead` of the row to be given counts against the memory limit.
@@ -91,7 +93,7 @@ impl Window {
         let reserved = if ahead { get_record_batch_memory_size(&batch) } else { 0 };
         self.reservation.try_grow(reserved)?;
         self.last = Some(keys.iter().map(|key| one_row(key, rows - 1)).collect::<Result<_>>()?);
-        self.held.push(Held { batch, times, ends, continues, nulls, reserved });
+        self.held.push_back(Held { batch, times, ends, continues, nulls, reserved });
         Ok(())
     }
 

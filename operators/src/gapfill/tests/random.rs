@@ -271,7 +271,6 @@ impl Case {
                     if random.random_bool(0.8) {
                         let value = value(random, self.schema.field(column).data_type(), nulls);
                         let sample = Sample { time, value };
-                        // Nobody else has the table yet, but it is in an Arc.
                         table.samples.lock().unwrap().insert(series.clone(), sample);
                     }
                 }
@@ -348,7 +347,7 @@ async fn check_random(seed: u64) {
 #[tokio::test]
 async fn random_series_are_filled_as_the_naive_implementation_does() {
     let first: u64 = rand::rng().random_range(0..1 << 40);
-    for seed in (0..1000).chain(first..first + 1000) {
+    for seed in (0..300).chain(first..first + 300) {
         check_random(seed).await;
     }
 }
