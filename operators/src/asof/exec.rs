@@ -108,7 +108,9 @@ impl AsofJoinExec {
         for (l, r) in &on {
             let (left_type, right_type) = types((l, r))?;
             if left_type != right_type {
-                return plan_err!("the keys {l} and {r} of an ASOF join have different types: {left_type}, {right_type}");
+                return plan_err!(
+                    "the keys {l} and {r} of an ASOF join have different types: {left_type}, {right_type}"
+                );
             }
         }
         let (left_type, right_type) = types((&condition.0, &condition.1))?;

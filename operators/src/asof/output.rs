@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{BatchCoalescer, take_record_batch};
+use arrow::compute::{BatchCoalescer, take_arrays};
 use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
 
@@ -54,8 +54,8 @@ impl Output {
         }
         let (rows, places): (Vec<u32>, Vec<Place>) =
             (0..).zip(places).filter(|(_, place)| is_match(place)).map(|(row, place)| (row, *place)).unzip();
-        let left = take_record_batch(left, &UInt32Array::from(rows))?;
-        self.push(left.columns(), &right.gather(&places)?, places.len())
+        let left = take_arrays(left.columns(), &UInt32Array::from(rows), None)?;
+        self.push(&left, &right.gather(&places)?, places.len())
     }
 
     /// Adds joined rows.

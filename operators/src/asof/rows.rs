@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryViewArray, RecordBatch, RecordBatchOptions, StringViewArray, UInt32Array, make_array,
-    new_null_array,
+    Array, ArrayRef, AsArray, BinaryViewArray, RecordBatch, RecordBatchOptions, StringViewArray, UInt32Array,
+    make_array, new_null_array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::{interleave, take};

@@ -46,7 +46,15 @@ impl Side {
         columns: Vec<usize>,
         batch_rows: Option<usize>,
     ) -> Self {
-        Self { stream: Some(stream), on, value, scale, columns, batch_rows: batch_rows.unwrap_or(usize::MAX), rest: None }
+        Self {
+            stream: Some(stream),
+            on,
+            value,
+            scale,
+            columns,
+            batch_rows: batch_rows.unwrap_or(usize::MAX),
+            rest: None,
+        }
     }
 
     /// Reads no further.
