@@ -100,7 +100,7 @@ impl Walk for Nearest {
 
 impl Nearest {
     fn read_right(&mut self, join: &mut Join) -> Result<Need> {
-        if join.right_kept.rows() >= join.kept_rows_enough() {
+        if join.is_compaction_due(1) {
             self.flush(join, 1)?;
             join.compact(self.met.iter_mut().map(|(_, before)| before))?;
         }

@@ -77,9 +77,13 @@ pub(super) struct Join {
 }
 
 impl Join {
-    /// Right rows kept from which on dead ones are worth removing: compacting copies at most a third of what was read since.
-    pub(super) fn kept_rows_enough(&self) -> usize {
-        (4 * self.batch_rows).max(3 * self.latest.len())
+    /// Whether so many right rows are kept that dead ones are worth removing: at most a third of what was read since is
+    /// copied. Above 1, `factor` puts it off.
+    pub(super) fn is_compaction_due(&self, factor: usize) -> bool {
+        // The batch being walked through stays in any case.
+        let current = if self.right.is_done() { 0 } else { self.right.values.len() };
+        let enough = (4 * self.batch_rows).max(3 * self.latest.len());
+        self.right_kept.rows().saturating_sub(current) >= factor * enough
     }
 
     /// Removes the right rows that no key refers to. Neither do places besides `latest` and `others` survive.

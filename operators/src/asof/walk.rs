@@ -28,14 +28,14 @@ impl<const STRICT: bool> Walk for OneSided<STRICT> {
         self.walk(join);
         if !join.left.is_done() {
             // The last resort, as it cuts the left batch in two.
-            if join.right_kept.rows() >= 2 * join.kept_rows_enough() {
+            if join.is_compaction_due(2) {
                 self.flush(join)?;
                 join.compact([].iter_mut())?;
             }
             return Ok(Need::Right);
         }
         self.flush(join)?;
-        if join.right_kept.rows() >= join.kept_rows_enough() {
+        if join.is_compaction_due(1) {
             join.compact([].iter_mut())?;
         }
         Ok(Need::Left)
