@@ -19,7 +19,7 @@ use datafusion_common::{
 use datafusion_execution::memory_pool::MemoryConsumer;
 use datafusion_execution::{SendableRecordBatchStream, TaskContext};
 use datafusion_physical_expr::equivalence::{ProjectionMapping, join_equivalence_properties};
-use datafusion_physical_expr::{Distribution, LexOrdering, PhysicalExpr, PhysicalSortExpr};
+use datafusion_physical_expr::{Distribution, EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion_physical_expr_common::physical_expr::PhysicalExprRef;
 use datafusion_physical_expr_common::sort_expr::OrderingRequirements;
 use datafusion_physical_plan::common::can_project;
@@ -143,9 +143,14 @@ impl AsofJoinExec {
     }
 
     fn compute_properties(&self) -> Result<PlanProperties> {
+        // What is constant on the right is NULL for left rows without a match.
+        let right = match self.join_type {
+            JoinType::Inner => self.right.equivalence_properties().clone(),
+            _ => EquivalenceProperties::new(self.right.schema()),
+        };
         let mut equivalence = join_equivalence_properties(
             self.left.equivalence_properties().clone(),
-            self.right.equivalence_properties().clone(),
+            right,
             &self.join_type,
             Arc::clone(&self.join_schema),
             &self.maintains_input_order(),

@@ -257,6 +257,25 @@ async fn projections_show_only_their_columns() {
     assert_eq!(plan.projection(), Some([2, 7].as_slice()));
 }
 
+/// More keys than the first table of keys holds, at every scale at which it grows.
+#[tokio::test]
+async fn many_keys_are_told_apart() {
+    for keys in [vec![DataType::Int16], vec![DataType::Int64], vec![DataType::Utf8View], vec![DataType::Int32; 2]] {
+        let count = 20_000;
+        let mut case = case(AsofOp::GtEq, JoinType::Left);
+        (case.left_batch, case.right_batch, case.batch_size) = (1000, 700, 1000);
+        case.keys = keys;
+        // Each key once on the right, in disorder, then each once on the left.
+        let key = |id: i64| (id * 7919) % count - count / 2;
+        let row = |id: i64, key: i64, time: i64| Row { keys: vec![Some(key); case.keys.len()], time: Some(time), id };
+        let right: Vec<Row> = (0..count).map(|id| row(id, key(id), id)).collect();
+        let left: Vec<Row> = (0..count).map(|id| row(id, key(count - 1 - id), count + id)).collect();
+        let joined = run(join(&case, &left, &right).unwrap(), 1000).await;
+        let expected: Vec<_> = (0..count).map(|id| (id, Some(count - 1 - id))).collect();
+        assert_eq!(ids(&case, &joined), expected, "{case:?}");
+    }
+}
+
 #[tokio::test]
 async fn floats_are_ordered_like_in_postgresql() {
     let source = |values: Vec<f64>| {
