@@ -1,4 +1,8 @@
 //! Physical operators that DataFusion does not have: record batches in, record batches out. Knows nothing of the server, of
 //! SQL's types or of tables.
 
+/// Joins each row with the nearest one in time.
+pub mod asof;
+
+/// Rows for the buckets that have none.
 pub mod gapfill;

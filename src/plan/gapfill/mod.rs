@@ -1,0 +1,309 @@
+//! `time_bucket_gapfill`, `locf`, `interpolate`: rows for the buckets that have none, as TimescaleDB gives them.
+//!
+//! ```text
+//! SELECT time_bucket_gapfill('5 s', ts) AS t, d, round(interpolate(avg(v)), 1) FROM r WHERE ts >= … AND ts < … GROUP BY 1, 2
+//!
+//!   Projection t, d, round(fill0, 1)
+//!     GapFill time=t series=[d] fill0: interpolate               gap rows: aggregates are NULL in what stands above
+//!       Projection t, d, avg(v), avg(v) AS fill0
+//!         Aggregate time_bucket('5 s', ts), d: avg(v)
+//! ```
+//! In syntax and types ([`typed`]) the functions are calls that give their first argument, which they also are where there is
+//! no gap to fill. [`rewrite`] finds them in a typed plan and puts a [`node::GapFill`] under them, whose range it infers from
+//! the query's conditions; `physical` makes the operator of it when values of parameters and `now()` are known.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::{Result as DfResult, ScalarValue, internal_err};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use tidemill_udfs::functions::FunctionInfo;
+use tidemill_udfs::types::SqlType;
+
+use super::typing::{Typed, Typing};
+use crate::Result;
+use crate::error::{Error, SqlState};
+
+mod node;
+mod physical;
+mod range;
+mod rewrite;
+
+pub(super) use node::GapFill;
+pub(super) use physical::physical;
+pub(super) use rewrite::rewrite;
+
+/// The bucket.
+pub(super) const BUCKET: &str = "time_bucket_gapfill";
+/// What a gap is filled with.
+const FILLS: [&str; 4] = ["locf", "interpolate", "interpolate_at", "fill_with"];
+
+/// Names of the parameters of functions that are called with named arguments, in order; an argument left out between
+/// others is NULL.
+pub(super) fn parameters(function: &str) -> Option<&'static [&'static str]> {
+    Some(match function {
+        BUCKET => &["bucket_width", "ts", "timezone", "start", "finish", "origin", "offset"],
+        "locf" => &["value", "prev", "treat_null_as_missing"],
+        "interpolate" => &["value", "prev", "next", "treat_null_as_missing"],
+        "interpolate_at" => &["value", "ts", "prev", "next", "treat_null_as_missing"],
+        _ => return None,
+    })
+}
+
+/// The functions as name resolution sees them.
+pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
+    std::iter::once(BUCKET).chain(FILLS).map(Marker::udf).collect()
+}
+
+/// What there is to say about them.
+pub(super) fn all_info() -> Vec<FunctionInfo> {
+    let info = |name, signatures: &[&str], description, example| FunctionInfo {
+        name,
+        aliases: vec![],
+        kind: "scalar",
+        signatures: signatures.iter().map(ToString::to_string).collect(),
+        description,
+        example,
+    };
+    vec![
+        info(
+            BUCKET,
+            &[
+                "time_bucket_gapfill(interval, timestamptz, [text,] [start timestamptz, finish timestamptz, origin timestamptz, \"offset\" interval]) → timestamptz",
+                "time_bucket_gapfill(interval, timestamp, [start timestamp, finish timestamp, origin timestamp, \"offset\" interval]) → timestamp",
+                "time_bucket_gapfill(interval, date, [start date, finish date, origin date, \"offset\" interval]) → date",
+                "time_bucket_gapfill(int8, int8, [start int8, finish int8, \"offset\" int8]) → int8",
+            ],
+            "The start of a time's bucket; in GROUP BY, buckets without rows get one. Their range is given or follows from WHERE.",
+            "time_bucket_gapfill('5 minutes', ts, start => '2026-01-01', finish => '2026-01-02')",
+        ),
+        info(
+            "locf",
+            &["locf(anyelement, [prev anyelement, treat_null_as_missing boolean]) → anyelement"],
+            "The last observation carried forward into buckets without rows; prev finds what was before the first.",
+            "locf(avg(temperature), treat_null_as_missing => true)",
+        ),
+        info(
+            "interpolate",
+            &["interpolate(number, [prev record, next record, treat_null_as_missing boolean]) → number"],
+            "Buckets without rows get the value on the line between their neighbours; prev and next find the (time, value) outside.",
+            "interpolate(avg(temperature))",
+        ),
+        info(
+            "interpolate_at",
+            &["interpolate_at(number, timestamptz, [prev record, next record, treat_null_as_missing boolean]) → number"],
+            "As interpolate, with each value at its own time instead of at its bucket's start.",
+            "interpolate_at(last(temperature, ts), max(ts))",
+        ),
+        info(
+            "fill_with",
+            &["fill_with(anyelement, anyelement) → anyelement"],
+            "The first argument; in buckets without rows the second, a constant.",
+            "fill_with(count(*), 0)",
+        ),
+    ]
+}
+
+/// A call that is its first argument's value, until [`rewrite`] finds it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Marker {
+    name: &'static str,
+    signature: Signature,
+}
+
+impl Marker {
+    fn udf(name: &'static str) -> Arc<ScalarUDF> {
+        Arc::new(ScalarUDF::new_from_impl(Self { name, signature: Signature::user_defined(Volatility::Immutable) }))
+    }
+
+    fn of(udf: &ScalarUDF) -> Option<&Self> {
+        (udf.inner().as_ref() as &dyn std::any::Any).downcast_ref()
+    }
+}
+
+impl ScalarUDFImpl for Marker {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        Ok(types.to_vec())
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        types.first().cloned().map_or_else(|| internal_err!("{} has an argument", self.name), Ok)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
+        match args.arg_fields.first() {
+            Some(first) => Ok(Arc::new(Field::clone(first).with_name(self.name).with_nullable(true))),
+            None => internal_err!("{} has an argument", self.name),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        args.args.into_iter().next().map_or_else(|| internal_err!("{} has an argument", self.name), Ok)
+    }
+}
+
+/// True for a call of one of these functions.
+pub(super) fn is_marker(function: &ScalarUDF) -> bool {
+    Marker::of(function).is_some()
+}
+
+/// The arguments of a typed call.
+fn call_of<'e>(expr: &'e Expr, names: &[&str]) -> Option<(&'static str, &'e [Expr])> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    let marker = Marker::of(&call.func)?;
+    names.contains(&marker.name).then_some((marker.name, call.args.as_slice()))
+}
+
+/// NULL where an optional argument is left out.
+fn absent() -> Typed {
+    Typed::of(Expr::Literal(ScalarValue::Null, None), SqlType::Unknown)
+}
+
+fn is_absent(value: &Typed) -> bool {
+    value.is_unknown() && matches!(&value.expr, Expr::Literal(literal, _) if literal.is_null())
+}
+
+/// A call with typed arguments: a marker whose first argument is what the call is without gaps, and whose others have the
+/// types that the operator needs.
+///
+/// # Errors
+/// 42883 for arguments of other types or number, 0A000 for constants that are none.
+pub(super) fn typed(typing: &mut Typing, function: &Arc<ScalarUDF>, args: Vec<Typed>) -> Result<Typed> {
+    let marker = Marker::of(function).ok_or_else(|| Error::internal("not a function of gap filling"))?;
+    let undefined = |args: &[Typed]| super::typing::undefined_function(marker.name, args);
+    let args = match marker.name {
+        BUCKET => bucket(typing, args)?,
+        "locf" | "interpolate" | "interpolate_at" => {
+            let parameters = parameters(marker.name).unwrap_or_default();
+            let required = if marker.name == "interpolate_at" { 2 } else { 1 };
+            if args.len() < required || args.len() > parameters.len() {
+                return Err(undefined(&args));
+            }
+            let mut args = args;
+            let first = typing.settled(args.remove(0))?;
+            if marker.name != "locf" && !super::typing::is_number(&first.sql_type) {
+                args.insert(0, first);
+                return Err(undefined(&args));
+            }
+            args.insert(0, first);
+            args.resize_with(parameters.len(), absent);
+            if marker.name == "locf" && !is_absent(&args[1]) {
+                let prev = args.remove(1);
+                let like = args[0].sql_type.clone();
+                args.insert(1, typing.implicitly(prev, &like)?);
+            }
+            let flag = args.pop().unwrap_or_else(absent);
+            args.push(self::flag(flag)?);
+            args
+        }
+        _ => match args.as_slice() {
+            [_, _] => {
+                let (args, ..) = typing.unify(args, "fill_with")?;
+                args
+            }
+            _ => return Err(undefined(&args)),
+        },
+    };
+    let (sql_type, data_type) = (args[0].sql_type.clone(), args[0].data_type.clone());
+    let args = args.into_iter().map(|arg| arg.expr).collect();
+    let call = Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(function), args));
+    Ok(Typed::new(call, sql_type, data_type))
+}
+
+/// `treat_null_as_missing`: a constant.
+fn flag(value: Typed) -> Result<Typed> {
+    if is_absent(&value) {
+        return Ok(Typed::literal(ScalarValue::Boolean(Some(false)), SqlType::Bool));
+    }
+    match &value.expr {
+        Expr::Literal(ScalarValue::Boolean(Some(_)), _) => Ok(value),
+        _ => Err(Error::unsupported("invalid locf argument: treat_null_as_missing must be a BOOL literal")),
+    }
+}
+
+/// `[time_bucket(…), ts, start, finish, width, zone, origin, offset]` of the arguments as written, or as
+/// [`parameters`] orders them.
+fn bucket(typing: &mut Typing, args: Vec<Typed>) -> Result<Vec<Typed>> {
+    let undefined = |args: &[Typed]| super::typing::undefined_function(BUCKET, args);
+    let count = args.len();
+    if !matches!(count, 2..=5 | 7) {
+        return Err(undefined(&args));
+    }
+    let mut args = args.into_iter();
+    let mut next = || args.next().unwrap_or_else(absent);
+    let (width, ts) = (next(), next());
+    let (zone, start, finish) = match count {
+        3 | 7 => {
+            // A third argument without a name: a time zone, or the start.
+            let third = next();
+            if is_absent(&third) || is_zone(&third) {
+                (third, next(), next())
+            } else {
+                let (second, finish) = (next(), next());
+                if !is_absent(&second) && !is_absent(&finish) {
+                    return Err(undefined(&[width, ts, third, second, finish]));
+                }
+                (absent(), third, if is_absent(&second) { finish } else { second })
+            }
+        }
+        4 => (absent(), next(), next()),
+        _ => (next(), next(), next()),
+    };
+    let (origin, offset) = (next(), next());
+    let ts = typing.settled(ts)?;
+    let is_integer = super::types::is_integer(&ts.sql_type);
+    let width = if width.is_unknown() {
+        typing.implicitly(width, if is_integer { &ts.sql_type } else { &SqlType::Interval })?
+    } else {
+        width
+    };
+    let mut like_ts = |value: Typed| -> Result<Typed> {
+        if is_absent(&value) { Ok(value) } else { typing.implicitly(value, &ts.sql_type) }
+    };
+    let (start, finish, origin) = (like_ts(start)?, like_ts(finish)?, like_ts(origin)?);
+    let zone = if is_absent(&zone) { zone } else { typing.implicitly(zone, &SqlType::Text)? };
+    let offset = match (is_absent(&offset), is_integer) {
+        (true, _) => offset,
+        (false, true) => typing.implicitly(offset, &ts.sql_type)?,
+        (false, false) => typing.implicitly(offset, &SqlType::Interval)?,
+    };
+    let mut plain = vec![width.clone(), ts.clone()];
+    if !is_absent(&zone) {
+        plain.push(zone.clone());
+    }
+    let both = !is_absent(&origin) && !is_absent(&offset);
+    if both && is_absent(&zone) {
+        return Err(Error::unsupported("origin and offset together need a time zone")
+            .hint("Move the origin by the offset, or give a timezone."));
+    }
+    if !is_absent(&origin) || !is_absent(&zone) && !is_absent(&offset) {
+        let typed = ts.sql_type.clone();
+        plain.push(if is_absent(&origin) { typing.implicitly(origin.clone(), &typed)? } else { origin.clone() });
+    }
+    if !is_absent(&offset) {
+        plain.push(offset.clone());
+    }
+    let bucket = typing.call("time_bucket", plain)?;
+    Ok(vec![bucket, ts, start, finish, width, zone, origin, offset])
+}
+
+/// True for what names a time zone rather than a time.
+fn is_zone(value: &Typed) -> bool {
+    match (&value.sql_type, &value.expr) {
+        (SqlType::Unknown, Expr::Literal(literal, _)) => {
+            literal.try_as_str().flatten().is_some_and(|text| !text.trim().starts_with(|c: char| c.is_ascii_digit()))
+        }
+        (sql_type, _) => super::typing::is_textual(sql_type),
+    }
+}
