@@ -391,11 +391,35 @@ fn what_is_monotonic() {
     assert!(ordered("date_trunc", &["text", "date"]));
 }
 
-/// Why a bucket in a zone is not marked as monotonic.
+/// What is marked as monotonic is.
+#[test]
+fn starts_follow_the_times() {
+    let mut random = StdRng::seed_from_u64(SEED);
+    for _ in 0..100 {
+        let mut times: Vec<i64> = (0..50).map(|_| time_of(&mut random)).collect();
+        times.sort_unstable();
+        let (width, origin) = (width_of(&mut random), origin_of(&mut random));
+        let bucket = Bucket::of_times(width, origin, None).unwrap();
+        let starts: Vec<i64> = times.iter().map(|time| bucket.start_of(*time).unwrap()).collect();
+        assert!(starts.is_sorted(), "seed {SEED}: {width:?} {origin:?}");
+    }
+}
+
+/// Why nothing in a zone is marked as monotonic.
 #[test]
 fn a_zone_is_not_monotonic() {
-    let bucket =
-        Bucket::in_zone(micros(140 * MINUTE), "Europe/Berlin", Some(moment("2024-10-26 22:00:00")), None).unwrap();
+    let midnight = Some(moment("2024-10-26 22:00:00"));
+    let bucket = Bucket::in_zone(micros(140 * MINUTE), "Europe/Berlin", midnight, None).unwrap();
     let starts = ["2024-10-27 00:50:00", "2024-10-27 01:10:00"].map(|at| bucket.start_of(moment(at)).unwrap());
     assert!(starts[0] > starts[1], "{starts:?}");
+
+    // One minute after midnight the clocks went back to the day before.
+    let function = super::super::all().into_iter().find(|function| function.name() == "date_trunc").unwrap();
+    let day = |at: &str| {
+        let time = ScalarValue::TimestampMicrosecond(Some(moment(at)), Some("UTC".into()));
+        let text = |text: &str| ColumnarValue::Scalar(ScalarValue::Utf8View(Some(text.into())));
+        let args = vec![text("day"), ColumnarValue::Scalar(time), text("America/St_Johns")];
+        invoke(&function, args, 1).unwrap().as_primitive::<TimestampMicrosecondType>().value(0)
+    };
+    assert!(day("2010-11-07 02:30:30") > day("2010-11-07 02:31:30"));
 }
