@@ -13,6 +13,7 @@ mod first_row;
 pub(crate) mod intervals;
 mod ordered;
 pub(crate) mod real;
+pub(crate) mod series;
 pub(crate) mod variance;
 
 pub use first_row::FirstRow;
