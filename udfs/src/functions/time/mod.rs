@@ -11,7 +11,7 @@ pub(crate) mod pattern;
 mod trunc;
 pub(crate) mod zone;
 
-pub(crate) use arithmetic::{divide_interval, interval_order};
+pub(crate) use arithmetic::{add_zoned, divide_interval, interval, interval_order};
 pub(crate) use format::ordinal_suffix;
 
 /// True for the timestamps before and after all others.
