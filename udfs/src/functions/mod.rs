@@ -16,6 +16,7 @@ mod define;
 mod json;
 mod math;
 mod number;
+mod series;
 mod system;
 mod text;
 mod time;
@@ -42,7 +43,7 @@ pub struct FunctionInfo {
 }
 
 fn scalars() -> Vec<define::Function> {
-    let families = [json::all(), text::all(), time::all(), math::all(), array::all(), system::all()];
+    let families = [json::all(), text::all(), time::all(), math::all(), array::all(), system::all(), series::all()];
     families.into_iter().flatten().collect()
 }
 

@@ -22,7 +22,8 @@ pub use first_row::FirstRow;
 pub(crate) fn all() -> Vec<Arc<AggregateUDF>> {
     let collected = collect::all().into_iter().map(AggregateUDF::new_from_impl);
     let ordered = ordered::all().into_iter().map(AggregateUDF::new_from_impl);
-    collected.chain(ordered).chain([AggregateUDF::new_from_impl(every::Every::new())]).map(Arc::new).collect()
+    let others = [AggregateUDF::new_from_impl(every::Every::new())];
+    collected.chain(ordered).chain(others).chain(series::all()).map(Arc::new).collect()
 }
 
 /// What there is to say about them.
@@ -30,5 +31,6 @@ pub(crate) fn all_info() -> Vec<FunctionInfo> {
     let mut all: Vec<FunctionInfo> = collect::all().iter().map(collect::Collect::info).collect();
     all.extend(ordered::all().iter().map(ordered::Ordered::info));
     all.push(every::Every::info());
+    all.extend(series::all_info());
     all
 }

@@ -246,6 +246,9 @@ mod tests {
             assert_eq!(read(&other).expect_err("another header").code, "22P02", "byte {at}");
         }
         let other = read(&Writer::new(Kind::Counter).finish()).expect_err("another kind");
-        assert_eq!((other.code, other.message.as_str()), ("22023", "invalid state: expected freq_agg, got counter_agg"));
+        assert_eq!(
+            (other.code, other.message.as_str()),
+            ("22023", "invalid state: expected freq_agg, got counter_agg")
+        );
     }
 }
