@@ -43,8 +43,8 @@ pub struct FunctionInfo {
 }
 
 fn scalars() -> Vec<define::Function> {
-    let families = [json::all(), text::all(), time::all(), math::all(), array::all(), system::all(), series::all()];
-    families.into_iter().flatten().collect()
+    let families = [json::all(), text::all(), time::all(), math::all(), array::all(), system::all()];
+    families.into_iter().chain([series::all(), aggregate::accessors()]).flatten().collect()
 }
 
 /// Every scalar function.

@@ -240,6 +240,14 @@ impl<S: Summary> GroupsAccumulator for Groups<S> {
         Ok(vec![Arc::new(states.finish())])
     }
 
+    fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let rows = values.first().map_or(0, |array| array.len());
+        let (fields, returns) = (self.fields.clone(), self.returns.clone());
+        let mut each = Self { fields, returns, groups: vec![], heap_bytes: 0 };
+        each.update_batch(values, &(0..rows).collect::<Vec<_>>(), opt_filter, rows)?;
+        GroupsAccumulator::state(&mut each, EmitTo::All)
+    }
+
     fn size(&self) -> usize {
         self.groups.capacity() * size_of::<Option<S>>() + self.heap_bytes
     }

@@ -6,6 +6,7 @@ use super::super::aggregate::series::rollup::Mergeable;
 use super::super::aggregate::series::state::{Kind, Reader, mismatch};
 use super::super::aggregate::series::stats::Moments;
 use super::super::aggregate::series::time_weight::TimeWeight;
+use super::super::aggregate::sketches::digest::Digest;
 use super::super::call::{Timestamp, Value, fail};
 use super::super::define::{Function, def};
 
@@ -23,7 +24,8 @@ fn average(state: &[u8]) -> Value<Option<f64>> {
     Ok(match Reader::kind_of(state)? {
         Kind::TimeWeight => TimeWeight::decode(state)?.average(),
         Kind::Stats1 => Moments::decode(state)?.average(),
-        other => return mismatch("time_weight or stats_agg(x)", other),
+        Kind::TDigest => Some(Digest::decode(state)?.mean()),
+        other => return mismatch("time_weight, stats_agg(x) or tdigest", other),
     })
 }
 
@@ -48,7 +50,7 @@ pub(super) fn functions() -> Vec<Function> {
     vec![
         def(
             "average",
-            "The average over time of a time_weight, NULL for a single point; or that of the values of a stats_agg(x).",
+            "The average over time of a time_weight, NULL for a single point; or that of the values of a stats_agg(x) or tdigest.",
             "average(time_weight('LOCF', ts, temperature))",
         )
         .on("bytea -> float8", |c| c.map1(average)),

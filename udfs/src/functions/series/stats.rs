@@ -8,6 +8,7 @@ use super::super::aggregate::series::counter::Counter;
 use super::super::aggregate::series::rollup::Mergeable;
 use super::super::aggregate::series::state::{Kind, Reader, mismatch};
 use super::super::aggregate::series::stats::{Joint, Moments, Of};
+use super::super::aggregate::sketches::digest::Digest;
 use super::super::call::{Call, Value, fail};
 use super::super::define::{Function, def};
 
@@ -42,7 +43,8 @@ fn num_vals(state: &[u8]) -> Value<i64> {
     let count = match Reader::kind_of(state)? {
         Kind::Stats1 => Moments::decode(state)?.count,
         Kind::Stats2 => Joint::decode(state)?.count(),
-        other => return mismatch("stats_agg", other),
+        Kind::TDigest => Digest::decode(state)?.count(),
+        other => return mismatch("stats_agg or tdigest", other),
     };
     i64::try_from(count).or_else(|_| fail("22003", "bigint out of range"))
 }
@@ -150,7 +152,7 @@ fn of_one() -> Vec<Function> {
 pub(super) fn functions() -> Vec<Function> {
     let mut all = of_one();
     all.extend([
-        def("num_vals", "Of how many values, or pairs of them, a stats_agg is.", "num_vals(stats_agg(x))")
+        def("num_vals", "Of how many values, or pairs of them, a stats_agg or tdigest is.", "num_vals(stats_agg(x))")
             .on("bytea -> int8", |c| c.map1(num_vals)),
         def("average_y", "The average of the y of a stats_agg(y, x).", "average_y(stats_agg(y, x))")
             .on("bytea -> float8", |c| c.map1(|state| Ok(moments(state, Variable::Y)?.average()))),

@@ -5,6 +5,8 @@ use arrow::datatypes::DataType;
 use datafusion_common::{Result, exec_err};
 
 use super::super::super::call::{Value, fail};
+use super::super::sketches::{digest::Digest, distinct::Distinct, frequency::Frequent};
+use super::super::timeline::{heartbeat::Heartbeat, states::States};
 use super::candlestick::Candlestick;
 use super::counter::Counter;
 use super::groups::{About, Group, Series, as_state, bytea};
@@ -56,9 +58,11 @@ pub(crate) fn merger(kind: Kind) -> Value<Merger> {
         Kind::Stats1 => merger_of::<Moments>(),
         Kind::Stats2 => merger_of::<Joint>(),
         Kind::Candlestick => merger_of::<Candlestick>(),
-        Kind::State | Kind::Heartbeat | Kind::TDigest | Kind::HyperLogLog | Kind::Freq => {
-            return fail("22023", format!("states of {} cannot be rolled up", kind.name()));
-        }
+        Kind::State => merger_of::<States>(),
+        Kind::Heartbeat => merger_of::<Heartbeat>(),
+        Kind::TDigest => merger_of::<Digest>(),
+        Kind::HyperLogLog => merger_of::<Distinct>(),
+        Kind::Freq => merger_of::<Frequent>(),
     })
 }
 

@@ -191,7 +191,8 @@ impl Distinct {
     }
 }
 
-/// Ertl's improved estimate from how many buckets have which rank.
+/// Ertl's improved estimate from how many buckets have which rank. It says up to 1.08/buckets too much: of 16 buckets a quarter
+/// of their error, of thousands nothing.
 fn ertl(counts: &[u32; 65], bits: u32) -> f64 {
     let buckets = f64::from(1_u32 << bits);
     let longest = 64 - bits as usize;

@@ -68,8 +68,8 @@ impl Common {
 
 /// A value's counter.
 #[derive(Debug, Clone, PartialEq)]
-struct Counter {
-    value: Arc<str>,
+pub(crate) struct Counter {
+    pub(crate) value: Arc<str>,
     count: u64,
     /// So many of the count may be other values'.
     error: u64,
@@ -189,7 +189,7 @@ impl Frequent {
     }
 
     /// The values that may be common.
-    fn common_values(&self) -> Vec<Counter> {
+    pub(crate) fn common_values(&self) -> Vec<Counter> {
         let mut counters = self.sorted();
         match self.common {
             Common::From(fraction) => counters.retain(|counter| ratio(counter.count, self.total) >= fraction),
@@ -199,7 +199,7 @@ impl Frequent {
     }
 
     /// Between which fractions of all rows have that value.
-    fn frequency(&self, value: &str) -> (f64, f64) {
+    pub(crate) fn frequency(&self, value: &str) -> (f64, f64) {
         let (least, most) = match self.places.get(value) {
             Some(place) => (self.heap[*place].count - self.heap[*place].error, self.heap[*place].count),
             None => (0, self.missed()),

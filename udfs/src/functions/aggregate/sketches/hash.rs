@@ -161,13 +161,8 @@ fn wide_decimal(mut value: i256, mut scale: i8, out: &mut Vec<u8>) {
     }
 }
 
-const PRIMES: [u64; 5] = [
-    0x9e37_79b1_85eb_ca87,
-    0xc2b2_ae3d_27d4_eb4f,
-    0x1656_67b1_9e37_79f9,
-    0x85eb_ca77_c2b2_ae63,
-    0x27d4_eb2f_1656_67c5,
-];
+const PRIMES: [u64; 5] =
+    [0x9e37_79b1_85eb_ca87, 0xc2b2_ae3d_27d4_eb4f, 0x1656_67b1_9e37_79f9, 0x85eb_ca77_c2b2_ae63, 0x27d4_eb2f_1656_67c5];
 
 fn word(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte))
@@ -204,7 +199,8 @@ pub(crate) fn xxh64(bytes: &[u8]) -> u64 {
     }
     let mut rest = words.remainder();
     if let Some((half, tail)) = rest.split_first_chunk::<4>() {
-        hash = (hash ^ word(half).wrapping_mul(PRIMES[0])).rotate_left(23).wrapping_mul(PRIMES[1]).wrapping_add(PRIMES[2]);
+        hash =
+            (hash ^ word(half).wrapping_mul(PRIMES[0])).rotate_left(23).wrapping_mul(PRIMES[1]).wrapping_add(PRIMES[2]);
         rest = tail;
     }
     for byte in rest {

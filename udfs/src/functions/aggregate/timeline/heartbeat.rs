@@ -261,12 +261,8 @@ fn count(call: &Call<'_>, pick: fn(&Heartbeat) -> Vec<Range>) -> Result<ArrayRef
 /// The accessors.
 pub(super) fn accessors() -> Vec<Function> {
     vec![
-        def(
-            "uptime",
-            "How long it was alive.",
-            "uptime(heartbeat_agg(ts, '2026-01-01', '1 day', '5 minutes'))",
-        )
-        .on("bytea -> interval", |c| time_of(c, Heartbeat::live)),
+        def("uptime", "How long it was alive.", "uptime(heartbeat_agg(ts, '2026-01-01', '1 day', '5 minutes'))")
+            .on("bytea -> interval", |c| time_of(c, Heartbeat::live)),
         def(
             "downtime",
             "How long it was not alive.",

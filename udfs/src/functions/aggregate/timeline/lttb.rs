@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int32Array, PrimitiveArray, TimestampMicrosecondArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Array, PrimitiveArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, FieldRef, Float64Type, Int32Type, TimestampMicrosecondType};
 use datafusion_common::Result;
 use datafusion_expr::ReturnFieldArgs;

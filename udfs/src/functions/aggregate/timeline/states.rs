@@ -152,8 +152,7 @@ impl States {
     pub(crate) fn compact(&mut self) {
         let History::Runs(runs) = &self.history else { return };
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return };
-        let durations: Vec<_> =
-            periods(runs).map(|(from, to, state)| (state, to.saturating_sub(from))).collect();
+        let durations: Vec<_> = periods(runs).map(|(from, to, state)| (state, to.saturating_sub(from))).collect();
         let durations = summed(&durations);
         let sums = Sums { from: first.from, to: last.to, first: first.state, last: last.state, durations };
         self.history = History::Sums(vec![sums]);
@@ -176,6 +175,14 @@ fn summed(durations: &[(u32, i64)]) -> Vec<(u32, i64)> {
     sums.into_iter().collect()
 }
 
+/// States, which are text or numbers, as text.
+pub(crate) fn state_names(array: &ArrayRef) -> StringViewArray {
+    match array.as_primitive_opt::<Int64Type>() {
+        Some(numbers) => numbers.iter().map(|number| number.map(|number| number.to_string())).collect(),
+        None => array.as_string_view().clone(),
+    }
+}
+
 /// What `state_agg` and `compact_state_agg` keep of rows: all of them, as only the end knows what was next.
 #[derive(Debug, Clone)]
 pub(crate) struct Collected<const COMPACT: bool>(States);
@@ -184,11 +191,7 @@ impl<const COMPACT: bool> Summary for Collected<COMPACT> {
     type Rows<'a> = (&'a TimestampMicrosecondArray, StringViewArray);
 
     fn open<'a>(arrays: &'a [ArrayRef], _: &'a [FieldRef]) -> Result<Self::Rows<'a>> {
-        let states = match arrays[1].as_primitive_opt::<Int64Type>() {
-            Some(numbers) => numbers.iter().map(|number| number.map(|number| number.to_string())).collect(),
-            None => arrays[1].as_string_view().clone(),
-        };
-        Ok((arrays[0].as_primitive::<TimestampMicrosecondType>(), states))
+        Ok((arrays[0].as_primitive::<TimestampMicrosecondType>(), state_names(&arrays[1])))
     }
 
     fn add(group: &mut Option<Self>, (times, states): &Self::Rows<'_>, row: usize) -> Value<()> {

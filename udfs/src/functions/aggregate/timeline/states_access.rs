@@ -2,41 +2,24 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringViewArray};
+use arrow::array::{Array, ArrayRef, StringViewArray};
 use arrow::datatypes::FieldRef;
 use datafusion_common::Result;
 use datafusion_expr::ReturnFieldArgs;
 
-use super::super::super::call::{Call, FromArgument, Interval, Timestamp, Value, fail};
+use super::super::super::call::{Argument, Call, Interval, Timestamp, Value, fail};
 use super::super::super::define::{Function, def};
 use super::super::super::time::add_zoned;
 use super::super::super::time::zone::Zone;
 use super::super::records::{instants, record_list, rows_of_call, span, spans};
 use super::super::series::rollup::Mergeable;
-use super::states::{History, Run, States, periods};
+use super::states::{History, Run, States, periods, state_names};
 use crate::types::SqlType;
 
 /// From when (inclusive) until when (exclusive).
 type Range = (i64, i64);
 /// A state's name, and from when until when it lasted.
 type Period = (Arc<str>, i64, i64);
-
-/// What an argument that names a state may be.
-trait StateName {
-    fn with<R>(self, f: impl FnOnce(&str) -> R) -> R;
-}
-
-impl StateName for &str {
-    fn with<R>(self, f: impl FnOnce(&str) -> R) -> R {
-        f(self)
-    }
-}
-
-impl StateName for i64 {
-    fn with<R>(self, f: impl FnOnce(&str) -> R) -> R {
-        f(&self.to_string())
-    }
-}
 
 impl States {
     fn runs(&self) -> Value<&[Run]> {
@@ -103,9 +86,7 @@ impl States {
     }
 
     pub(crate) fn timeline(&self) -> Value<Vec<Period>> {
-        Ok(periods(self.runs()?)
-            .map(|(from, to, state)| (Arc::clone(&self.names[state as usize]), from, to))
-            .collect())
+        Ok(periods(self.runs()?).map(|(from, to, state)| (Arc::clone(&self.names[state as usize]), from, to)).collect())
     }
 
     /// How long each state lasted, in their order as text.
@@ -117,11 +98,27 @@ impl States {
     }
 }
 
+/// The second argument, which names a state.
+struct Names<'c> {
+    argument: &'c Argument,
+    names: StringViewArray,
+}
+
+impl<'c> Names<'c> {
+    fn of(call: &'c Call<'_>) -> Self {
+        let argument = &call.args[1];
+        Self { argument, names: state_names(&argument.array) }
+    }
+
+    fn get(&self, row: usize) -> Option<&str> {
+        let at = self.argument.at(row);
+        self.names.is_valid(at).then(|| self.names.value(at))
+    }
+}
+
 /// The time of periods that is within a range.
 fn total(periods: impl Iterator<Item = (i64, i64, u32)>, (start, end): Range) -> i64 {
-    periods.fold(0_i64, |sum, (from, to, _)| {
-        sum.saturating_add(to.min(end).saturating_sub(from.max(start)).max(0))
-    })
+    periods.fold(0_i64, |sum, (from, to, _)| sum.saturating_add(to.min(end).saturating_sub(from.max(start)).max(0)))
 }
 
 /// A range from its start and its length, as the clock of the session's zone goes; `None` is without end.
@@ -134,8 +131,8 @@ fn range(zone: Zone, start: i64, length: Option<Interval>) -> Value<Range> {
 }
 
 /// `duration_in(state, value [, start [, length]])`
-fn duration_in<'a, N: StateName + FromArgument<'a>>(call: &'a Call<'_>) -> Result<ArrayRef> {
-    let (states, names) = (call.column::<&[u8]>(0)?, call.column::<N>(1)?);
+fn duration_in(call: &Call<'_>) -> Result<ArrayRef> {
+    let (states, names) = (call.column::<&[u8]>(0)?, Names::of(call));
     let starts = if call.args.len() > 2 { Some(call.column::<Timestamp>(2)?) } else { None };
     let lengths = if call.args.len() > 3 { Some(call.column::<Interval>(3)?) } else { None };
     let zone = Zone::Named(call.time_zone()?);
@@ -149,13 +146,13 @@ fn duration_in<'a, N: StateName + FromArgument<'a>>(call: &'a Call<'_>) -> Resul
             },
         };
         let state = States::decode(state)?;
-        span(name.with(|name| state.duration_in(name, range))?).map(Some)
+        span(state.duration_in(name, range)?).map(Some)
     })
 }
 
 /// `interpolated_duration_in(state, value, start, length [, before])`
-fn interpolated<'a, N: StateName + FromArgument<'a>>(call: &'a Call<'_>) -> Result<ArrayRef> {
-    let (states, names) = (call.column::<&[u8]>(0)?, call.column::<N>(1)?);
+fn interpolated(call: &Call<'_>) -> Result<ArrayRef> {
+    let (states, names) = (call.column::<&[u8]>(0)?, Names::of(call));
     let (starts, lengths) = (call.column::<Timestamp>(2)?, call.column::<Interval>(3)?);
     let before = if call.args.len() > 4 { Some(call.column::<&[u8]>(4)?) } else { None };
     let zone = Zone::Named(call.time_zone()?);
@@ -165,16 +162,12 @@ fn interpolated<'a, N: StateName + FromArgument<'a>>(call: &'a Call<'_>) -> Resu
         let range = range(zone, start.0, Some(length))?;
         let before = before.as_ref().and_then(|before| before.get(row)).map(States::decode).transpose()?;
         let state = States::decode(state)?;
-        span(name.with(|name| state.interpolated_duration_in(name, range, before.as_ref()))?).map(Some)
+        span(state.interpolated_duration_in(name, range, before.as_ref())?).map(Some)
     })
 }
 
 fn timeline_rows(_: &ReturnFieldArgs<'_>) -> Result<FieldRef> {
-    record_list(&[
-        ("state", SqlType::Text),
-        ("start_time", SqlType::TimestampTz),
-        ("end_time", SqlType::TimestampTz),
-    ])
+    record_list(&[("state", SqlType::Text), ("start_time", SqlType::TimestampTz), ("end_time", SqlType::TimestampTz)])
 }
 
 fn timeline(call: &Call<'_>) -> Result<ArrayRef> {
@@ -182,11 +175,7 @@ fn timeline(call: &Call<'_>) -> Result<ArrayRef> {
     let rows = |row| states.get(row).map(|state| States::decode(state)?.timeline()).transpose();
     rows_of_call(call, rows, |rows: Vec<Period>| {
         let names = StringViewArray::from_iter_values(rows.iter().map(|row| &row.0));
-        Ok(vec![
-            Arc::new(names),
-            instants(rows.iter().map(|row| row.1)),
-            instants(rows.iter().map(|row| row.2)),
-        ])
+        Ok(vec![Arc::new(names), instants(rows.iter().map(|row| row.1)), instants(rows.iter().map(|row| row.2))])
     })
 }
 
@@ -194,12 +183,12 @@ fn period_rows(_: &ReturnFieldArgs<'_>) -> Result<FieldRef> {
     record_list(&[("start_time", SqlType::TimestampTz), ("end_time", SqlType::TimestampTz)])
 }
 
-fn state_periods<'a, N: StateName + FromArgument<'a>>(call: &'a Call<'_>) -> Result<ArrayRef> {
-    let (states, names) = (call.column::<&[u8]>(0)?, call.column::<N>(1)?);
+fn state_periods(call: &Call<'_>) -> Result<ArrayRef> {
+    let (states, names) = (call.column::<&[u8]>(0)?, Names::of(call));
     let rows = |row| {
         let (Some(state), Some(name)) = (states.get(row), names.get(row)) else { return Ok(None) };
         let mut periods = States::decode(state)?.timeline()?;
-        name.with(|name| periods.retain(|period| &*period.0 == name));
+        periods.retain(|period| &*period.0 == name);
         Ok(Some(periods))
     };
     rows_of_call(call, rows, |rows: Vec<Period>| {
@@ -228,16 +217,16 @@ pub(super) fn accessors() -> Vec<Function> {
             "How long a state lasted, in all or from a time on, for a length of time.",
             "duration_in(state_agg(ts, status), 'ok', '2026-01-01', '1 day')",
         )
-        .on("bytea, text [, timestamptz [, interval]] -> interval", duration_in::<&str>)
-        .on("bytea, int8 [, timestamptz [, interval]] -> interval", duration_in::<i64>),
+        .on("bytea, text [, timestamptz [, interval]] -> interval", duration_in)
+        .on("bytea, int8 [, timestamptz [, interval]] -> interval", duration_in),
         def(
             "interpolated_duration_in",
             "How long a state lasted from a time on for a length of time: the last one to the end, and before the first that \
              with which an earlier state ends.",
             "interpolated_duration_in(state_agg(ts, status), 'ok', '2026-01-01', '1 day')",
         )
-        .on("bytea, text, timestamptz, interval [, bytea] -> interval", interpolated::<&str>)
-        .on("bytea, int8, timestamptz, interval [, bytea] -> interval", interpolated::<i64>),
+        .on("bytea, text, timestamptz, interval [, bytea] -> interval", interpolated)
+        .on("bytea, int8, timestamptz, interval [, bytea] -> interval", interpolated),
         def("state_at", "Which state there was at a time.", "state_at(state_agg(ts, status), '2026-01-01')")
             .on("bytea, timestamptz -> text", |c| {
                 c.map2(|state: &[u8], at: Timestamp| {
@@ -255,8 +244,8 @@ pub(super) fn accessors() -> Vec<Function> {
             "From when until when there was a state, as an array of rows (start_time, end_time).",
             "state_periods(state_agg(ts, status), 'ok')",
         )
-        .computed("bytea, text -> record[]", period_rows, state_periods::<&str>)
-        .computed("bytea, int8 -> record[]", period_rows, state_periods::<i64>),
+        .computed("bytea, text -> record[]", period_rows, state_periods)
+        .computed("bytea, int8 -> record[]", period_rows, state_periods),
         def(
             "state_durations",
             "How long each state lasted, as an array of rows (state, duration).",
