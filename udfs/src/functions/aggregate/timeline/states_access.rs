@@ -52,30 +52,24 @@ impl States {
             History::Sums(_) => self.duration_in(state, None)?,
         };
         let clipped = |from: i64, to: i64| to.min(range.1).saturating_sub(from.max(range.0)).max(0);
-        let head = match before.and_then(States::ends) {
-            Some((_, (at, last))) if last == state => clipped(at, self.start()),
+        let head = match before.and_then(States::end) {
+            Some((at, last)) if last == state => clipped(at, self.start()),
             _ => 0,
         };
-        let tail = match self.ends() {
-            Some((_, (at, last))) if last == state => clipped(at, range.1),
+        let tail = match self.end() {
+            Some((at, last)) if last == state => clipped(at, range.1),
             _ => 0,
         };
         Ok(inner.saturating_add(head).saturating_add(tail))
     }
 
-    /// When the time line begins and ends, and with which states.
-    fn ends(&self) -> Option<((i64, &str), (i64, &str))> {
-        let name = |state: u32| self.names[state as usize].as_ref();
-        match &self.history {
-            History::Runs(runs) => {
-                let (first, last) = (runs.first()?, runs.last()?);
-                Some(((first.from, name(first.state)), (last.to, name(last.state))))
-            }
-            History::Sums(sums) => {
-                let (first, last) = (sums.first()?, sums.last()?);
-                Some(((first.from, name(first.first)), (last.to, name(last.last))))
-            }
-        }
+    /// When the time line ends, and with which state.
+    fn end(&self) -> Option<(i64, &str)> {
+        let (at, state) = match &self.history {
+            History::Runs(runs) => runs.last().map(|run| (run.to, run.state))?,
+            History::Sums(sums) => sums.last().map(|sums| (sums.to, sums.last))?,
+        };
+        Some((at, self.names[state as usize].as_ref()))
     }
 
     /// The state at a time; the last goes on.
