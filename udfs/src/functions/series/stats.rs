@@ -29,13 +29,21 @@ fn moments(state: &[u8], variable: Variable) -> Value<Moments> {
     })
 }
 
-/// Of two variables: a stats_agg's, or the values of a counter over time.
+/// Of two variables: a stats_agg's, or the values of a counter over the seconds since its first.
 fn joint(state: &[u8]) -> Value<Joint> {
     Ok(match Reader::kind_of(state)? {
         Kind::Stats2 => Joint::decode(state)?,
         Kind::Counter => Counter::<false>::decode(state)?.line,
         Kind::Gauge => Counter::<true>::decode(state)?.line,
         other => return mismatch("stats_agg(y, x), counter_agg or gauge_agg", other),
+    })
+}
+
+fn intercept(state: &[u8]) -> Value<Option<f64>> {
+    Ok(match Reader::kind_of(state)? {
+        Kind::Counter => Counter::<false>::decode(state)?.intercept(),
+        Kind::Gauge => Counter::<true>::decode(state)?.intercept(),
+        _ => joint(state)?.intercept(),
     })
 }
 
@@ -169,7 +177,7 @@ pub(super) fn functions() -> Vec<Function> {
             "Where the line through the points is at x = 0, of a counter_agg or gauge_agg at 2000-01-01 00:00 UTC.",
             "intercept(stats_agg(y, x))",
         )
-        .on("bytea -> float8", |c| c.map1(|state| Ok(joint(state)?.intercept()))),
+        .on("bytea -> float8", |c| c.map1(intercept)),
         def(
             "x_intercept",
             "Where the line through the points of a stats_agg(y, x) has y = 0.",

@@ -29,9 +29,14 @@ pub(crate) struct Candlestick {
     traded: Option<Traded>,
 }
 
-/// As PostgreSQL orders them: NaN is above all.
+/// Is a price below another? NaN is above all, as PostgreSQL orders them.
 fn below(a: f64, b: f64) -> bool {
     a < b || (b.is_nan() && !a.is_nan())
+}
+
+/// The same price, at an earlier time.
+fn earlier(a: Point, b: Point) -> bool {
+    a.time < b.time && !below(a.value, b.value) && !below(b.value, a.value)
 }
 
 impl Candlestick {
@@ -56,10 +61,10 @@ impl Candlestick {
         if other.close.time > self.close.time {
             self.close = other.close;
         }
-        if below(self.high.value, other.high.value) {
+        if below(self.high.value, other.high.value) || earlier(other.high, self.high) {
             self.high = other.high;
         }
-        if below(other.low.value, self.low.value) {
+        if below(other.low.value, self.low.value) || earlier(other.low, self.low) {
             self.low = other.low;
         }
         self.traded = self

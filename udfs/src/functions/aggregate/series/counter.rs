@@ -7,7 +7,7 @@ use datafusion_common::Result;
 
 use super::super::super::call::Value;
 use super::groups::{About, Group, Series, as_float, as_time, bytea};
-use super::points::{Point, Points, each_point, time_at};
+use super::points::{EPOCH, Point, Points, each_point};
 use super::rollup::{Mergeable, overlap};
 use super::state::{Kind, Reader, Writer};
 use super::stats::Joint;
@@ -23,7 +23,7 @@ pub(crate) struct Counter<const GAUGE: bool> {
     resets_sum: f64,
     pub(crate) resets: u64,
     pub(crate) changes: u64,
-    /// Of the values without resets (y) over seconds (x).
+    /// Of the values without resets (y) over seconds since the first (x): seconds of an epoch would have too many digits.
     pub(crate) line: Joint,
 }
 
@@ -32,7 +32,7 @@ impl<const GAUGE: bool> Counter<GAUGE> {
 
     fn one(point: Point) -> Self {
         let mut line = Joint::default();
-        line.push(point.value, point.seconds());
+        line.push(point.value, 0.0);
         Self {
             first: point,
             second: point,
@@ -47,7 +47,7 @@ impl<const GAUGE: bool> Counter<GAUGE> {
 
     fn push(&mut self, point: Point) {
         self.step_to(point);
-        self.line.push(point.value + self.resets_sum, point.seconds());
+        self.line.push(point.value + self.resets_sum, self.first.seconds_to(point));
         if self.line.count() == 2 {
             self.second = point;
         }
@@ -102,9 +102,14 @@ impl<const GAUGE: bool> Counter<GAUGE> {
         Self::per_second(self.idelta_right(), self.penultimate, self.last)
     }
 
+    /// Where the line through the values is in 2000, where PostgreSQL's time begins.
+    pub(crate) fn intercept(&self) -> Option<f64> {
+        Some(self.line.intercept()? - self.line.slope()? * EPOCH.seconds_to(self.first))
+    }
+
     /// When the line through the values is zero, if that is a time that a timestamp can be.
     pub(crate) fn zero_time(&self) -> Option<i64> {
-        time_at(self.line.x_intercept()?)
+        self.first.after(self.line.x_intercept()?)
     }
 }
 
@@ -162,6 +167,7 @@ impl<const GAUGE: bool> Mergeable for Counter<GAUGE> {
         self.penultimate = if next.line.count() == 1 { self.last } else { next.penultimate };
         self.last = next.last;
         next.line.y.shift(self.resets_sum);
+        next.line.x.shift(self.first.seconds_to(next.first));
         self.line.add(&next.line);
         self.resets_sum += next.resets_sum;
         self.resets = self.resets.saturating_add(next.resets);

@@ -7,15 +7,15 @@ use datafusion_common::{Result, exec_err};
 use super::super::super::call::Value;
 use super::state::{Reader, Writer};
 
-/// Microseconds from 1970 to 2000, where PostgreSQL's time begins.
-const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
-
 /// A value at a time, in microseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Point {
     pub(crate) time: i64,
     pub(crate) value: f64,
 }
+
+/// Where PostgreSQL's time begins: 2000-01-01 00:00 UTC.
+pub(crate) const EPOCH: Point = Point { time: 946_684_800_000_000, value: 0.0 };
 
 impl Point {
     pub(crate) fn write(self, writer: &mut Writer) {
@@ -33,18 +33,12 @@ impl Point {
         (i128::from(other.time) - i128::from(self.time)) as f64 / 1e6
     }
 
-    /// Seconds since 2000, which lines over time are fitted to.
-    pub(crate) fn seconds(self) -> f64 {
-        Self { time: POSTGRES_EPOCH_US, value: 0.0 }.seconds_to(self)
+    /// The time so many seconds later, unless a timestamp cannot be that.
+    #[expect(clippy::cast_possible_truncation, reason = "checked before")]
+    pub(crate) fn after(self, seconds: f64) -> Option<i64> {
+        let us = (seconds * 1e6).round();
+        if us.abs() < 9.2e18 { self.time.checked_add(us as i64) } else { None }
     }
-}
-
-/// The time of so many seconds since 2000, unless it is out of range.
-#[expect(clippy::cast_possible_truncation, reason = "checked before")]
-pub(crate) fn time_at(seconds: f64) -> Option<i64> {
-    // 294247 AD, where timestamps end.
-    let us = (seconds * 1e6).round();
-    if us.abs() < 9.0e18 { (us as i64).checked_add(POSTGRES_EPOCH_US) } else { None }
 }
 
 /// Collected points.
