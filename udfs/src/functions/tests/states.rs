@@ -250,6 +250,54 @@ fn thinned_series() {
     );
 }
 
+/// A state of each kind, small enough to be read.
+fn samples() -> Vec<(&'static str, Arg)> {
+    let beats = "2026-01-01 00:10, 2026-01-01, 1 hour, 10 minutes\n2026-01-01 00:55, 2026-01-01, 1 hour, 10 minutes";
+    // More than the few values that 16 buckets keep one by one.
+    let many: Vec<String> = (0..20).map(|value| format!("16, {value}")).collect();
+    [
+        ("state_agg", vec!["timestamptz", "text"], STATUS),
+        ("compact_state_agg", vec!["timestamptz", "text"], STATUS),
+        ("heartbeat_agg", vec!["timestamptz", "timestamptz", "interval", "interval"], beats),
+        ("tdigest", vec!["int4", "float8"], "10, 1.5\n10, 2.5\n10, -Infinity"),
+        ("hyperloglog", vec!["int4", "text"], "4096, a\n4096, b"),
+        ("hyperloglog", vec!["int4", "int4"], &many.join("\n")),
+        ("freq_agg", vec!["float8", "text"], "0.3, a\n0.3, b\n0.3, a\n0.3, c\n0.3, d\n0.3, e"),
+        ("mcv_agg", vec!["int4", "text"], "2, a\n2, b\n2, a"),
+    ]
+    .into_iter()
+    .map(|(name, types, rows)| (name, aggregate(name, &types, rows).unwrap()))
+    .collect()
+}
+
+/// States of version 1, which people have stored: each aggregate's name and its state of [`samples`].
+#[test]
+fn the_stored_form_stays() {
+    let got: Vec<String> = samples()
+        .into_iter()
+        .map(|(name, state)| {
+            let ScalarValue::BinaryView(Some(bytes)) = state.value else { panic!("{name} gives a state") };
+            format!("{name} {}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        })
+        .collect();
+    assert_eq!(got, include_str!("oracle/states1.txt").lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn states_roll_up_with_those_of_their_kind() {
+    for (name, state) in samples() {
+        let rollup = find("rollup");
+        let mut all = with_args(&rollup, &[Arc::clone(&state.field)], |args| rollup.accumulator(args));
+        let column = state.value.to_array().unwrap();
+        all.update_batch(&[Arc::clone(&column)]).unwrap();
+        assert_eq!(all.evaluate().unwrap(), state.value, "{name} alone");
+        let other = aggregate("percentile_agg", &["float8"], "1").unwrap().value.to_array().unwrap();
+        if name != "tdigest" {
+            assert!(all.update_batch(&[other]).unwrap_err().to_string().contains("different kinds"), "{name}");
+        }
+    }
+}
+
 #[test]
 fn states_of_nothing_are_null() {
     for (name, types) in [

@@ -47,11 +47,8 @@ pub(crate) struct Merger {
 }
 
 /// How states of that kind are put together.
-///
-/// # Errors
-/// 22023 for kinds that cannot.
-pub(crate) fn merger(kind: Kind) -> Value<Merger> {
-    Ok(match kind {
+pub(crate) fn merger(kind: Kind) -> Merger {
+    match kind {
         Kind::TimeWeight => merger_of::<TimeWeight>(),
         Kind::Counter => merger_of::<Counter<false>>(),
         Kind::Gauge => merger_of::<Counter<true>>(),
@@ -63,7 +60,7 @@ pub(crate) fn merger(kind: Kind) -> Value<Merger> {
         Kind::TDigest => merger_of::<Digest>(),
         Kind::HyperLogLog => merger_of::<Distinct>(),
         Kind::Freq => merger_of::<Frequent>(),
-    })
+    }
 }
 
 const fn merger_of<M: Mergeable>() -> Merger {
@@ -93,7 +90,7 @@ pub(crate) fn function() -> Series {
     let about = About {
         name: "rollup",
         signatures: &["rollup(bytea) → bytea"],
-        description: "One state of many of the same kind, as of time_weight, counter_agg, gauge_agg, stats_agg or candlestick_agg.",
+        description: "One state of many of the same kind: what the aggregate of all their rows would have given.",
         example: "average(rollup(hourly_weight))",
     };
     Series::new::<Rolled>(about, |types: &[DataType]| match types {
@@ -119,7 +116,7 @@ impl Rolled {
         }
         self.kind = Some(kind);
         self.states.push(state.into());
-        if self.states.len() >= STATES_MAX && !merger(kind)?.ordered {
+        if self.states.len() >= STATES_MAX && !merger(kind).ordered {
             let all = self.combined()?.unwrap_or_default();
             self.states = vec![all.into_boxed_slice()];
             return Ok(0);
@@ -130,7 +127,7 @@ impl Rolled {
     fn combined(&self) -> Value<Option<Vec<u8>>> {
         let Some(kind) = self.kind else { return Ok(None) };
         let states: Vec<&[u8]> = self.states.iter().map(AsRef::as_ref).collect();
-        (merger(kind)?.combine)(&states).map(Some)
+        (merger(kind).combine)(&states).map(Some)
     }
 }
 
@@ -161,7 +158,7 @@ impl Group for Rolled {
     fn partial(&mut self) -> Value<Option<Vec<u8>>> {
         let Some(kind) = self.kind else { return Ok(None) };
         let mut writer = Writer::new(kind);
-        if merger(kind)?.ordered {
+        if merger(kind).ordered {
             self.states.iter().for_each(|state| writer.bytes(state));
         } else {
             writer.bytes(&self.combined()?.unwrap_or_default());

@@ -6,6 +6,8 @@
 //! Full buckets are counted by Ertl's improved estimator ("New cardinality estimation algorithms", 2017), which needs no
 //! tables of measured bias.
 
+use std::cell::RefCell;
+
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array};
 use arrow::datatypes::{FieldRef, Int32Type};
 use datafusion_common::Result;
@@ -244,7 +246,8 @@ fn packed_bytes(bits: u32) -> usize {
 }
 
 impl Summary for Distinct {
-    type Rows<'a> = (Option<&'a Int32Array>, ArrayRef);
+    /// Buckets, values, and room for a value's bytes.
+    type Rows<'a> = (Option<&'a Int32Array>, ArrayRef, RefCell<Vec<u8>>);
 
     fn open<'a>(arrays: &'a [ArrayRef], _: &'a [FieldRef]) -> Result<Self::Rows<'a>> {
         let values = &arrays[arrays.len() - 1];
@@ -252,10 +255,11 @@ impl Summary for Distinct {
             arrow::datatypes::DataType::Dictionary(_, plain) => arrow::compute::cast(values, plain)?,
             _ => ArrayRef::clone(values),
         };
-        Ok((if arrays.len() > 1 { Some(arrays[0].as_primitive::<Int32Type>()) } else { None }, values))
+        let buckets = if arrays.len() > 1 { Some(arrays[0].as_primitive::<Int32Type>()) } else { None };
+        Ok((buckets, values, RefCell::default()))
     }
 
-    fn add(group: &mut Option<Self>, (buckets, values): &Self::Rows<'_>, row: usize) -> Value<()> {
+    fn add(group: &mut Option<Self>, (buckets, values, bytes): &Self::Rows<'_>, row: usize) -> Value<()> {
         if values.is_null(row) {
             return Ok(());
         }
@@ -265,7 +269,8 @@ impl Summary for Distinct {
             (_, Some(buckets)) if buckets.is_null(row) => return fail("22023", "number of buckets must not be null"),
             (group, Some(buckets)) => group.insert(Self::with_buckets(buckets.value(row))?),
         };
-        let mut bytes = Vec::with_capacity(64);
+        let mut bytes = bytes.borrow_mut();
+        bytes.clear();
         canonical(values, row, &mut bytes)?;
         summary.insert(xxh64(&bytes));
         Ok(())

@@ -341,8 +341,22 @@ impl Mergeable for States {
     }
 
     fn merge(&mut self, next: Self) -> Value<()> {
+        // Runs before one that begins before `next` stay as they are: a rollup of many states need not settle all each time.
+        let (next_start, mut head) = (next.start(), vec![]);
+        if let History::Runs(runs) = &mut self.history {
+            let last = runs.len().saturating_sub(2);
+            if runs.get(last).is_some_and(|run| run.from < next_start) {
+                let border = runs.split_off(last);
+                head = std::mem::replace(runs, border);
+            }
+        }
         self.collect(next)?;
-        self.settle()
+        self.settle()?;
+        if let History::Runs(runs) = &mut self.history {
+            head.append(runs);
+            *runs = head;
+        }
+        Ok(())
     }
 }
 

@@ -435,7 +435,7 @@ fn accessors_say_what_they_were_given() {
     let stats = bytes(whole("stats_agg", &[values(std::iter::once(Some(1.0)))]).expect("a state")).expect("rows");
     for (name, bytes, message) in [
         ("integral", &counter, "invalid state: expected time_weight, got counter_agg"),
-        ("average", &counter, "invalid state: expected time_weight or stats_agg(x), got counter_agg"),
+        ("average", &counter, "invalid state: expected time_weight, stats_agg(x) or tdigest, got counter_agg"),
         ("average_y", &stats, "invalid state: expected stats_agg(y, x), got stats_agg(x)"),
         ("delta", &stats, "invalid state: expected counter_agg or gauge_agg, got stats_agg(x)"),
         ("open", &stats, "invalid state: expected candlestick_agg, got stats_agg(x)"),
