@@ -8,10 +8,12 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::Schema;
 use datafusion::catalog::{CatalogProviderList, Session};
 use datafusion::common::alias::AliasGenerator;
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions, TableOptions};
-use datafusion::common::{DFSchema, DataFusionError, Result, internal_err};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, internal_err};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::execution_props::ExecutionProps;
@@ -27,6 +29,7 @@ use datafusion::prelude::SessionConfig;
 
 use super::Scope;
 use super::distinct_on::DistinctOnFirstRow;
+use super::extension;
 use super::interrupt::Interrupts;
 use super::registry::REGISTRY;
 
@@ -92,6 +95,7 @@ fn template() -> SessionState {
         .with_default_features()
         .with_optimizer_rules(rules)
         .with_physical_optimizer_rules(physical_rules)
+        .with_query_planner(extension::query_planner())
         .with_scalar_functions(REGISTRY.scalars())
         .with_aggregate_functions(REGISTRY.aggregates())
         .with_window_functions(REGISTRY.windows())
@@ -163,6 +167,22 @@ impl Engine {
         let expr = simplifier.coerce(expr, schema)?;
         let expr = simplifier.simplify(expr)?;
         create_physical_expr(&expr, schema, &self.props, &PhysicalPlanningContext::default())
+    }
+
+    /// What an expression without columns is.
+    pub(super) fn value(&self, expr: &Expr) -> Result<ScalarValue> {
+        if let Expr::Literal(value, _) = expr {
+            return Ok(value.clone());
+        }
+        let expr = self.expression(expr.clone(), &DFSchema::empty())?;
+        let options = RecordBatchOptions::new().with_row_count(Some(1));
+        let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)?;
+        ScalarValue::try_from_array(&expr.evaluate(&row)?.into_array(1)?, 0)
+    }
+
+    /// The statement, where it is known.
+    pub(super) fn scope(&self) -> Option<&Arc<Scope>> {
+        self.config.options().extensions.get::<StatementOptions>()?.scope.as_ref()
     }
 
     pub(super) fn task(&self) -> Arc<TaskContext> {

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     Ident, Parens, Subscript, TimezoneInfo, UnaryOperator, Value, ValueWithSpan,
 };
 
+use super::gapfill;
 use super::prepare::{call, cast, joined, not, null, number, row_items, string};
 use crate::Result;
 use crate::error::{Error, SqlState};
@@ -230,7 +231,7 @@ fn clock_precision(name: &str, function: &Function) -> Option<Expr> {
 }
 
 /// Functions whose arguments have names: the names in order, and what stands for one that is not given.
-const NAMED: [(&str, &[&str], Option<&str>); 8] = [
+const NAMED: [(&str, &[&str], Option<&str>); 15] = [
     ("make_interval", &["years", "months", "weeks", "days", "hours", "mins", "secs"], Some("0")),
     ("make_date", &["year", "month", "day"], None),
     ("make_time", &["hour", "min", "sec"], None),
@@ -239,6 +240,13 @@ const NAMED: [(&str, &[&str], Option<&str>); 8] = [
     ("jsonb_set", &["jsonb_in", "path", "replacement", "create_if_missing"], None),
     ("jsonb_insert", &["jsonb_in", "path", "replacement", "insert_after"], None),
     ("parse_ident", &["str", "strict"], None),
+    ("time_bucket", &["bucket_width", "ts", "offset"], None),
+    ("time_bucket", &["bucket_width", "ts", "origin"], None),
+    ("time_bucket", &["bucket_width", "ts", "timezone", "origin", "offset"], Some("null")),
+    (gapfill::BUCKET, &["bucket_width", "ts", "timezone", "start", "finish", "origin", "offset"], Some("null")),
+    ("locf", &["value", "prev", "treat_null_as_missing"], Some("null")),
+    ("interpolate", &["value", "prev", "next", "treat_null_as_missing"], Some("null")),
+    ("interpolate_at", &["value", "ts", "prev", "next", "treat_null_as_missing"], Some("null")),
 ];
 
 /// `f(b => 2)` as `f(default, 2)`.
@@ -250,7 +258,17 @@ fn by_position(name: &str, function: &mut Function) -> Result<bool> {
     }
     let missing =
         || Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name} does not have arguments of these names"));
-    let (_, names, default) = NAMED.iter().find(|(known, ..)| *known == name).ok_or_else(missing)?;
+    let word = |arg: &FunctionArg| match arg {
+        FunctionArg::Named { name: word, .. } | FunctionArg::ExprNamed { name: Expr::Identifier(word), .. } => {
+            Some(word.value.to_lowercase())
+        }
+        _ => None,
+    };
+    // A function of several signatures: the first that has all the names.
+    let given: Vec<String> = list.args.iter().filter_map(word).collect();
+    let fits = |names: &[&str]| given.iter().all(|word| names.contains(&word.as_str()));
+    let (_, names, default) =
+        NAMED.iter().find(|(known, names, _)| *known == name && fits(names)).ok_or_else(missing)?;
     let mut places: Vec<Option<Expr>> = vec![None; names.len()];
     for (position, arg) in list.args.drain(..).enumerate() {
         let (place, value) = match arg {
@@ -273,9 +291,12 @@ fn by_position(name: &str, function: &mut Function) -> Result<bool> {
         }
     }
     let given = places.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+    // Fewer arguments would be read as others.
+    let given = if name == gapfill::BUCKET { names.len() } else { given };
     for place in places.into_iter().take(given) {
         let value = match (place, default) {
             (Some(value), _) => value,
+            (None, Some("null")) => null(),
             (None, Some(default)) => number(default),
             (None, None) => return Err(missing()),
         };

@@ -34,7 +34,9 @@ mod distinct_on;
 mod dml;
 mod engine;
 mod explain;
+mod extension;
 mod forms;
+mod gapfill;
 mod interrupt;
 mod locate;
 mod pending;
@@ -348,16 +350,7 @@ impl Planner {
         if let Expr::Literal(value, _) = expression {
             return Ok(value.clone());
         }
-        let expr = self.physical_expression(scope, &DFSchema::empty(), expression.clone())?;
-        let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
-        let row = datafusion::arrow::array::RecordBatch::try_new_with_options(
-            Arc::new(datafusion::arrow::datatypes::Schema::empty()),
-            vec![],
-            &options,
-        )
-        .map_err(datafusion::common::DataFusionError::from)?;
-        let value = expr.evaluate(&row)?.into_array(1)?;
-        Ok(ScalarValue::try_from_array(&value, 0)?)
+        Ok(Engine::new(scope, Arc::clone(&scope.instance.runtime)).value(expression)?)
     }
 
     /// True if a condition is false for some row of a table.
@@ -400,6 +393,7 @@ impl Planner {
             .into_iter()
             .map(|parameter| if parameter == SqlType::Unknown { SqlType::Text } else { parameter })
             .collect();
+        let plan = gapfill::rewrite(plan)?;
         // A plan may be kept for long: it must not keep this statement's snapshot.
         let plan = run::unbound(plan)?;
         Ok(Plan { logical: Arc::new(plan), program: None, parameters, columns, relations })

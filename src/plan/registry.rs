@@ -44,7 +44,7 @@ impl Registry {
                 insert(&mut scalar, function.name().to_owned(), function.aliases().to_vec(), &function);
             }
         }
-        for function in tidemill_udfs::functions::all_scalar().into_iter().chain(super::clock::all()) {
+        for function in tidemill_udfs::functions::all_scalar().into_iter().chain(super::clock::all()).chain(super::gapfill::all()) {
             insert(&mut scalar, function.name().to_owned(), function.aliases().to_vec(), &function);
         }
         for function in SessionStateDefaults::default_aggregate_functions()

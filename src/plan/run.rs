@@ -22,18 +22,22 @@ use tokio_util::task::AbortOnDropHandle;
 use super::context::Relation;
 use super::engine::Engine;
 use super::typing::{Typed, parameter_index};
-use super::{Plan, Scope, system, union_order};
+use super::{Plan, Scope, extension, system, union_order};
 use crate::Result;
 use crate::error::{Error, SqlState};
 
 /// The plan as this execution runs it: values for parameters, this scope's rows and functions.
 pub(super) fn bound(scope: &Arc<Scope>, plan: &Plan, parameters: &[ScalarValue]) -> Result<LogicalPlan> {
+    bound_plan(scope, plan.logical.as_ref().clone(), parameters)
+}
+
+fn bound_plan(scope: &Arc<Scope>, plan: LogicalPlan, parameters: &[ScalarValue]) -> Result<LogicalPlan> {
     let mut failure = None;
     let mut fail = |error: Error| {
         failure = Some(error);
         DataFusionError::Plan(String::new())
     };
-    let bound = plan.logical.as_ref().clone().transform_down_with_subqueries(|node| {
+    let bound = plan.transform_down_with_subqueries(|node| {
         let node = if let LogicalPlan::TableScan(mut scan) = node {
             let provider = source_as_provider(&scan.source)?;
             if let Some(relation) = Relation::of(provider.as_ref()) {
@@ -41,7 +45,7 @@ pub(super) fn bound(scope: &Arc<Scope>, plan: &Plan, parameters: &[ScalarValue])
             }
             Transformed::yes(LogicalPlan::TableScan(scan))
         } else {
-            Transformed::no(node)
+            Transformed::yes(extension::map_hidden(node, |hidden| bound_plan(scope, hidden, parameters))?)
         };
         node.transform_data(|node| {
             // What a node gives goes by the name of its expression, which its parents refer to: with a value in place
@@ -92,7 +96,9 @@ pub(super) fn bound(scope: &Arc<Scope>, plan: &Plan, parameters: &[ScalarValue])
 /// The plan without rows: [`bound`] finds them again.
 pub(super) fn unbound(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_down_with_subqueries(|node| {
-        let LogicalPlan::TableScan(mut scan) = node else { return Ok(Transformed::no(node)) };
+        let LogicalPlan::TableScan(mut scan) = node else {
+            return Ok(Transformed::yes(extension::map_hidden(node, unbound)?));
+        };
         let provider = source_as_provider(&scan.source)?;
         if let Some(relation) = Relation::of(provider.as_ref()) {
             scan.source = provider_as_source(relation.unbound());

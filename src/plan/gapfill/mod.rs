@@ -25,7 +25,7 @@ use tidemill_udfs::types::SqlType;
 
 use super::typing::{Typed, Typing};
 use crate::Result;
-use crate::error::{Error, SqlState};
+use crate::error::Error;
 
 mod node;
 mod physical;
@@ -40,18 +40,6 @@ pub(super) use rewrite::rewrite;
 pub(super) const BUCKET: &str = "time_bucket_gapfill";
 /// What a gap is filled with.
 const FILLS: [&str; 4] = ["locf", "interpolate", "interpolate_at", "fill_with"];
-
-/// Names of the parameters of functions that are called with named arguments, in order; an argument left out between
-/// others is NULL.
-pub(super) fn parameters(function: &str) -> Option<&'static [&'static str]> {
-    Some(match function {
-        BUCKET => &["bucket_width", "ts", "timezone", "start", "finish", "origin", "offset"],
-        "locf" => &["value", "prev", "treat_null_as_missing"],
-        "interpolate" => &["value", "prev", "next", "treat_null_as_missing"],
-        "interpolate_at" => &["value", "ts", "prev", "next", "treat_null_as_missing"],
-        _ => return None,
-    })
-}
 
 /// The functions as name resolution sees them.
 pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
@@ -185,9 +173,12 @@ pub(super) fn typed(typing: &mut Typing, function: &Arc<ScalarUDF>, args: Vec<Ty
     let args = match marker.name {
         BUCKET => bucket(typing, args)?,
         "locf" | "interpolate" | "interpolate_at" => {
-            let parameters = parameters(marker.name).unwrap_or_default();
-            let required = if marker.name == "interpolate_at" { 2 } else { 1 };
-            if args.len() < required || args.len() > parameters.len() {
+            let (least, most) = match marker.name {
+                "locf" => (1, 3),
+                "interpolate" => (1, 4),
+                _ => (2, 5),
+            };
+            if args.len() < least || args.len() > most {
                 return Err(undefined(&args));
             }
             let mut args = args;
@@ -197,7 +188,7 @@ pub(super) fn typed(typing: &mut Typing, function: &Arc<ScalarUDF>, args: Vec<Ty
                 return Err(undefined(&args));
             }
             args.insert(0, first);
-            args.resize_with(parameters.len(), absent);
+            args.resize_with(most, absent);
             if marker.name == "locf" && !is_absent(&args[1]) {
                 let prev = args.remove(1);
                 let like = args[0].sql_type.clone();
@@ -232,8 +223,8 @@ fn flag(value: Typed) -> Result<Typed> {
     }
 }
 
-/// `[time_bucket(…), ts, start, finish, width, zone, origin, offset]` of the arguments as written, or as
-/// [`parameters`] orders them.
+/// `[time_bucket(…), ts, start, finish, width, zone, origin, offset]` of the arguments as written; with names, there are all
+/// seven.
 fn bucket(typing: &mut Typing, args: Vec<Typed>) -> Result<Vec<Typed>> {
     let undefined = |args: &[Typed]| super::typing::undefined_function(BUCKET, args);
     let count = args.len();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DataFusionError};
+use datafusion::common::{Column, DataFusionError, ExprSchema};
 use datafusion::logical_expr::logical_plan::builder::LogicalPlanBuilder;
 use datafusion::logical_expr::{
     Aggregate, EmptyRelation, Expr, Extension, Filter, LogicalPlan, Projection, Window,
@@ -288,7 +288,7 @@ impl Building {
         let value = value
             .transform_up(|expr| match expr {
                 Expr::Column(column) => {
-                    let field = Arc::clone(schema.field_from_column(&column)?);
+                    let field = Arc::clone(schema.as_ref().field_from_column(&column)?);
                     Ok(Transformed::yes(Expr::OuterReferenceColumn(field, column)))
                 }
                 other => Ok(Transformed::no(other)),

@@ -14,7 +14,7 @@ use tidemill_udfs::types::SqlType;
 use super::{Sight, Typed, Typing, canonical, element_of, is_textual, type_list};
 use crate::Result;
 use crate::error::{Error, SqlState};
-use crate::plan::registry;
+use crate::plan::{gapfill, registry};
 use crate::plan::types::{Category, category, is_integer};
 
 /// 42883 for a function that does not exist with these arguments.
@@ -84,7 +84,7 @@ fn counted_from_one(mut args: Vec<Typed>) -> Vec<Typed> {
 
 impl Typing<'_> {
     /// A call of a function found by name among those all sessions share.
-    pub(super) fn call(&mut self, name: &str, args: Vec<Typed>) -> Result<Typed> {
+    pub(in crate::plan) fn call(&mut self, name: &str, args: Vec<Typed>) -> Result<Typed> {
         match registry::scalar(name) {
             Some(function) => self.function(function, args),
             None => Err(undefined(name, &args)),
@@ -96,6 +96,9 @@ impl Typing<'_> {
         if let ("pg_typeof", [value]) = (function.name(), args.as_slice()) {
             let oid = value.sql_type.oid();
             return Ok(Typed::literal(ScalarValue::UInt32(Some(oid)), SqlType::RegType));
+        }
+        if gapfill::is_marker(&function) {
+            return gapfill::typed(self, &function, args);
         }
         let args = self.padded(function.name(), args)?;
         let args = if function.name() == "generate_series" { self.series_args(args)? } else { args };

@@ -16,6 +16,7 @@ mod define;
 mod json;
 mod math;
 mod number;
+mod series;
 mod system;
 mod text;
 mod time;
@@ -45,7 +46,7 @@ pub struct FunctionInfo {
 
 fn scalars() -> Vec<define::Function> {
     let families = [json::all(), text::all(), time::all(), math::all(), array::all(), system::all()];
-    families.into_iter().flatten().collect()
+    families.into_iter().chain([series::all(), aggregate::accessors()]).flatten().collect()
 }
 
 /// Every scalar function.

@@ -37,26 +37,7 @@ impl FirstRow {
     }
 
     fn groups(&self, types: &[DataType]) -> Result<FirstRows> {
-        let Some((values, keys)) = types.split_at_checked(self.values) else {
-            return internal_err!("first_row has fewer arguments than values");
-        };
-        let best = match (keys, self.order.as_slice()) {
-            ([], _) => Best::Any,
-            ([key], [options]) if is_whole(key) => Best::Whole(*options, vec![]),
-            _ => {
-                let fields = keys.iter().zip(&self.order);
-                let fields = fields.map(|(key, options)| SortField::new_with_options(key.clone(), *options)).collect();
-                Best::Rows(Box::new(RowConverter::new(fields)?), vec![])
-            }
-        };
-        Ok(FirstRows {
-            values: fields_of(values),
-            types: types.to_vec(),
-            best,
-            places: vec![],
-            stored: vec![],
-            rows: 0,
-        })
+        FirstRows::new(types, self.values, &self.order)
     }
 }
 
@@ -151,7 +132,7 @@ struct Place {
 const NOWHERE: Place = Place { batch: u32::MAX, row: u32::MAX };
 
 /// The state of all groups.
-struct FirstRows {
+pub(super) struct FirstRows {
     values: Fields,
     /// Of all arguments: values, then keys.
     types: Vec<DataType>,
@@ -163,7 +144,25 @@ struct FirstRows {
 }
 
 impl FirstRows {
-    fn add(
+    /// Of arguments of these types: `values` values, then a key for each of `order`.
+    pub(super) fn new(types: &[DataType], values: usize, order: &[SortOptions]) -> Result<Self> {
+        let Some((values, keys)) = types.split_at_checked(values) else {
+            return internal_err!("first_row has fewer arguments than values");
+        };
+        let best = match (keys, order) {
+            ([], _) => Best::Any,
+            ([key], [options]) if is_whole(key) => Best::Whole(*options, vec![]),
+            _ => {
+                let fields = keys.iter().zip(order);
+                let fields = fields.map(|(key, options)| SortField::new_with_options(key.clone(), *options)).collect();
+                Best::Rows(Box::new(RowConverter::new(fields)?), vec![])
+            }
+        };
+        Ok(Self { values: fields_of(values), types: types.to_vec(), best, places: vec![], stored: vec![], rows: 0 })
+    }
+
+    /// Adds the rows that count; of equal keys the row that came first stays.
+    pub(super) fn add(
         &mut self,
         arguments: &[ArrayRef],
         groups: &[usize],
@@ -259,7 +258,11 @@ impl FirstRows {
         self.types.iter().enumerate().map(column).collect()
     }
 
-    fn compact(&mut self) -> Result<()> {
+    /// Drops the rows that no group shows any more.
+    pub(super) fn compact(&mut self) -> Result<()> {
+        if self.stored.len() == 1 && self.rows == self.places.len() {
+            return Ok(());
+        }
         let stored = self.rows_at(&self.places)?;
         self.rows = self.places.len();
         self.stored = vec![stored];
@@ -271,8 +274,15 @@ impl FirstRows {
         Ok(())
     }
 
+    /// The rows of all groups, and which of them have one.
+    pub(super) fn show(&self) -> Result<(Vec<ArrayRef>, BooleanArray)> {
+        // Without any row yet there is still one group.
+        let places = if self.places.is_empty() { &[NOWHERE] } else { self.places.as_slice() };
+        Ok((self.rows_at(places)?, is_set(places)))
+    }
+
     /// Gives up groups: their rows, and which of them have one.
-    fn emit(&mut self, emit_to: EmitTo) -> Result<(Vec<ArrayRef>, BooleanArray)> {
+    pub(super) fn emit(&mut self, emit_to: EmitTo) -> Result<(Vec<ArrayRef>, BooleanArray)> {
         let places = emit_to.take_needed(&mut self.places);
         match &mut self.best {
             Best::Any => {}
@@ -284,8 +294,12 @@ impl FirstRows {
             self.stored.clear();
             self.rows = 0;
         }
-        Ok((rows, places.iter().map(|place| Some(*place != NOWHERE)).collect()))
+        Ok((rows, is_set(&places)))
     }
+}
+
+fn is_set(places: &[Place]) -> BooleanArray {
+    places.iter().map(|place| Some(*place != NOWHERE)).collect()
 }
 
 /// Whole numbers, turned so that the smallest is the first in the order.

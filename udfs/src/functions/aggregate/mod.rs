@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion_expr::AggregateUDF;
 
 use super::FunctionInfo;
+use super::define::Function;
 
 pub(crate) mod average;
 mod collect;
@@ -13,6 +14,11 @@ mod first_row;
 pub(crate) mod intervals;
 mod ordered;
 pub(crate) mod real;
+mod records;
+pub(crate) mod series;
+pub(crate) mod sketches;
+mod timeline;
+mod two_step;
 pub(crate) mod variance;
 
 pub use first_row::FirstRow;
@@ -21,7 +27,14 @@ pub use first_row::FirstRow;
 pub(crate) fn all() -> Vec<Arc<AggregateUDF>> {
     let collected = collect::all().into_iter().map(AggregateUDF::new_from_impl);
     let ordered = ordered::all().into_iter().map(AggregateUDF::new_from_impl);
-    collected.chain(ordered).chain([AggregateUDF::new_from_impl(every::Every::new())]).map(Arc::new).collect()
+    let others = [AggregateUDF::new_from_impl(every::Every::new())];
+    collected
+        .chain(ordered)
+        .chain(others)
+        .chain(series::all())
+        .chain(sketches_and_timelines().map(|(aggregate, _)| aggregate))
+        .map(Arc::new)
+        .collect()
 }
 
 /// What there is to say about them.
@@ -29,5 +42,16 @@ pub(crate) fn all_info() -> Vec<FunctionInfo> {
     let mut all: Vec<FunctionInfo> = collect::all().iter().map(collect::Collect::info).collect();
     all.extend(ordered::all().iter().map(ordered::Ordered::info));
     all.push(every::Every::info());
+    all.extend(series::all_info());
+    all.extend(sketches_and_timelines().map(|(_, info)| info));
     all
+}
+
+fn sketches_and_timelines() -> impl Iterator<Item = (AggregateUDF, FunctionInfo)> {
+    sketches::aggregates().into_iter().chain(timeline::aggregates())
+}
+
+/// What the states of sketches and time lines are asked for.
+pub(crate) fn accessors() -> Vec<Function> {
+    [sketches::accessors(), timeline::accessors()].into_iter().flatten().collect()
 }

@@ -3,7 +3,7 @@
 use super::define::{Function, def};
 
 pub(crate) mod exact;
-mod float;
+pub(crate) mod float;
 pub(crate) mod to_char;
 
 /// Every function of this family.

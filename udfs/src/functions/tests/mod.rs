@@ -5,6 +5,7 @@
 
 mod aggregates;
 mod robust;
+mod states;
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ pub(crate) mod pattern;
 mod trunc;
 pub(crate) mod zone;
 
-pub(crate) use arithmetic::{add, divide_interval, interval_order};
+pub(crate) use arithmetic::{add, add_zoned, divide_interval, interval, interval_order};
 pub(crate) use format::ordinal_suffix;
 
 /// True for the timestamps before and after all others.

@@ -262,6 +262,11 @@ impl Bucket {
         Some(at)
     }
 
+    /// By a zone's clock: [`Self::nth`] may come by one start twice, [`Self::following`] does not.
+    pub fn has_zone(&self) -> bool {
+        matches!(self.line, Line::Times(Some(_)))
+    }
+
     /// In a zone: does the width follow the local clock?
     fn is_local(&self) -> bool {
         matches!(self.width, Width::Months { .. } | Width::Fixed { local: true, .. })
