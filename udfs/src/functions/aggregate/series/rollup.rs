@@ -89,7 +89,7 @@ pub(crate) fn function() -> Series {
     let about = About {
         name: "rollup",
         signatures: &["rollup(bytea) → bytea"],
-        description: "One state of many of the same kind, as of time_weight, counter_agg, gauge_agg, stats_agg or candlestick_agg.",
+        description: "One state of many of the same kind: of time_weight, counter_agg, stats_agg and their like.",
         example: "average(rollup(hourly_weight))",
     };
     Series::new::<Rolled>(about, |types: &[DataType]| match types {
