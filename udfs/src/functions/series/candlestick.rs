@@ -73,7 +73,7 @@ pub(super) fn functions() -> Vec<Function> {
         .on("bytea -> float8", |c| c.map1(|state| Ok(Candlestick::decode(state)?.volume()))),
         def(
             "vwap",
-            "The average price of a candlestick_agg, weighted by volume; of candlestick(…) the mean of high, low and close is.",
+            "The price of a candlestick_agg weighted by volume; of candlestick(…) the mean of high, low, close.",
             "vwap(candlestick_agg(ts, price, volume))",
         )
         .on("bytea -> float8", |c| c.map1(|state| Ok(Candlestick::decode(state)?.vwap()))),

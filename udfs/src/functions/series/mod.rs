@@ -1,7 +1,7 @@
 //! Accessors: what the states of aggregates in two steps are asked for, as `rate(counter_agg(ts, value))`.
 //!
-//! A name may be good for several kinds of states; which one it is given is told by the state itself. The states are made
-//! in `functions/aggregate/series`. NULL gives NULL.
+//! A name may be good for several kinds of states; which one it is given is told by the state itself. The states are
+//! made in `functions/aggregate/series`. NULL gives NULL.
 
 use super::define::Function;
 

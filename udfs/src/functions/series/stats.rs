@@ -168,7 +168,7 @@ pub(super) fn functions() -> Vec<Function> {
             .on("bytea -> float8", |c| c.map1(|state| Ok(moments(state, Variable::X)?.average()))),
         def(
             "slope",
-            "The slope of the line through the points of a stats_agg(y, x), counter_agg or gauge_agg, these per second.",
+            "The slope of the line through the points of a stats_agg(y, x), counter_agg or gauge_agg.",
             "slope(stats_agg(y, x))",
         )
         .on("bytea -> float8", |c| c.map1(|state| Ok(joint(state)?.slope()))),

@@ -1,4 +1,5 @@
-//! `candlestick_agg(ts, price, volume)`: opening, highest, lowest and closing price of a period, and what was traded in it.
+//! `candlestick_agg(ts, price, volume)`: opening, highest, lowest and closing price of a period, and what was traded in
+//! it.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type};
@@ -129,7 +130,7 @@ pub(crate) fn function() -> Series {
             "candlestick_agg(timestamptz, float8, float8) → bytea",
             "candlestick_agg(timestamp, float8, float8) → bytea",
         ],
-        description: "The state of the prices and volumes of trades over time, for open, high, low, close, volume and vwap.",
+        description: "The state of prices and volumes of trades, for open, high, low, close, volume and vwap.",
         example: "vwap(candlestick_agg(ts, price, volume))",
     };
     Series::new::<Candle>(about, |types: &[DataType]| match types {

@@ -1,5 +1,5 @@
-//! `counter_agg(ts, value)` and `gauge_agg(ts, value)`: how a value changes over time. A counter only grows: where it falls it
-//! began again at zero, and what it had reached is added to everything after.
+//! `counter_agg(ts, value)` and `gauge_agg(ts, value)`: how a value changes over time. A counter only grows: where it
+//! falls it began again at zero, and what it had reached is added to everything after.
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
@@ -23,7 +23,7 @@ pub(crate) struct Counter<const GAUGE: bool> {
     resets_sum: f64,
     pub(crate) resets: u64,
     pub(crate) changes: u64,
-    /// Of the values without resets (y) over seconds since the first (x): seconds of an epoch would have too many digits.
+    /// Of the values without resets (y) over seconds since the first (x): an epoch's have too many digits.
     pub(crate) line: Joint,
 }
 
@@ -185,7 +185,7 @@ pub(crate) fn functions() -> [Series; 2] {
     let counter = About {
         name: "counter_agg",
         signatures: &["counter_agg(timestamptz, float8) → bytea", "counter_agg(timestamp, float8) → bytea"],
-        description: "The state of a counter over time, which begins again at zero where it falls, for delta, rate and more.",
+        description: "The state of a counter, which begins again at zero where it falls, for delta, rate and more.",
         example: "rate(counter_agg(ts, bytes_sent))",
     };
     let gauge = About {

@@ -1,5 +1,5 @@
-//! `first(value, time)` and `last(value, time)`: the value of the earliest or the latest row. Rows without a time do not
-//! count; a value may be NULL. Of rows of one time the first that arrived is taken.
+//! `first(value, time)` and `last(value, time)`: the value of the earliest or the latest row. Rows without a time do
+//! not count; a value may be NULL. Of rows of one time the first that arrived is taken.
 
 use std::sync::Arc;
 
@@ -33,13 +33,13 @@ impl FirstLast {
             false => About {
                 name: "first",
                 signatures: &["first(anyelement, any) → anyelement"],
-                description: "The value of the row with the earliest time, NULL too; rows whose time is NULL do not count.",
+                description: "The value of the row with the earliest time, NULL too; rows without a time do not count.",
                 example: "first(price, sold_at)",
             },
             true => About {
                 name: "last",
                 signatures: &["last(anyelement, any) → anyelement"],
-                description: "The value of the row with the latest time, NULL too; rows whose time is NULL do not count.",
+                description: "The value of the row with the latest time, NULL too; rows without a time do not count.",
                 example: "last(price, sold_at)",
             },
         }

@@ -1,5 +1,6 @@
-//! What every aggregate of this folder is made of: a [`Group`] says what is kept of one group's rows, and the accumulators
-//! of one and of many groups follow from it. Partial results travel between the engine's stages as one `bytea`.
+//! What every aggregate of this folder is made of: a [`Group`] says what is kept of one group's rows, and the
+//! accumulators of one and of many groups follow from it. Partial results travel between the engine's stages as one
+//! `bytea`.
 
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};

@@ -1,10 +1,12 @@
-//! `histogram(value, min, max, nbuckets)`: how many values are below min, in each bucket of equal width, and from max on.
+//! `histogram(value, min, max, nbuckets)`: how many values are below min, in each bucket of equal width, and from max
+//! on.
+
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, NullBufferBuilder};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Float64Type, Int32Type};
 use datafusion_common::{Result, exec_err};
-use std::sync::Arc;
 
 use super::super::super::call::{Value, fail};
 use super::super::super::math::float::bucket;

@@ -1,5 +1,5 @@
-//! Aggregates over time series: the first and the last value, histograms, and aggregates in two steps whose states can be
-//! stored, rolled up and asked for several results. The accessors are in `functions/series`.
+//! Aggregates over time series: the first and the last value, histograms, and aggregates in two steps whose states can
+//! be stored, rolled up and asked for several results. The accessors are in `functions/series`.
 
 use datafusion_expr::AggregateUDF;
 

@@ -1,11 +1,11 @@
-//! The stored form of aggregates in two steps: what `time_weight(…)`, `counter_agg(…)` and their like give, what `rollup`
-//! puts together and what accessors such as `average` read.
+//! The stored form of aggregates in two steps: what `time_weight(…)`, `counter_agg(…)` and their like give, what
+//! `rollup` puts together and what accessors such as `average` read.
 //!
 //! ```text
 //! byte 0  magic 0xD7     byte 1  version 1     byte 2  kind     then the kind's fields, all little-endian
 //! ```
-//! States are `bytea` that people store and send back, so that any bytes at all can come in: reading them gives an error,
-//! never a panic, and nothing is allocated on the word of a length that the bytes do not cover.
+//! States are `bytea` that people store and send back, so that any bytes at all can come in: reading them gives an
+//! error, never a panic, and nothing is allocated on the word of a length that the bytes do not cover.
 
 use super::super::super::call::{Value, fail};
 use crate::types::ValueError;

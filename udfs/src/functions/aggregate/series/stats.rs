@@ -1,7 +1,8 @@
 //! `stats_agg(x)` and `stats_agg(y, x)`: moments of one variable, and of two with what they have in common.
 //!
-//! Sums of powers of deviations from the mean are kept, and kept up as the mean moves, so that nothing is lost where values
-//! are large and near to each other (Welford; Chan, Golub and LeVeque for pairs of states; Pébay for higher powers).
+//! Sums of powers of deviations from the mean are kept, and kept up as the mean moves, so that nothing is lost where
+//! values are large and near to each other (Welford; Chan, Golub and LeVeque for pairs of states; Pébay for higher
+//! powers).
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type};

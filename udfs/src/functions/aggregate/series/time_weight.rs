@@ -113,7 +113,7 @@ pub(crate) fn function() -> Series {
     let about = About {
         name: "time_weight",
         signatures: &["time_weight(text, timestamptz, float8) → bytea", "time_weight(text, timestamp, float8) → bytea"],
-        description: "The state of a value over time, with 'LOCF' or 'linear' between its points, for average and integral.",
+        description: "The state of a value over time, 'LOCF' or 'linear' between points, for average and integral.",
         example: "average(time_weight('LOCF', ts, temperature))",
     };
     Series::new::<Weights>(about, |types: &[DataType]| match types {
