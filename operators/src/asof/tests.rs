@@ -192,7 +192,7 @@ async fn random_rows_join_like_a_nested_loop() {
     let mut rng = StdRng::seed_from_u64(seed);
     let keys = [vec![], vec![DataType::Int64], vec![DataType::Utf8View], vec![DataType::Int32, DataType::Utf8View]];
     let times = [DataType::Int16, DataType::Int32, DataType::Int64, DataType::Date32, DataType::Float64, micros()];
-    for round in 0..1500 {
+    for round in 0..800 {
         let mut case = Case {
             keys: keys.choose(&mut rng).unwrap().clone(),
             time: times.choose(&mut rng).unwrap().clone(),
