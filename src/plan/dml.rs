@@ -156,7 +156,7 @@ pub(super) fn insert(
         .map(|items| returning(planner, scope, &target, items, vec![], &mut typing))
         .transpose()?;
     let columns = super::columns(&plan);
-    let source = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
+    let source = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
     let program = super::RowProgram::new(scope, &source.logical, &source.parameters, &target.def.schema());
     Ok(InsertPlan { table: target.oid, source, program: program.map(Arc::new), returning })
 }
@@ -605,7 +605,7 @@ pub(super) fn update(
     let returning =
         returned.map(|items| returning(planner, scope, &target, &items, beside, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
-    let locate = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
+    let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
     Ok(ModifyPlan { table: target.oid, locate, has_rows: true, returning })
 }
 
@@ -763,7 +763,7 @@ pub(super) fn delete(
     let returning =
         returned.map(|items| returning(planner, scope, &target, &items, beside, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
-    let locate = planner.finished(plan, columns, typing.parameters, vec![target.oid])?;
+    let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
     Ok(ModifyPlan { table: target.oid, locate, has_rows, returning })
 }
 
@@ -788,7 +788,7 @@ pub(super) async fn any_row_violates(
     let value = planner.typed_expression(scope, &schema, condition, &mut typing)?;
     let condition = typing.condition(value, "CHECK")?;
     let plan = LogicalPlanBuilder::from(scan).filter(Expr::IsFalse(Box::new(condition)))?.limit(0, Some(1))?.build()?;
-    let plan = planner.finished(plan, vec![], vec![], vec![])?;
+    let plan = planner.finished(scope, plan, vec![], vec![], vec![])?;
     let physical = planner.physical(scope, &plan, &[]).await?;
     let mut stream = planner.run(scope, physical)?;
     while let Some(batch) = stream.try_next().await? {

@@ -79,6 +79,8 @@ fn template() -> SessionState {
     let options = config.options_mut();
     // Metadata that says the SQL type does not survive in physical plans, and need not.
     options.execution.skip_physical_aggregate_schema_check = true;
+    // An ASOF JOIN reads in the order of time: rows that have it are spread by key without losing it.
+    options.optimizer.prefer_existing_sort = true;
     options.sql_parser.parse_float_as_decimal = true;
     options.sql_parser.collect_spans = true;
     options.sql_parser.default_null_ordering = "nulls_max".into();

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Extension, LogicalPlan, UserDefinedLogicalNode};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
+use super::asof::{self, AsofJoin};
 use super::engine::Engine;
 use super::gapfill::{self, GapFill};
 
@@ -48,13 +50,24 @@ impl ExtensionPlanner for Nodes {
         session: &dyn Session,
         _context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let Some(engine) = session.as_any().downcast_ref::<Engine>() else { return internal_err!("an engine not ours") };
+        let Some(engine) = session.as_any().downcast_ref::<Engine>() else {
+            return internal_err!("an engine not ours");
+        };
         if let (Some(node), [input]) = (node.as_any().downcast_ref::<GapFill>(), inputs) {
             let Some(scope) = engine.scope() else { return internal_err!("gaps are filled in a statement") };
             return gapfill::physical(node, engine, scope, Arc::clone(input)).map(Some);
         }
+        if let (Some(node), [left, right]) = (node.as_any().downcast_ref::<AsofJoin>(), inputs) {
+            return asof::physical(node, engine, left, right).map(Some);
+        }
         Ok(None)
     }
+}
+
+/// True if an expression has a query in it.
+pub(super) fn has_subquery(expr: &Expr) -> bool {
+    let is_query = |expr: &Expr| matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_));
+    expr.exists(|expr| Ok(is_query(expr))).unwrap_or(true)
 }
 
 /// A plan's node with the plans that it hides from DataFusion changed.

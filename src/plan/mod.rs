@@ -27,6 +27,7 @@ use crate::session::settings::Settings;
 
 mod apply;
 mod arithmetic;
+mod asof;
 mod cast;
 mod clock;
 mod context;
@@ -189,7 +190,7 @@ impl Planner {
         let mut typing = Typing::new(scope, types);
         let plan = typing.plan(plan, &[], false).map_err(|error| locate::in_query(error, query))?;
         let columns = columns(&plan);
-        let mut plan = self.finished(plan, columns, typing.parameters, relations)?;
+        let mut plan = self.finished(scope, plan, columns, typing.parameters, relations)?;
         // Names of objects are looked up when they are sent.
         if !plan.columns.iter().any(|column| types::is_oid(&column.sql_type)) {
             let schema = plan.logical.schema().as_arrow();
@@ -384,6 +385,7 @@ impl Planner {
 
     fn finished(
         &self,
+        scope: &Arc<Scope>,
         plan: LogicalPlan,
         columns: Vec<Column>,
         parameters: Vec<SqlType>,
@@ -393,6 +395,7 @@ impl Planner {
             .into_iter()
             .map(|parameter| if parameter == SqlType::Unknown { SqlType::Text } else { parameter })
             .collect();
+        let plan = asof::rewrite(scope, plan)?;
         let plan = gapfill::rewrite(plan)?;
         // A plan may be kept for long: it must not keep this statement's snapshot.
         let plan = run::unbound(plan)?;

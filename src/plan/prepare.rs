@@ -559,6 +559,25 @@ pub(super) fn array_function(name: &str) -> Option<&'static str> {
         "pg_partition_ancestors" => "pg_partition_ancestors",
         "_pg_expandarray" => "_pg_expandarray",
         "regexp_matches" => "regexp_matches",
+        "state_timeline" => "state_timeline",
+        "state_periods" => "state_periods",
+        "state_durations" => "state_durations",
+        "live_ranges" => "live_ranges",
+        "dead_ranges" => "dead_ranges",
+        "into_values" => "into_values",
+        _ => return None,
+    })
+}
+
+/// The columns of a set-returning function that gives rows.
+pub(super) fn row_columns(function: &str) -> Option<&'static [&'static str]> {
+    Some(match function {
+        "json_each" | "jsonb_each" | "json_each_text" | "jsonb_each_text" => &["key", "value"],
+        "state_timeline" => &["state", "start_time", "end_time"],
+        "state_periods" => &["start_time", "end_time"],
+        "state_durations" => &["state", "duration"],
+        "live_ranges" | "dead_ranges" => &["start", "end"],
+        "into_values" => &["value", "min_freq", "max_freq"],
         _ => return None,
     })
 }

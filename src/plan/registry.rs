@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
+use tidemill_udfs::functions::FunctionInfo;
 
 pub(super) struct Registry {
     scalar: HashMap<String, Arc<ScalarUDF>>,
@@ -31,6 +32,14 @@ pub(super) fn window(name: &str) -> Option<Arc<WindowUDF>> {
     REGISTRY.window.get(name).cloned()
 }
 
+/// What there is to say about our functions, by name.
+pub(super) fn all_info() -> Vec<FunctionInfo> {
+    let mut all = tidemill_udfs::functions::all_info();
+    all.extend(super::gapfill::all_info());
+    all.sort_by_key(|info| info.name);
+    all
+}
+
 /// DataFusion's functions that would answer with the engine's name, version or type names instead of PostgreSQL's.
 const NOT_OURS: [&str; 3] = ["version", "arrow_typeof", "arrow_cast"];
 
@@ -44,7 +53,12 @@ impl Registry {
                 insert(&mut scalar, function.name().to_owned(), function.aliases().to_vec(), &function);
             }
         }
-        for function in tidemill_udfs::functions::all_scalar().into_iter().chain(super::clock::all()).chain(super::gapfill::all()) {
+        for function in tidemill_udfs::functions::all_scalar()
+            .into_iter()
+            .chain(super::clock::all())
+            .chain(super::asof::all())
+            .chain(super::gapfill::all())
+        {
             insert(&mut scalar, function.name().to_owned(), function.aliases().to_vec(), &function);
         }
         for function in SessionStateDefaults::default_aggregate_functions()

@@ -18,11 +18,12 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::context::Names;
-use super::prepare::{array_function, call, column_name, folded, joined, null, shown, string};
+use super::prepare::{array_function, call, column_name, folded, joined, null, row_columns, shown, string};
 use super::record;
 use super::shape::factor_name;
 use crate::Result;
 use crate::error::{Error, SqlState};
+use crate::statement::parse::ASOF;
 
 /// Makes a query ready.
 ///
@@ -537,11 +538,18 @@ impl Sources<'_, '_> {
             return Ok(Frame::default());
         };
         let inner = !left_missing && !right_missing;
+        let mut asof = None;
         let names = match constraint(operator) {
-            Some(JoinConstraint::Using(names)) => names
-                .iter()
-                .filter_map(|name| name.0.last().and_then(ObjectNamePart::as_ident).cloned())
-                .collect::<Vec<Ident>>(),
+            Some(JoinConstraint::Using(names)) => {
+                let mut names = names
+                    .iter()
+                    .filter_map(|name| name.0.last().and_then(ObjectNamePart::as_ident).cloned())
+                    .collect::<Vec<Ident>>();
+                if names.last().is_some_and(|last| last.value.starts_with(ASOF)) {
+                    asof = names.pop();
+                }
+                names
+            }
             Some(JoinConstraint::Natural) => left
                 .visible
                 .iter()
@@ -573,11 +581,10 @@ impl Sources<'_, '_> {
                 }
             };
             let (l, r) = (of(&left.visible, "left")?, of(&right.visible, "right")?);
-            conditions.push(Expr::BinaryOp {
-                left: Box::new(l.clone()),
-                op: BinaryOperator::Eq,
-                right: Box::new(r.clone()),
-            });
+            // The last column of an ASOF JOIN is its inequality.
+            let is_last = conditions.len() + 1 == names.len();
+            let op = if asof.is_some() && is_last { BinaryOperator::GtEq } else { BinaryOperator::Eq };
+            conditions.push(Expr::BinaryOp { left: Box::new(l.clone()), op, right: Box::new(r.clone()) });
             let meant = match (left_missing, right_missing) {
                 (true, true) => call("coalesce", vec![l, r]),
                 (true, false) => r,
@@ -586,11 +593,15 @@ impl Sources<'_, '_> {
             merged.push((name, meant));
         }
         if merging && let Some(constraint) = constraint_mut(operator) {
-            *constraint = if conditions.is_empty() {
-                JoinConstraint::On(boolean(true))
-            } else {
-                JoinConstraint::On(joined(conditions, BinaryOperator::And))
-            };
+            let condition = if conditions.is_empty() { boolean(true) } else { joined(conditions, BinaryOperator::And) };
+            *constraint = JoinConstraint::On(match &asof {
+                Some(mark) => {
+                    let (name, tolerance) = mark.value.split_once('|').unwrap_or((&mark.value, ""));
+                    let tolerance = Some(tolerance).filter(|text| !text.is_empty()).map(|text| string(text.to_owned()));
+                    call(name, std::iter::once(condition).chain(tolerance).collect())
+                }
+                None => condition,
+            });
             if names.is_empty() && inner {
                 *operator = J::CrossJoin(JoinConstraint::None);
             }
@@ -809,10 +820,10 @@ fn function_columns(
     let own = alias.map_or_else(|| name.clone(), |alias| folded(&alias.name));
     let listed: Vec<String> =
         alias.iter().flat_map(|alias| &alias.columns).map(|column| folded(&column.name)).collect();
+    if let Some(rows) = row_columns(&name) {
+        return ordinary(Some(rows.iter().map(ToString::to_string).collect()), listed, ordinality);
+    }
     let columns = match name.as_str() {
-        "json_each" | "jsonb_each" | "json_each_text" | "jsonb_each_text" => {
-            Some(vec!["key".to_owned(), "value".to_owned()])
-        }
         "json_array_elements" | "jsonb_array_elements" | "json_array_elements_text" | "jsonb_array_elements_text" => {
             Some(vec!["value".to_owned()])
         }

@@ -82,10 +82,10 @@ fn function(
         && function != "generate_series"
     {
         let plan = unnested(vec![prepare::call(array, args)], context)?;
+        if let Some(columns) = prepare::row_columns(&function) {
+            return named(fields(plan, columns)?, &function, None, alias, ordinality);
+        }
         let (plan, column) = match function.as_str() {
-            "json_each" | "jsonb_each" | "json_each_text" | "jsonb_each_text" => {
-                (fields(plan, &["key", "value"])?, None)
-            }
             "json_array_elements"
             | "jsonb_array_elements"
             | "json_array_elements_text"

@@ -47,7 +47,7 @@ pub enum AsofOp {
 
 impl AsofOp {
     /// Both inputs are read from the greatest match value to the least.
-    pub(crate) fn is_descending(self) -> bool {
+    pub fn is_descending(self) -> bool {
         matches!(self, Self::LtEq | Self::Lt)
     }
 

@@ -21,7 +21,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use tidemill_udfs::functions::FunctionInfo;
-use tidemill_udfs::types::SqlType;
+use tidemill_udfs::types::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX, SqlType};
 
 use super::typing::{Typed, Typing};
 use crate::Result;
@@ -82,7 +82,9 @@ pub(super) fn all_info() -> Vec<FunctionInfo> {
         ),
         info(
             "interpolate_at",
-            &["interpolate_at(number, timestamptz, [prev record, next record, treat_null_as_missing boolean]) → number"],
+            &[
+                "interpolate_at(number, timestamptz, [prev record, next record, treat_null_as_missing boolean]) → number",
+            ],
             "As interpolate, with each value at its own time instead of at its bucket's start.",
             "interpolate_at(last(temperature, ts), max(ts))",
         ),
@@ -187,6 +189,14 @@ pub(super) fn typed(typing: &mut Typing, function: &Arc<ScalarUDF>, args: Vec<Ty
                 args.insert(0, first);
                 return Err(undefined(&args));
             }
+            // A quotient with all its digits, such as avg(integer): the operator has the digits that can be stored.
+            let first = match &first.data_type {
+                DataType::Decimal256(..) => {
+                    let stored = DataType::Decimal128(NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE);
+                    typing.convert_to(first, &SqlType::Numeric(None), stored)?
+                }
+                _ => first,
+            };
             args.insert(0, first);
             args.resize_with(most, absent);
             if marker.name == "locf" && !is_absent(&args[1]) {

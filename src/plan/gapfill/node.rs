@@ -105,7 +105,9 @@ impl UserDefinedLogicalNodeCore for GapFill {
     }
 
     fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let (Some(input), true) = (inputs.pop(), inputs.is_empty()) else { return internal_err!("GapFill has one input") };
+        let (Some(input), true) = (inputs.pop(), inputs.is_empty()) else {
+            return internal_err!("GapFill has one input");
+        };
         let mut exprs = exprs.into_iter();
         let mut node = Self { schema: Self::schema_of(&input, &self.fillings)?, input, ..self.clone() };
         let bounds = node.bounds.iter_mut().map(|bound| &mut bound.value);

@@ -31,7 +31,8 @@ pub(in crate::plan) fn physical(
     let steps = Arc::new(Calendar { bucket, fixed: fixed(node, engine, &time_type)?, known: Mutex::default() });
     let lookup = |place: &Option<usize>, column: usize, is_pair: bool| -> Option<Arc<dyn Lookup>> {
         let plan = node.lookups.get((*place)?)?.clone();
-        let series = node.series.iter().map(|at| datafusion::common::Column::from(node.input.schema().qualified_field(*at)));
+        let series =
+            node.series.iter().map(|at| datafusion::common::Column::from(node.input.schema().qualified_field(*at)));
         Some(Arc::new(Query {
             plan,
             series: series.collect(),
@@ -169,8 +170,11 @@ struct Calendar {
     fixed: Option<i64>,
     /// With a zone: the first buckets' starts, each found from the one before it, shared by all series; and the one asked
     /// for last beyond them.
-    known: Mutex<(Vec<i64>, Option<(u64, i64)>)>,
+    known: Mutex<Known>,
 }
+
+/// See [`Calendar::known`].
+type Known = (Vec<i64>, Option<(u64, i64)>);
 
 /// Starts that are remembered, 8 MB.
 const KNOWN_MAX: usize = 1 << 20;
@@ -287,10 +291,14 @@ impl Query {
             return Ok(None);
         }
         if !time.data_type().equals_datatype(&self.time_type) {
-            return Err(invalid_pair("first argument of interpolate returned record must match used timestamp datatype"));
+            return Err(invalid_pair(
+                "first argument of interpolate returned record must match used timestamp datatype",
+            ));
         }
         if !same_kind(&value.data_type(), &self.value_type) {
-            return Err(invalid_pair("second argument of interpolate returned record must match used interpolate datatype"));
+            return Err(invalid_pair(
+                "second argument of interpolate returned record must match used interpolate datatype",
+            ));
         }
         let Some(time) = number(&time)? else { return internal_err!("a time that is not NULL") };
         Ok(Some(Sample { time, value: value.cast_to(&self.value_type)? }))

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DataFusionError, ExprSchema};
 use datafusion::logical_expr::logical_plan::builder::LogicalPlanBuilder;
-use datafusion::logical_expr::{
-    Aggregate, EmptyRelation, Expr, Extension, Filter, LogicalPlan, Projection, Window,
-};
+use datafusion::logical_expr::{Aggregate, EmptyRelation, Expr, Extension, Filter, LogicalPlan, Projection, Window};
 
 use super::node::{Filling, GapFill};
 use super::range::{Bound, Side, bounds};
 use super::{BUCKET, FILLS, call_of};
 use crate::Result;
 use crate::error::{Error, SqlState};
+use crate::plan::extension::has_subquery;
 
 /// Puts the node under every projection of a query grouped by `time_bucket_gapfill`.
 ///
@@ -110,14 +109,11 @@ fn projected(projection: Projection) -> Result<Transformed<LogicalPlan>> {
     };
     let mut filling = Building::new(aggregate, time, &args, having)?;
     // Windows last: what they refer to is found under the names they know.
-    let exprs = projection
-        .expr
-        .iter()
-        .map(|expr| filling.without_calls(expr, &windows))
-        .collect::<Result<Vec<_>>>()?;
+    let exprs = projection.expr.iter().map(|expr| filling.without_calls(expr, &windows)).collect::<Result<Vec<_>>>()?;
     let mut above = vec![];
     for window in &windows {
-        let exprs = window.window_expr.iter().map(|expr| filling.without_calls(expr, &[])).collect::<Result<Vec<_>>>()?;
+        let exprs =
+            window.window_expr.iter().map(|expr| filling.without_calls(expr, &[])).collect::<Result<Vec<_>>>()?;
         above.push(exprs);
     }
     let mut plan = filling.finish(&args)?;
@@ -209,7 +205,9 @@ impl Building {
             }
         });
         match replaced {
-            Ok(replaced) if replaced.transformed && !matches!(replaced.data, Expr::Alias(_) | Expr::WindowFunction(_)) => {
+            Ok(replaced)
+                if replaced.transformed && !matches!(replaced.data, Expr::Alias(_) | Expr::WindowFunction(_)) =>
+            {
                 let (relation, name) = name;
                 Ok(replaced.data.alias_qualified(relation, name))
             }
@@ -236,9 +234,7 @@ impl Building {
             return refuse(format!("window functions must not be below {name}"));
         }
         let filling = match (name, args) {
-            ("locf", [_, prev, flag]) => {
-                Filling::Locf { null_is_missing: is_true(flag), prev: self.lookup(prev)? }
-            }
+            ("locf", [_, prev, flag]) => Filling::Locf { null_is_missing: is_true(flag), prev: self.lookup(prev)? },
             ("interpolate", [_, prev, next, flag]) => Filling::Interpolate {
                 null_is_missing: is_true(flag),
                 prev: self.lookup(prev)?,
@@ -301,8 +297,7 @@ impl Building {
     fn finish(self, args: &[Expr]) -> Result<LogicalPlan> {
         for (side, word) in [(Side::Start, "start"), (Side::Finish, "finish")] {
             if !self.bounds.iter().any(|bound| bound.side == side) {
-                let message =
-                    format!("missing time_bucket_gapfill argument: could not infer {word} from WHERE clause");
+                let message = format!("missing time_bucket_gapfill argument: could not infer {word} from WHERE clause");
                 return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
                     .hint("Specify start and finish as arguments or in the WHERE clause."));
             }
@@ -331,8 +326,4 @@ fn is_null(expr: &Expr) -> bool {
 
 fn is_true(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(datafusion::common::ScalarValue::Boolean(Some(true)), _))
-}
-
-fn has_subquery(expr: &Expr) -> bool {
-    expr.exists(|expr| Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_)))).unwrap_or(true)
 }

@@ -176,7 +176,7 @@ type Described = (String, &'static str, String, Option<String>, String, String);
 fn functions(scope: &Scope, batch: &mut Batch<'_>) {
     let mut all: Vec<Described> = Vec::new();
     let mut known = HashSet::new();
-    for info in tidemill_udfs::functions::all_info() {
+    for info in crate::plan::registry::all_info() {
         known.insert(info.name.to_owned());
         known.extend(info.aliases);
         for signature in &info.signatures {

@@ -14,8 +14,8 @@ use tidemill_udfs::types::SqlType;
 use super::{Sight, Typed, Typing, canonical, element_of, is_textual, type_list};
 use crate::Result;
 use crate::error::{Error, SqlState};
-use crate::plan::{gapfill, registry};
 use crate::plan::types::{Category, category, is_integer};
+use crate::plan::{asof, gapfill, registry};
 
 /// 42883 for a function that does not exist with these arguments.
 pub(in crate::plan) fn undefined(name: &str, args: &[Typed]) -> Error {
@@ -96,6 +96,9 @@ impl Typing<'_> {
         if let ("pg_typeof", [value]) = (function.name(), args.as_slice()) {
             let oid = value.sql_type.oid();
             return Ok(Typed::literal(ScalarValue::UInt32(Some(oid)), SqlType::RegType));
+        }
+        if asof::is_marker(&function) {
+            return asof::typed(self, &function, args);
         }
         if gapfill::is_marker(&function) {
             return gapfill::typed(self, &function, args);

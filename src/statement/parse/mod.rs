@@ -12,12 +12,18 @@ use crate::error::SqlState;
 use crate::statement::control::Control;
 use crate::{Error, Result};
 
+mod asof;
 mod relation;
 mod tokens;
 mod utility;
 
 pub use tokens::Offsets;
 use tokens::Tokens;
+
+/// The mark of an ASOF JOIN's condition: no name that a text can spell without quotes.
+pub const ASOF: &str = "\u{1}asof";
+/// The same, for the nearest row on either side.
+pub const ASOF_NEAREST: &str = "\u{1}asof_nearest";
 
 /// Nesting of expressions and subqueries; PostgreSQL's limit is its stack (54001).
 const DEPTH_MAX: usize = 200;
@@ -103,7 +109,7 @@ fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
         .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|error| lexical_error(&Offsets::new(sql), &error))?;
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
-    Ok(continued(tokens))
+    asof::joins(sql, continued(tokens))
 }
 
 /// What PostgreSQL's grammar has and sqlparser's has not, where tokens alone tell: strings with nothing but a line break
