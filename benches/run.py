@@ -24,6 +24,8 @@ COLUMNS = ["ts", "hostname", "region", "usage_user", "usage_system", "usage_idle
 SCHEMA = ("ts timestamp NOT NULL, hostname text NOT NULL, region text NOT NULL, usage_user float8, usage_system float8, "
           "usage_idle float8, usage_nice float8, usage_iowait float8")
 MEASURES = ["copy", "insert", "queries", "select", "prepared", "disk", "restart"]
+# In series.py.
+SERIES = ["gapfill", "asof", "bucket", "last_point", "gapfill_memory", "day"]
 
 
 def note(text):
@@ -479,7 +481,7 @@ class Bench:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--only", default=",".join(MEASURES), help=f"of {','.join(MEASURES)}")
+    parser.add_argument("--only", default=",".join(MEASURES + SERIES), help=f"of {','.join(MEASURES + SERIES)}")
     parser.add_argument("--binary", default=str(ROOT / "target" / "release" / "tidemill"))
     parser.add_argument("--rounds", type=int, default=5, help="of each query, after one to warm up; the best counts")
     parser.add_argument("--seconds", type=int, default=10, help="of each pgbench run")
@@ -487,7 +489,7 @@ def main():
     parser.add_argument("--work", help="folder for data, default: a temporary one")
     arguments = parser.parse_args()
     only = arguments.only.split(",")
-    if unknown := set(only) - set(MEASURES):
+    if unknown := set(only) - set(MEASURES + SERIES):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     into_venv()
     if not os.access(arguments.binary, os.X_OK):
@@ -499,7 +501,8 @@ def main():
         for name in only:
             note(f"--- {name}")
             try:
-                globals()[name](bench)
+                measure = globals().get(name) or getattr(__import__("series"), name)
+                measure(bench)
             except Exception as error:  # One broken measure must not hide the others.
                 failed.append(name)
                 note(f"!!! FAILED {name}: {error}")

@@ -16,6 +16,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use super::asof::{self, AsofJoin};
 use super::engine::Engine;
 use super::gapfill::{self, GapFill};
+use super::resample::{self, Resample};
 
 /// The planner that knows our nodes.
 pub(super) fn query_planner() -> Arc<dyn QueryPlanner + Send + Sync> {
@@ -56,6 +57,10 @@ impl ExtensionPlanner for Nodes {
         if let (Some(node), [input]) = (node.as_any().downcast_ref::<GapFill>(), inputs) {
             let Some(scope) = engine.scope() else { return internal_err!("gaps are filled in a statement") };
             return gapfill::physical(node, engine, scope, Arc::clone(input)).map(Some);
+        }
+        if let (Some(node), [input]) = (node.as_any().downcast_ref::<Resample>(), inputs) {
+            let Some(scope) = engine.scope() else { return internal_err!("resampling is part of a statement") };
+            return resample::physical(node, engine, scope, Arc::clone(input)).map(Some);
         }
         if let (Some(node), [left, right]) = (node.as_any().downcast_ref::<AsofJoin>(), inputs) {
             return asof::physical(node, engine, left, right).map(Some);

@@ -44,6 +44,7 @@ mod pending;
 mod prepare;
 mod record;
 mod registry;
+mod resample;
 mod row;
 mod run;
 mod series;
@@ -396,6 +397,7 @@ impl Planner {
             .map(|parameter| if parameter == SqlType::Unknown { SqlType::Text } else { parameter })
             .collect();
         let plan = asof::rewrite(scope, plan)?;
+        let plan = resample::rewrite(scope, plan)?;
         let plan = gapfill::rewrite(plan)?;
         // A plan may be kept for long: it must not keep this statement's snapshot.
         let plan = run::unbound(plan)?;

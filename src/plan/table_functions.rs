@@ -64,6 +64,9 @@ fn function(
     context: &mut dyn RelationPlannerContext,
 ) -> Result<RelationPlanning> {
     let function = folded(name);
+    if super::resample::NAMES.contains(&function.as_str()) {
+        return super::resample::relation(args, alias, context);
+    }
     let args = args
         .into_iter()
         .map(|arg| match arg {

@@ -33,7 +33,8 @@ mod range;
 mod rewrite;
 
 pub(super) use node::GapFill;
-pub(super) use physical::physical;
+pub(super) use physical::{Calendar, physical, whole};
+pub(super) use range::{Bound, Side, conditions};
 pub(super) use rewrite::rewrite;
 
 /// The bucket.
@@ -88,6 +89,18 @@ pub(super) fn all_info() -> Vec<FunctionInfo> {
             "As interpolate, with each value at its own time instead of at its bucket's start.",
             "interpolate_at(last(temperature, ts), max(ts))",
         ),
+        FunctionInfo {
+            kind: "table",
+            aliases: vec!["align".to_owned()],
+            ..info(
+                "resample",
+                &[
+                    "resample(table, every, by => series, method => 'linear' | 'locf' | 'nearest' | 'next' | 'none', max_gap => interval, time => column, columns => columns, timezone => zone) → rows of the table's columns and filled boolean",
+                ],
+                "In FROM: a row of each series at every step of a regular grid, of a table or a subquery, without aggregation.",
+                "SELECT * FROM resample('readings', every => '5 seconds', by => 'device_id', max_gap => '30 seconds') WHERE ts >= '2026-01-01'",
+            )
+        },
         info(
             "fill_with",
             &["fill_with(anyelement, anyelement) → anyelement"],

@@ -28,7 +28,7 @@ pub(in crate::plan) fn physical(
     let time_type = node.schema.field(node.time).data_type().clone();
     let bucket = bucket(node, engine, &time_type)?;
     let range = range(node, engine, &time_type, &bucket)?;
-    let steps = Arc::new(Calendar { bucket, fixed: fixed(node, engine, &time_type)?, known: Mutex::default() });
+    let steps = Arc::new(Calendar::new(bucket, fixed(node, engine, &time_type)?));
     let lookup = |place: &Option<usize>, column: usize, is_pair: bool| -> Option<Arc<dyn Lookup>> {
         let plan = node.lookups.get((*place)?)?.clone();
         let series =
@@ -73,7 +73,7 @@ fn invalid(detail: impl std::fmt::Display) -> DataFusionError {
 }
 
 /// A constant in the unit of the column of time; `None`: NULL.
-fn whole(engine: &Engine, expr: &Expr, data_type: &DataType) -> Result<Option<i64>> {
+pub(in crate::plan) fn whole(engine: &Engine, expr: &Expr, data_type: &DataType) -> Result<Option<i64>> {
     number(&engine.value(expr)?.cast_to(data_type)?)
 }
 
@@ -165,7 +165,7 @@ fn range(node: &GapFill, engine: &Engine, time_type: &DataType, bucket: &Bucket)
 
 /// Buckets by the calendar.
 #[derive(Debug)]
-struct Calendar {
+pub(in crate::plan) struct Calendar {
     bucket: Bucket,
     fixed: Option<i64>,
     /// With a zone: the first buckets' starts, each found from the one before it, shared by all series; and the one asked
@@ -178,6 +178,17 @@ type Known = (Vec<i64>, Option<(u64, i64)>);
 
 /// Starts that are remembered, 8 MB.
 const KNOWN_MAX: usize = 1 << 20;
+
+impl Calendar {
+    /// `fixed`: the width, where every bucket has the same.
+    pub(in crate::plan) fn new(bucket: Bucket, fixed: Option<i64>) -> Self {
+        Self { bucket, fixed, known: Mutex::default() }
+    }
+
+    pub(in crate::plan) fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+}
 
 impl Steps for Calendar {
     fn nth(&self, start: i64, k: u64) -> Result<Option<i64>> {

@@ -7,18 +7,18 @@ use datafusion::logical_expr::{BinaryExpr, Expr, JoinType, LogicalPlan, Operator
 
 /// Which end of the range a condition says something about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Side {
+pub(in crate::plan) enum Side {
     Start,
     Finish,
 }
 
 /// `ts >= value`, `ts > value` (start), `ts < value`, `ts <= value` (finish).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Bound {
-    pub(super) side: Side,
+pub(in crate::plan) struct Bound {
+    pub(in crate::plan) side: Side,
     /// The value itself is in the range.
-    pub(super) inclusive: bool,
-    pub(super) value: Expr,
+    pub(in crate::plan) inclusive: bool,
+    pub(in crate::plan) value: Expr,
 }
 
 /// What holds for a column of every row of the plan: WHERE, ON of inner joins, also of subqueries and views it comes from.
@@ -70,7 +70,8 @@ fn column_index(plan: &LogicalPlan, expr: &Expr) -> Option<usize> {
     }
 }
 
-fn conditions(plan: &LogicalPlan, predicate: &Expr, index: usize, found: &mut Vec<Bound>) {
+/// What a condition on the rows of `plan` says of its column `index`.
+pub(in crate::plan) fn conditions(plan: &LogicalPlan, predicate: &Expr, index: usize, found: &mut Vec<Bound>) {
     let is_column = |expr: &Expr| column_index(plan, expr) == Some(index);
     for condition in split_conjunction(predicate) {
         match condition {

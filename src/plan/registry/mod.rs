@@ -108,3 +108,6 @@ fn insert<F>(map: &mut HashMap<String, Arc<F>>, name: String, aliases: Vec<Strin
     }
     map.insert(name, Arc::clone(function));
 }
+
+#[cfg(test)]
+mod tests;
