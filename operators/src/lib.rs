@@ -6,3 +6,6 @@ pub mod asof;
 
 /// Rows for the buckets that have none.
 pub mod gapfill;
+
+/// Rows at regular times, from samples that are at any.
+pub mod resample;

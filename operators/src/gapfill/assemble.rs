@@ -117,11 +117,15 @@ impl Pieces {
 }
 
 /// A copy of one row that does not keep the rest of its array in memory.
-pub(super) fn one_row(array: &ArrayRef, row: usize) -> Result<ArrayRef> {
-    let row = take(&array.slice(row, 1), &UInt64Array::from(vec![0]), None)?;
-    Ok(match row.data_type() {
-        DataType::Utf8View => Arc::new(row.as_string_view().gc()),
-        DataType::BinaryView => Arc::new(row.as_binary_view().gc()),
-        _ => row,
-    })
+pub(crate) fn one_row(array: &ArrayRef, row: usize) -> Result<ArrayRef> {
+    Ok(detached(take(&array.slice(row, 1), &UInt64Array::from(vec![0]), None)?))
+}
+
+/// The array without the texts that are none of its own: views share those of the array they were taken from.
+pub(crate) fn detached(array: ArrayRef) -> ArrayRef {
+    match array.data_type() {
+        DataType::Utf8View => Arc::new(array.as_string_view().gc()),
+        DataType::BinaryView => Arc::new(array.as_binary_view().gc()),
+        _ => array,
+    }
 }

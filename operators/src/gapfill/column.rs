@@ -125,7 +125,7 @@ fn constant(expression: &Arc<dyn PhysicalExpr>) -> Result<ScalarValue> {
     ScalarValue::try_from_array(&expression.evaluate(&one_row)?.into_array(1)?, 0)
 }
 
-fn time_array(times: &[i64], data_type: &DataType) -> Result<ArrayRef> {
+pub(crate) fn time_array(times: &[i64], data_type: &DataType) -> Result<ArrayRef> {
     Ok(match data_type {
         DataType::Int64 => Arc::new(Int64Array::from(times.to_vec())),
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {

@@ -27,7 +27,7 @@ use super::column::Column;
 use super::grid::Grid;
 use super::properties::{column, equivalences, filled_schema, nullable, partitioning, required_order};
 use super::stream::{Filling, State};
-use super::window::{Window, is_time};
+use super::window::{Window, is_time, time_bounds};
 use super::{Fill, Range, Steps, line};
 
 /// Adds rows for the missing buckets of each series; see [the module](super).
@@ -136,11 +136,7 @@ fn check_range(data_type: &DataType, range: Range, steps: &dyn Steps) -> Result<
     if let Some(width @ ..=0) = steps.fixed() {
         return plan_err!("a bucket cannot be {width} wide");
     }
-    let (min, max) = match data_type {
-        DataType::Int16 => (i16::MIN.into(), i16::MAX.into()),
-        DataType::Int32 | DataType::Date32 => (i32::MIN.into(), i32::MAX.into()),
-        _ => (i64::MIN, i64::MAX),
-    };
+    let (min, max) = time_bounds(data_type);
     if range.start < min && range.start < range.finish {
         return plan_err!("the first bucket, {}, is out of range of {data_type}", range.start);
     }

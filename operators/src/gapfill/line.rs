@@ -16,7 +16,7 @@ use datafusion_common::{Result, ScalarValue, exec_datafusion_err, exec_err, inte
 use super::Sample;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Number {
+pub(crate) enum Number {
     Integer(i64),
     Float(f64),
     /// Without its scale, which is the column's.
@@ -24,19 +24,19 @@ pub(super) enum Number {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Point {
-    pub(super) x: i64,
-    pub(super) y: Number,
+pub(crate) struct Point {
+    pub(crate) x: i64,
+    pub(crate) y: Number,
 }
 
 /// Whether a column of this type can be interpolated.
-pub(super) fn is_supported(data_type: &DataType) -> bool {
+pub(crate) fn is_supported(data_type: &DataType) -> bool {
     use DataType::{Decimal128, Float32, Float64, Int16, Int32, Int64};
     matches!(data_type, Int16 | Int32 | Int64 | Float32 | Float64 | Decimal128(_, _))
 }
 
 /// A value that is not NULL.
-pub(super) fn number(array: &dyn Array, row: usize) -> Result<Number> {
+pub(crate) fn number(array: &dyn Array, row: usize) -> Result<Number> {
     Ok(match array.data_type() {
         DataType::Int16 => Number::Integer(array.as_primitive::<Int16Type>().value(row).into()),
         DataType::Int32 => Number::Integer(array.as_primitive::<Int32Type>().value(row).into()),
@@ -49,7 +49,7 @@ pub(super) fn number(array: &dyn Array, row: usize) -> Result<Number> {
 }
 
 /// The value that was looked up, of the column's type; none if it is NULL.
-pub(super) fn looked_up(sample: Option<Sample>, data_type: &DataType) -> Result<Option<(i64, ArrayRef)>> {
+pub(crate) fn looked_up(sample: Option<Sample>, data_type: &DataType) -> Result<Option<(i64, ArrayRef)>> {
     let Some(Sample { time, value }) = sample else { return Ok(None) };
     if value.is_null() {
         return Ok(None);
@@ -63,7 +63,7 @@ pub(super) fn looked_up(sample: Option<Sample>, data_type: &DataType) -> Result<
 
 /// Values on lines, to become an array.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(crate) struct Lane {
     data_type: DataType,
     values: Values,
     nulls: NullBufferBuilder,
@@ -77,7 +77,7 @@ enum Values {
 }
 
 impl Lane {
-    pub(super) fn new(data_type: DataType) -> Self {
+    pub(crate) fn new(data_type: DataType) -> Self {
         let values = match &data_type {
             DataType::Float32 | DataType::Float64 => Values::Floats(vec![]),
             DataType::Decimal128(_, _) => Values::Decimals(vec![]),
@@ -86,8 +86,20 @@ impl Lane {
         Self { data_type, values, nulls: NullBufferBuilder::new(0) }
     }
 
+    /// Appends a value that is given.
+    pub(crate) fn push(&mut self, y: Number) -> Result<()> {
+        self.nulls.append_non_null();
+        match (&mut self.values, y) {
+            (Values::Integers(values), Number::Integer(y)) => values.push(y),
+            (Values::Floats(values), Number::Float(y)) => values.push(y),
+            (Values::Decimals(values), Number::Decimal(y)) => values.push(y),
+            _ => return internal_err!("a value is of another type than its column"),
+        }
+        Ok(())
+    }
+
     /// Appends the line's values at `xs`, or NULLs where there is no line.
-    pub(super) fn fill(&mut self, xs: &[i64], line: Option<(Point, Point)>) -> Result<()> {
+    pub(crate) fn fill(&mut self, xs: &[i64], line: Option<(Point, Point)>) -> Result<()> {
         let Some((from, to)) = line.filter(|(from, to)| from.x != to.x || from.y == to.y) else {
             self.nulls.append_n_nulls(xs.len());
             match &mut self.values {
@@ -120,7 +132,7 @@ impl Lane {
     }
 
     /// The values appended since the last call.
-    pub(super) fn finish(&mut self) -> Result<ArrayRef> {
+    pub(crate) fn finish(&mut self) -> Result<ArrayRef> {
         let nulls = self.nulls.finish();
         Ok(match (&mut self.values, &self.data_type) {
             (Values::Integers(values), DataType::Int16) => {

@@ -15,19 +15,19 @@
 //! rows and, between them, those of the missing buckets in `[start, finish)`. Rows outside of it pass through. The operator
 //! does not know what a bucket is: [`Steps`] tells it where they begin, and [`Lookup`] what was before and after.
 
-mod assemble;
-mod column;
+pub(crate) mod assemble;
+pub(crate) mod column;
 mod exec;
 mod grid;
 mod interpolate;
-mod line;
-mod properties;
+pub(crate) mod line;
+pub(crate) mod properties;
 mod repeat;
 mod stream;
-mod window;
+pub(crate) mod window;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::sync::Arc;

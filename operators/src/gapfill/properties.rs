@@ -55,24 +55,24 @@ pub fn filled_schema(input: &Schema, series: &[usize], columns: &[Fill]) -> Resu
 }
 
 /// The schema with every column nullable.
-pub(super) fn nullable(schema: &Schema) -> SchemaRef {
+pub(crate) fn nullable(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
-pub(super) fn column(schema: &Schema, index: usize) -> Arc<dyn PhysicalExpr> {
+pub(crate) fn column(schema: &Schema, index: usize) -> Arc<dyn PhysicalExpr> {
     Arc::new(Column::new(schema.field(index).name(), index))
 }
 
 /// The order of the input: series in any direction, time ascending.
-pub(super) fn required_order(schema: &Schema, time: usize, series: &[usize]) -> Option<OrderingRequirements> {
+pub(crate) fn required_order(schema: &Schema, time: usize, series: &[usize]) -> Option<OrderingRequirements> {
     let series = series.iter().map(|&index| PhysicalSortRequirement::new(column(schema, index), None));
     let time = PhysicalSortRequirement::new(column(schema, time), Some(ASCENDING));
     LexRequirement::new(series.chain([time])).map(OrderingRequirements::new)
 }
 
 /// What holds for the output, of what holds for the input.
-pub(super) fn equivalences(
+pub(crate) fn equivalences(
     schema: &SchemaRef,
     input: &EquivalenceProperties,
     time: usize,
@@ -117,7 +117,7 @@ pub(super) fn equivalences(
 }
 
 /// The partitioning of the output: the input's if that is by columns of the series.
-pub(super) fn partitioning(input: &Partitioning, columns: &[Fill]) -> Partitioning {
+pub(crate) fn partitioning(input: &Partitioning, columns: &[Fill]) -> Partitioning {
     let is_repeated = |expression: &Arc<dyn PhysicalExpr>| {
         let used = collect_columns(expression);
         used.iter().all(|column| matches!(columns.get(column.index()), Some(Fill::Series)))

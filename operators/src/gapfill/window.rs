@@ -16,34 +16,34 @@ use datafusion_physical_plan::spill::get_record_batch_memory_size;
 use super::assemble::one_row;
 
 /// A row: the index of its batch in the window, and its own in that.
-pub(super) type Place = (usize, usize);
+pub(crate) type Place = (usize, usize);
 
 /// A batch, and what is asked of it row by row.
 #[derive(Debug)]
-pub(super) struct Held {
-    pub(super) batch: RecordBatch,
-    pub(super) times: ScalarBuffer<i64>,
+pub(crate) struct Held {
+    pub(crate) batch: RecordBatch,
+    pub(crate) times: ScalarBuffer<i64>,
     /// Where runs of rows of one series end, in order; never empty.
-    pub(super) ends: Vec<usize>,
+    pub(crate) ends: Vec<usize>,
     /// Whether the first row is of the last series of the batch before.
-    pub(super) continues: bool,
+    pub(crate) continues: bool,
     /// NULLs of the columns that are filled with values of other rows.
-    pub(super) nulls: Vec<Option<NullBuffer>>,
+    pub(crate) nulls: Vec<Option<NullBuffer>>,
     reserved: usize,
 }
 
 impl Held {
-    pub(super) fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.batch.num_rows()
     }
 
-    pub(super) fn is_valid(&self, column: usize, row: usize) -> bool {
+    pub(crate) fn is_valid(&self, column: usize, row: usize) -> bool {
         self.nulls[column].as_ref().is_none_or(|nulls| nulls.is_valid(row))
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     time: usize,
     series: Vec<usize>,
     /// Whether a column's NULLs matter.
@@ -55,25 +55,25 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new(time: usize, series: Vec<usize>, looked_at: Vec<bool>, reservation: MemoryReservation) -> Self {
+    pub(crate) fn new(time: usize, series: Vec<usize>, looked_at: Vec<bool>, reservation: MemoryReservation) -> Self {
         Self { time, series, looked_at, held: VecDeque::new(), last: None, reservation }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.held.len()
     }
 
-    pub(super) fn get(&self, batch: usize) -> Option<&Held> {
+    pub(crate) fn get(&self, batch: usize) -> Option<&Held> {
         self.held.get(batch)
     }
 
     /// A column's arrays in the first `batches`.
-    pub(super) fn arrays(&self, column: usize, batches: usize) -> Vec<ArrayRef> {
+    pub(crate) fn arrays(&self, column: usize, batches: usize) -> Vec<ArrayRef> {
         self.held.iter().take(batches).map(|held| Arc::clone(held.batch.column(column))).collect()
     }
 
     /// Appends a batch that is not empty. One that is read `ahead` of the row to be given counts against the memory limit.
-    pub(super) fn push(&mut self, batch: RecordBatch, ahead: bool) -> Result<()> {
+    pub(crate) fn push(&mut self, batch: RecordBatch, ahead: bool) -> Result<()> {
         let times = times(batch.column(self.time))?;
         let keys: Vec<ArrayRef> = self.series.iter().map(|&column| Arc::clone(batch.column(column))).collect();
         let rows = batch.num_rows();
@@ -98,7 +98,7 @@ impl Window {
     }
 
     /// Forgets the first `batches`.
-    pub(super) fn release(&mut self, batches: usize) {
+    pub(crate) fn release(&mut self, batches: usize) {
         let freed: usize = self.held.drain(..batches).map(|held| held.reserved).sum();
         self.reservation.shrink(freed);
     }
@@ -115,9 +115,18 @@ fn is_same(last: &[ArrayRef], keys: &[ArrayRef]) -> Result<bool> {
 }
 
 /// Whether buckets of this type can be filled.
-pub(super) fn is_time(data_type: &DataType) -> bool {
+pub(crate) fn is_time(data_type: &DataType) -> bool {
     use DataType::{Date32, Int16, Int32, Int64, Timestamp};
     matches!(data_type, Int16 | Int32 | Int64 | Date32 | Timestamp(TimeUnit::Microsecond, _))
+}
+
+/// The least and the greatest time of a type.
+pub(crate) fn time_bounds(data_type: &DataType) -> (i64, i64) {
+    match data_type {
+        DataType::Int16 => (i16::MIN.into(), i16::MAX.into()),
+        DataType::Int32 | DataType::Date32 => (i32::MIN.into(), i32::MAX.into()),
+        _ => (i64::MIN, i64::MAX),
+    }
 }
 
 /// The values of a column of time.
@@ -138,7 +147,7 @@ fn times(array: &ArrayRef) -> Result<ScalarBuffer<i64>> {
 }
 
 /// One value of a column of time that is not NULL.
-pub(super) fn time(array: &dyn Array, row: usize) -> Result<i64> {
+pub(crate) fn time(array: &dyn Array, row: usize) -> Result<i64> {
     Ok(match array.data_type() {
         DataType::Int64 => array.as_primitive::<Int64Type>().value(row),
         DataType::Timestamp(TimeUnit::Microsecond, _) => array.as_primitive::<TimestampMicrosecondType>().value(row),

@@ -1,7 +1,7 @@
 //! The cases that randomness does not meet, each as small as it can be.
 
 mod naive;
-mod random;
+pub(crate) mod random;
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl Steps for Months {
     }
 }
 
-pub(super) fn context(batch_rows: usize) -> Arc<TaskContext> {
+pub(crate) fn context(batch_rows: usize) -> Arc<TaskContext> {
     Arc::new(TaskContext::default().with_session_config(SessionConfig::new().with_batch_size(batch_rows)))
 }
 

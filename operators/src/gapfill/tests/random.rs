@@ -21,7 +21,7 @@ use super::naive::{Naive, Row, Rule, Table};
 use super::{Months, context};
 use crate::gapfill::{Fill, FixedSteps, GapFillExec, Lookup, Range, Sample, Steps};
 
-fn time_value(data_type: &DataType, time: i64) -> ScalarValue {
+pub(crate) fn time_value(data_type: &DataType, time: i64) -> ScalarValue {
     match data_type {
         DataType::Int16 => ScalarValue::Int16(Some(time as i16)),
         DataType::Int32 => ScalarValue::Int32(Some(time as i32)),
@@ -32,7 +32,7 @@ fn time_value(data_type: &DataType, time: i64) -> ScalarValue {
     }
 }
 
-fn time_of(value: &ScalarValue) -> i64 {
+pub(crate) fn time_of(value: &ScalarValue) -> i64 {
     match value {
         ScalarValue::Int16(Some(time)) => (*time).into(),
         ScalarValue::Int32(Some(time)) | ScalarValue::Date32(Some(time)) => (*time).into(),
@@ -59,7 +59,7 @@ fn text(value: Option<String>) -> ScalarValue {
     ScalarValue::Utf8View(value)
 }
 
-fn value(random: &mut StdRng, data_type: &DataType, nulls: f64) -> ScalarValue {
+pub(crate) fn value(random: &mut StdRng, data_type: &DataType, nulls: f64) -> ScalarValue {
     let number = random.random_range(-50i64..50);
     if random.random_bool(nulls) {
         return ScalarValue::try_from(data_type).unwrap();
@@ -80,7 +80,7 @@ fn value(random: &mut StdRng, data_type: &DataType, nulls: f64) -> ScalarValue {
     }
 }
 
-fn pick<T: Clone>(random: &mut StdRng, from: &[T]) -> T {
+pub(crate) fn pick<T: Clone>(random: &mut StdRng, from: &[T]) -> T {
     from[random.random_range(0..from.len())].clone()
 }
 
@@ -296,7 +296,7 @@ impl Case {
     }
 }
 
-fn rows_of(batches: &[RecordBatch]) -> Vec<Row> {
+pub(crate) fn rows_of(batches: &[RecordBatch]) -> Vec<Row> {
     let row = |batch: &RecordBatch, row| -> Row {
         batch.columns().iter().map(|column| ScalarValue::try_from_array(column, row).unwrap()).collect()
     };
