@@ -334,9 +334,16 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
     // DataFusion names what is called by another name in a way of its own.
     if let [ObjectNamePart::Identifier(ident)] = function.name.0.as_mut_slice()
         && ident.quote_style.is_none()
+        && !ident.value.starts_with('\u{1}')
         && let Some(own) = super::registry::REGISTRY.own_name(&ident.value.to_lowercase())
     {
         own.clone_into(&mut ident.value);
+    }
+    if let (Some(_), [ObjectNamePart::Identifier(ident)]) = (&function.over, function.name.0.as_mut_slice()) {
+        let over = super::registry::over(&folded(ident));
+        if super::registry::window(&over).is_some() {
+            ident.value = over;
+        }
     }
     Ok(None)
 }

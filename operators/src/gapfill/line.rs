@@ -164,6 +164,10 @@ impl Lane {
 
 /// None if it does not fit.
 fn exact(y0: i128, y1: i128, x0: i64, x1: i64, x: i64) -> Option<i128> {
+    // A flat line is flat, also between two values of one time.
+    if y0 == y1 {
+        return Some(y0);
+    }
     let (x0, x1, x) = (i128::from(x0), i128::from(x1), i128::from(x));
     let sum = y0.checked_mul(x1 - x)?.checked_add(y1.checked_mul(x - x0)?)?;
     let span = x1 - x0;

@@ -40,6 +40,11 @@ pub(super) fn all_info() -> Vec<FunctionInfo> {
     all
 }
 
+/// What a window function is called with OVER where a scalar function has its name: DataFusion's planner would take that.
+pub(super) fn over(name: &str) -> String {
+    format!("\u{1}{name}")
+}
+
 /// DataFusion's functions that would answer with the engine's name, version or type names instead of PostgreSQL's.
 const NOT_OURS: [&str; 3] = ["version", "arrow_typeof", "arrow_cast"];
 
@@ -71,7 +76,11 @@ impl Registry {
         for function in
             SessionStateDefaults::default_window_functions().into_iter().chain(tidemill_udfs::functions::all_window())
         {
-            insert(&mut window, function.name().to_owned(), function.aliases().to_vec(), &function);
+            let mut names = function.aliases().to_vec();
+            if scalar.contains_key(function.name()) {
+                names.push(over(function.name()));
+            }
+            insert(&mut window, function.name().to_owned(), names, &function);
         }
         let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(super::pending::Operators)];
         planners.extend(SessionStateDefaults::default_expr_planners());

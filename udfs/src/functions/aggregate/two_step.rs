@@ -124,7 +124,15 @@ impl<S: Summary> AggregateUDFImpl for TwoStep<S> {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        ScalarUDFImpl::coerce_types(&self.function, types)
+        ScalarUDFImpl::coerce_types(&self.function, types).or_else(|error| {
+            // An integer literal is a bigint until it is given PostgreSQL's type.
+            let narrow = |data_type: &DataType| match data_type {
+                DataType::Int64 => DataType::Int32,
+                other => other.clone(),
+            };
+            let narrow: Vec<DataType> = types.iter().map(narrow).collect();
+            ScalarUDFImpl::coerce_types(&self.function, &narrow).map_err(|_| error)
+        })
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
