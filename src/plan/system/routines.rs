@@ -2,8 +2,8 @@
 //! input and output functions of types, by which drivers recognise arrays.
 //!
 //! What can be called is asked of the engine, so that nothing is listed that does not exist: a row of PostgreSQL's
-//! pg_proc appears if some function of ours has its name, or if an operator or cast that we list refers to it. Functions that only we have get one row each, typed loosely,
-//! with an oid made of the name.
+//! pg_proc appears if some function of ours has its name, or if an operator or cast that we list refers to it. Functions that
+//! only we have get a row for each signature, those of the engine one each, typed loosely; their oids are made of the name.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::LazyLock;
@@ -24,6 +24,8 @@ pub(crate) const FILLS: &[(&str, Fill)] = &[("pg_proc", pg_proc)];
 const ANY: Oid = 2276;
 /// anyelement
 const ANY_ELEMENT: Oid = 2283;
+/// anyarray
+const ANY_ARRAY: Oid = 2277;
 /// Oids of functions that PostgreSQL does not have are above this.
 const OWN: Oid = 1 << 28;
 /// The language `internal`.
@@ -37,8 +39,12 @@ pub(crate) struct Own {
     pub(crate) kind: &'static str,
     /// Its arguments, as far as its signature tells.
     pub(crate) arguments: String,
-    /// How many they are at least.
-    count: usize,
+    /// Their types; of those that may be left out too.
+    types: Vec<Oid>,
+    /// How many may be left out.
+    optional: usize,
+    /// Its result's type.
+    returns: Oid,
     /// Takes any number of further ones.
     variadic: bool,
     /// What it does.
@@ -53,8 +59,8 @@ pub(crate) struct Routines {
     callable: HashSet<usize>,
     by_oid: HashMap<Oid, usize>,
     by_name: HashMap<&'static str, Vec<Oid>>,
-    /// The others, by name.
-    pub(crate) own: BTreeMap<String, Own>,
+    /// The others by name, one for each signature.
+    pub(crate) own: Vec<(String, Own)>,
 }
 
 static ROUTINES: LazyLock<Routines> = LazyLock::new(Routines::new);
@@ -71,7 +77,8 @@ impl Routines {
         let callable = callable();
         let referenced = referenced();
         let known: HashSet<&str> = (0..table.len()).filter_map(|row| table.text(row, name)).collect();
-        let is_callable = |row: &usize| table.text(*row, name).is_some_and(|name| callable.contains_key(name));
+        let called: HashSet<&str> = callable.iter().map(|(name, _)| name.as_str()).collect();
+        let is_callable = |row: &usize| table.text(*row, name).is_some_and(|name| called.contains(name));
         let listed = |row: &usize| {
             is_callable(row) || table.text(*row, io) == Some("t") || referenced.contains(&table.oid(*row, oid))
         };
@@ -80,8 +87,9 @@ impl Routines {
         for row in &rows {
             by_name.entry(table.text(*row, name).unwrap_or_default()).or_default().push(table.oid(*row, oid));
         }
+        let callable_rows = rows.iter().filter(|row| is_callable(row)).copied().collect();
         Self {
-            callable: rows.iter().filter(|row| is_callable(row)).copied().collect(),
+            callable: callable_rows,
             by_oid: rows.iter().map(|row| (table.oid(*row, oid), *row)).collect(),
             rows,
             by_name,
@@ -100,14 +108,29 @@ fn referenced() -> HashSet<Oid> {
     operators.chain(column(data::casts(), "castfunc")).chain(column(data::aggregates(), "aggfnoid")).collect()
 }
 
-/// Everything that can be called, by name.
-fn callable() -> BTreeMap<String, Own> {
-    let mut all = BTreeMap::new();
+/// Everything that can be called, by name: our own functions as they describe themselves, the engine's as far as their
+/// signatures tell.
+fn callable() -> Vec<(String, Own)> {
+    let mut all: BTreeMap<String, Vec<Own>> = BTreeMap::new();
+    for info in crate::plan::registry::all_info() {
+        let kind = match info.kind {
+            "aggregate" => "a",
+            "window" => "w",
+            _ => "f",
+        };
+        for name in std::iter::once(info.name).chain(info.aliases.iter().map(String::as_str)) {
+            let known = all.entry(name.to_owned()).or_default();
+            for signature in &info.signatures {
+                let oid = if known.is_empty() { own_oid(name) } else { own_oid(&format!("{kind} {name} {signature}")) };
+                known.push(described(oid, kind, signature, info.description));
+            }
+        }
+    }
     let mut add = |name: &str, kind, signature: Option<&Signature>, description: &str| {
         let (arguments, count, variadic) = signature.map_or_else(Default::default, |s| describe(&s.type_signature));
-        let own =
-            Own { oid: own_oid(name), kind, arguments, count, variadic, description: first_sentence(description) };
-        all.entry(name.to_owned()).or_insert(own);
+        let (oid, types, description) = (own_oid(name), vec![ANY; count], first_sentence(description));
+        let own = Own { oid, kind, arguments, types, optional: 0, returns: ANY_ELEMENT, variadic, description };
+        all.entry(name.to_owned()).or_insert_with(|| vec![own]);
     };
     let scalar = SessionStateDefaults::default_scalar_functions();
     for function in tidemill_udfs::functions::all_scalar().iter().chain(&scalar) {
@@ -123,16 +146,60 @@ fn callable() -> BTreeMap<String, Own> {
             add(name, "a", Some(function.signature()), description);
         }
     }
-    let window = SessionStateDefaults::default_window_functions();
-    for function in tidemill_udfs::functions::all_window().iter().chain(&window) {
+    for function in SessionStateDefaults::default_window_functions() {
         let description = function.documentation().map_or("", |documentation| documentation.description.as_str());
         add(function.name(), "w", Some(function.signature()), description);
     }
     for name in functions::names().chain(table_functions::NAMES.iter().copied()) {
         add(name, "f", None, "");
     }
-    all.retain(|name, _| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
-    all
+    let is_name = |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let all = all.into_iter().filter(|(name, _)| is_name(name));
+    all.flat_map(|(name, owns)| owns.into_iter().map(move |own| (name.clone(), own))).collect()
+}
+
+/// A function from what it says of itself: `time_bucket(interval, date [, origin date]) → date`.
+fn described(oid: Oid, kind: &'static str, signature: &str, description: &str) -> Own {
+    let (call, result) = signature.split_once('→').unwrap_or((signature, "anyelement"));
+    let arguments = call.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).map_or("", |(inside, _)| inside);
+    let (mut texts, mut types, mut optional, mut variadic, mut may_miss) = (vec![], vec![], 0, false, false);
+    for part in arguments.replace("[,", ",[").split(',') {
+        may_miss = may_miss || part.trim_start().starts_with('[');
+        let word = part.trim().trim_start_matches('[').trim_end_matches(']').trim();
+        // `int4[]` is an array; a bracket that closes an option is not its.
+        let word = if part.trim().ends_with("[]") || part.trim().ends_with("[]]") {
+            format!("{word}[]")
+        } else {
+            word.to_owned()
+        };
+        let word = word.replace("[[]", "[]");
+        if word.is_empty() {
+            continue;
+        }
+        if let Some(rest) = word.strip_prefix("...") {
+            variadic = true;
+            texts.push(format!("VARIADIC {rest}"));
+            types.push(ANY);
+            continue;
+        }
+        // A type, or a name and a type.
+        let type_oid = type_oid(&word).or_else(|| word.split_once(' ').and_then(|(_, named)| type_oid(named)));
+        types.push(type_oid.unwrap_or(ANY));
+        optional += usize::from(may_miss);
+        texts.push(if may_miss { format!("{word} DEFAULT NULL") } else { word });
+    }
+    let returns = type_oid(result.trim()).unwrap_or(ANY_ELEMENT);
+    let (arguments, description) = (texts.join(", "), first_sentence(description));
+    Own { oid, kind, arguments, types, optional, returns, variadic, description }
+}
+
+fn type_oid(name: &str) -> Option<Oid> {
+    match name {
+        "anyelement" | "same" => Some(ANY_ELEMENT),
+        "anyarray" => Some(ANY_ARRAY),
+        "any" => Some(ANY),
+        _ => tidemill_udfs::types::SqlType::parse(name).ok().map(|sql_type| sql_type.oid()),
+    }
 }
 
 fn first_sentence(text: &str) -> String {
@@ -173,7 +240,7 @@ fn position(name: &str) -> usize {
 /// The oids of functions of that name.
 pub(crate) fn named(name: &str) -> Vec<Oid> {
     let routines = all();
-    let own = routines.own.get(name).map(|own| own.oid);
+    let own = routines.own.iter().filter(|(known, _)| known == name).map(|(_, own)| own.oid);
     routines.by_name.get(name).cloned().unwrap_or_default().into_iter().chain(own).collect()
 }
 
@@ -186,13 +253,15 @@ pub(crate) fn name(oid: Oid) -> Option<&'static str> {
 }
 
 fn own(oid: Oid) -> Option<(&'static str, &'static Own)> {
-    let found = if oid & OWN != 0 { all().own.iter().find(|(_, own)| own.oid == oid) } else { None };
-    found.map(|(name, own)| (name.as_str(), own))
+    if oid & OWN == 0 {
+        return None;
+    }
+    all().own.iter().find(|(_, own)| own.oid == oid).map(|(name, own)| (name.as_str(), own))
 }
 
 /// The types of a function's inputs.
 pub(crate) fn argument_types(oid: Oid) -> Option<Vec<Oid>> {
-    let Some(row) = all().by_oid.get(&oid) else { return own(oid).map(|(_, own)| vec![ANY; own.count]) };
+    let Some(row) = all().by_oid.get(&oid) else { return own(oid).map(|(_, own)| own.types.clone()) };
     let types = data::procs().text(*row, position("proargtypes")).unwrap_or_default();
     Some(types.split_whitespace().filter_map(|oid| oid.parse().ok()).collect())
 }
@@ -211,7 +280,9 @@ pub(crate) fn arguments(oid: Oid, identity: bool) -> Option<String> {
 
 /// pg_get_function_result
 pub(crate) fn result(scope: &Scope, oid: Oid) -> Option<String> {
-    let Some(row) = all().by_oid.get(&oid) else { return own(oid).map(|_| "anyelement".to_owned()) };
+    let Some(row) = all().by_oid.get(&oid) else {
+        return super::names::format_type(scope, own(oid)?.1.returns, None);
+    };
     let table = data::procs();
     let returns = super::names::format_type(scope, table.oid(*row, position("prorettype")), None)?;
     let is_set = table.text(*row, position("proretset")) == Some("t");
@@ -258,7 +329,7 @@ pub(crate) fn descriptions() -> impl Iterator<Item = (Oid, &'static str)> {
     let table = data::procs();
     let (oid, description) = (position("oid"), position("description"));
     let known = all().rows.iter().filter_map(move |row| Some((table.oid(*row, oid), table.text(*row, description)?)));
-    let own = all().own.values().filter(|own| !own.description.is_empty());
+    let own = all().own.iter().map(|(_, own)| own).filter(|own| !own.description.is_empty());
     known.chain(own.map(|own| (own.oid, own.description.as_str())))
 }
 
@@ -281,16 +352,16 @@ fn pg_proc(scope: &Scope, batch: &mut Batch<'_>) {
     column("proretset", &|_, _| Value::from(false));
     column("provolatile", &|_, _| Value::from("i"));
     column("proparallel", &|_, _| Value::from("s"));
-    column("pronargs", &|_, own| Value::from(own.count));
-    column("pronargdefaults", &|_, _| Value::from(0));
-    column("prorettype", &|_, _| Value::from(ANY_ELEMENT));
-    column("proargtypes", &|_, own| Value::from(vec![ANY; own.count]));
+    column("pronargs", &|_, own| Value::from(own.types.len()));
+    column("pronargdefaults", &|_, own| Value::from(own.optional));
+    column("prorettype", &|_, own| Value::from(own.returns));
+    column("proargtypes", &|_, own| Value::from(own.types.clone()));
     for name in ["proallargtypes", "proargmodes", "proargnames"] {
         column(name, &|_, _| Value::Null);
     }
     let (name, source) = (position("proname"), position("prosrc"));
     let sources = routines.rows.iter().map(|row| table.text(*row, source).or(table.text(*row, name)));
-    batch.column("prosrc", sources.chain(routines.own.keys().map(|name| Some(name.as_str()))));
+    batch.column("prosrc", sources.chain(routines.own.iter().map(|(name, _)| Some(name.as_str()))));
     batch.constant("pronamespace", PG_CATALOG);
     batch.constant("proowner", objects::bootstrap_role(scope));
     batch.constant("prolang", INTERNAL);
