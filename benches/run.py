@@ -246,12 +246,13 @@ def copy(bench):
     types = SCHEMA.replace(" NOT NULL", "").replace("text", "varchar").replace("float8", "double")
     if bench.duckdb:
         with bench.duckdb.connect(str(bench.work / "copy.duckdb")) as db:
-            db.execute(f"CREATE TABLE cpu_csv ({types})")
+            db.execute(f"CREATE OR REPLACE TABLE cpu_csv ({types})")
             seconds, _ = timed(lambda: (db.execute(f"COPY cpu_csv FROM '{bench.csv}' (FORMAT csv, HEADER false)"), db.execute("CHECKPOINT")))
         rates["duckdb, in process"] = bench.csv_rows / seconds
     if bench.chdb:
         from chdb import session
         db = session.Session(str(bench.work / "copy.chdb"))
+        db.query("DROP DATABASE IF EXISTS bench")
         db.query("CREATE DATABASE bench ENGINE = Atomic")
         db.query("CREATE TABLE bench.cpu_csv (ts DateTime64(6), hostname String, region String, a Float64, b Float64, c Float64, "
                  "d Float64, e Float64) ENGINE = MergeTree ORDER BY ts")

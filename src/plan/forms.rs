@@ -291,6 +291,10 @@ fn by_position(name: &str, function: &mut Function) -> Result<bool> {
         }
     }
     let given = places.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+    if name == "time_bucket" && names.len() == 5 && places[2].is_none() {
+        return Err(Error::unsupported("origin and offset together need a time zone")
+            .hint("Move the origin by the offset, or give a timezone."));
+    }
     // Fewer arguments would be read as others.
     let given = if name == gapfill::BUCKET { names.len() } else { given };
     for place in places.into_iter().take(given) {
@@ -300,9 +304,20 @@ fn by_position(name: &str, function: &mut Function) -> Result<bool> {
             (None, Some(default)) => number(default),
             (None, None) => return Err(missing()),
         };
+        // As a third argument without a name, a text would be the zone or the origin.
+        let value = match &value {
+            Expr::Value(text) if names.get(list.args.len()) == Some(&"offset") && is_text(text) => {
+                cast(value, AstType::Interval { fields: None, precision: None })
+            }
+            _ => value,
+        };
         list.args.push(FunctionArg::Unnamed(FunctionArgExpr::Expr(value)));
     }
     Ok(false)
+}
+
+fn is_text(value: &ValueWithSpan) -> bool {
+    matches!(value.value, Value::SingleQuotedString(_))
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use datafusion::common::{DFSchema, Result, internal_err};
 use datafusion::logical_expr::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::function::AccumulatorArgs;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs,
-    ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Expr, GetFieldAccess, Operator, ReturnFieldArgs,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
@@ -104,6 +104,14 @@ impl ScalarUDFImpl for PendingOperator {
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         match args {
             [left, right] => Ok(format!("{} {} {}", left.schema_name(), self.op, right.schema_name())),
+            _ => internal_err!("an operator has two sides"),
+        }
+    }
+
+    /// What FILTER's part of an aggregate's name is made of: two that differ in the operator only are two columns.
+    fn display_name(&self, args: &[Expr]) -> Result<String> {
+        match args {
+            [left, right] => Ok(format!("{left} {} {right}", self.op)),
             _ => internal_err!("an operator has two sides"),
         }
     }
@@ -228,5 +236,22 @@ impl ExprPlanner for Operators {
             BinaryOperator::And | BinaryOperator::Or => PlannerResult::Original(expr),
             op => PlannerResult::Planned(PendingOperator::call(op, expr.left, expr.right)),
         })
+    }
+
+    /// `(array_agg(v ORDER BY t))[1]`: DataFusion would make an `nth_value` of it, which does less.
+    fn plan_field_access(
+        &self,
+        access: RawFieldAccessExpr,
+        _schema: &DFSchema,
+    ) -> Result<PlannerResult<RawFieldAccessExpr>> {
+        let RawFieldAccessExpr { expr, field_access } = access;
+        match field_access {
+            GetFieldAccess::ListIndex { key } if matches!(expr, Expr::AggregateFunction(_)) => {
+                let element = PendingFunction::udf("array_element", super::registry::scalar("array_element"));
+                let call = ScalarFunction::new_udf(element, vec![expr, *key]);
+                Ok(PlannerResult::Planned(Expr::ScalarFunction(call)))
+            }
+            field_access => Ok(PlannerResult::Original(RawFieldAccessExpr { expr, field_access })),
+        }
     }
 }

@@ -237,6 +237,16 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             return rewrite(expr);
         }
         Expr::AnyOp { .. } | Expr::AllOp { .. } => rewrite_quantified(expr)?,
+        // DataFusion's rows have nothing but names and literals.
+        Expr::Tuple(items)
+            if items.len() > 1
+                && items.iter().any(|item| {
+                    !matches!(item, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) | Expr::Tuple(_))
+                }) =>
+        {
+            *expr = call("row", std::mem::take(items));
+            return rewrite(expr);
+        }
         // DataFusion looks for the columns of an array's items in the innermost query only.
         Expr::Array(Array { elem, .. }) if elem.iter().any(super::shape::names_column) => {
             *expr = call("make_array", std::mem::take(elem));

@@ -31,6 +31,11 @@ pub(in crate::plan) struct AsofJoin {
 }
 
 impl AsofJoin {
+    /// Both inputs, and whether a left row without a right one is left out.
+    pub(in crate::plan) fn sides(&self) -> (&LogicalPlan, &LogicalPlan, bool) {
+        (&self.left, &self.right, self.join_type == JoinType::Inner)
+    }
+
     pub(super) fn schema_of(left: &LogicalPlan, right: &LogicalPlan, join_type: JoinType) -> Result<DFSchemaRef> {
         Ok(Arc::new(build_join_schema(left.schema(), right.schema(), &join_type)?))
     }

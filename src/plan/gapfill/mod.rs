@@ -25,7 +25,7 @@ use tidemill_udfs::types::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX, SqlType
 
 use super::typing::{Typed, Typing};
 use crate::Result;
-use crate::error::Error;
+use crate::error::{Error, SqlState};
 
 mod node;
 mod physical;
@@ -217,6 +217,10 @@ pub(super) fn typed(typing: &mut Typing, function: &Arc<ScalarUDF>, args: Vec<Ty
                 let like = args[0].sql_type.clone();
                 args.insert(1, typing.implicitly(prev, &like)?);
             }
+            let pairs = if marker.name == "locf" { 0..0 } else { least..most - 1 };
+            if args[pairs].iter().any(|pair| !is_absent(pair) && pair.sql_type != SqlType::Record) {
+                return Err(undefined(&args));
+            }
             let flag = args.pop().unwrap_or_else(absent);
             args.push(self::flag(flag)?);
             args
@@ -292,6 +296,14 @@ fn bucket(typing: &mut Typing, args: Vec<Typed>) -> Result<Vec<Typed>> {
         (false, true) => typing.implicitly(offset, &ts.sql_type)?,
         (false, false) => typing.implicitly(offset, &SqlType::Interval)?,
     };
+    let constants = [("bucket_width", &width), ("timezone", &zone), ("start", &start), ("finish", &finish)];
+    for (word, value) in constants.into_iter().chain([("origin", &origin), ("offset", &offset)]) {
+        if !range::is_simple(&value.expr) {
+            let message = format!("invalid time_bucket_gapfill argument: {word} must be a simple expression");
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+                .hint("It may have constants, parameters and functions, but no columns, aggregates or subqueries."));
+        }
+    }
     let mut plain = vec![width.clone(), ts.clone()];
     if !is_absent(&zone) {
         plain.push(zone.clone());
@@ -310,6 +322,25 @@ fn bucket(typing: &mut Typing, args: Vec<Typed>) -> Result<Vec<Typed>> {
     }
     let bucket = typing.call("time_bucket", plain)?;
     Ok(vec![bucket, ts, start, finish, width, zone, origin, offset])
+}
+
+/// The arguments of `time_bucket`: an untyped third one that is no time zone is an origin of the time's type.
+///
+/// # Errors
+/// 22007 for a literal that is neither.
+pub(super) fn with_origin(typing: &mut Typing, mut args: Vec<Typed>) -> Result<Vec<Typed>> {
+    if let [_, ts, third] = args.as_slice()
+        && !ts.is_unknown()
+        && third.is_unknown()
+        && matches!(third.expr, Expr::Literal(..))
+        && !is_absent(third)
+        && !is_zone(third)
+    {
+        let sql_type = ts.sql_type.clone();
+        let third = args.remove(2);
+        args.push(typing.decide(third, &sql_type)?);
+    }
+    Ok(args)
 }
 
 /// True for what names a time zone rather than a time.

@@ -5,6 +5,8 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, JoinType, LogicalPlan, Operator};
 
+use crate::plan::asof::AsofJoin;
+
 /// Which end of the range a condition says something about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in crate::plan) enum Side {
@@ -43,6 +45,16 @@ fn walk(plan: &LogicalPlan, index: usize, found: &mut Vec<Bound>) {
         LogicalPlan::Projection(projection) => {
             if let Some(below) = projection.expr.get(index).and_then(|expr| column_index(&projection.input, expr)) {
                 walk(&projection.input, below, found);
+            }
+        }
+        LogicalPlan::Extension(extension) => {
+            let Some(join) = extension.node.as_any().downcast_ref::<AsofJoin>() else { return };
+            let (left, right, is_inner) = join.sides();
+            let width = left.schema().fields().len();
+            match index.checked_sub(width) {
+                None => walk(left, index, found),
+                Some(index) if is_inner => walk(right, index, found),
+                Some(_) => {}
             }
         }
         LogicalPlan::Join(join) => {
@@ -105,7 +117,7 @@ pub(in crate::plan) fn conditions(plan: &LogicalPlan, predicate: &Expr, index: u
 }
 
 /// True for an expression that can be evaluated before any row is read.
-fn is_simple(expr: &Expr) -> bool {
+pub(super) fn is_simple(expr: &Expr) -> bool {
     let mut simple = true;
     let _ = expr.apply(|expr| {
         let reads_rows = matches!(

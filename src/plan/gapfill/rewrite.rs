@@ -34,6 +34,8 @@ pub(in crate::plan) fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
         })
     });
     match rewritten {
+        // Grouping sets are several aggregations by now, none of them right below the projection.
+        Ok(rewritten) if mentions(&rewritten.data)? => refuse("time_bucket_gapfill in grouping sets is not supported"),
         Ok(rewritten) => Ok(rewritten.data),
         Err(error) => Err(failure.unwrap_or_else(|| error.into())),
     }
@@ -107,6 +109,11 @@ fn projected(projection: Projection) -> Result<Transformed<LogicalPlan>> {
     let Some((time, args)) = (0..).zip(&aggregate.group_expr).find_map(|(at, expr)| Some((at, top(expr)?))) else {
         return refuse("no top level time_bucket_gapfill in group by clause");
     };
+    for name in FILLS {
+        if aggregate.aggr_expr.iter().any(|expr| calls(expr, &[name]) > 0) {
+            return refuse(format!("aggregate functions must be below {name}"));
+        }
+    }
     let mut filling = Building::new(aggregate, time, &args, having)?;
     // Windows last: what they refer to is found under the names they know.
     let exprs = projection.expr.iter().map(|expr| filling.without_calls(expr, &windows)).collect::<Result<Vec<_>>>()?;

@@ -104,6 +104,7 @@ impl Typing<'_> {
             return gapfill::typed(self, &function, args);
         }
         let args = self.padded(function.name(), args)?;
+        let args = if function.name() == "time_bucket" { gapfill::with_origin(self, args)? } else { args };
         let args = if function.name() == "generate_series" { self.series_args(args)? } else { args };
         if let ("abs", [Typed { data_type: DataType::Decimal256(..), .. }]) = (function.name(), args.as_slice()) {
             return Ok(wide_absolute(args));

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::tokens::Offsets;
 use super::{ASOF, ASOF_NEAREST};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Says every such join in other words.
 ///
@@ -22,7 +22,9 @@ pub(super) fn joins(sql: &str, mut tokens: Vec<TokenWithSpan>) -> Result<Vec<Tok
     let mut end = tokens.len();
     // From the last: what follows one has none any more.
     while let Some(at) = tokens[..end].iter().rposition(|token| is_word(token, "asof")) {
-        if let Some(join) = Join::parse(sql, &tokens, at)? {
+        if !is_name(&tokens, at)
+            && let Some(join) = Join::parse(sql, &tokens, at)?
+        {
             let range = at..join.end;
             let said = join.said(&tokens);
             tokens.splice(range, said);
@@ -34,6 +36,13 @@ pub(super) fn joins(sql: &str, mut tokens: Vec<TokenWithSpan>) -> Result<Vec<Tok
 
 fn is_word(token: &TokenWithSpan, text: &str) -> bool {
     matches!(&token.token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
+}
+
+/// True where a relation's or column's name stands: `FROM asof`, `t.asof`, `AS asof`.
+fn is_name(tokens: &[TokenWithSpan], at: usize) -> bool {
+    let Some(before) = at.checked_sub(1).map(|before| &tokens[before]) else { return true };
+    matches!(before.token, Token::Comma | Token::Period)
+        || ["from", "join", "as", "select", "lateral"].iter().any(|word| is_word(before, word))
 }
 
 /// One join: ranges of tokens.
@@ -67,12 +76,24 @@ impl Join {
         } else if is(place, "inner") {
             place += 1;
         }
+        for side in ["right", "full"] {
+            let by = 1 + usize::from(is(place + 1, "outer"));
+            if is(place, side) && is(place + by, "join") {
+                let message = format!("ASOF {} JOIN is not supported", side.to_uppercase());
+                let error = Error::unsupported(message).hint("Only ASOF JOIN and ASOF LEFT JOIN are.");
+                return Err(error.at(Offsets::new(sql).start(&tokens[at])));
+            }
+        }
         if !is(place, "join") {
             return Ok(None);
         }
         let join = place;
         let begin = place + 1;
-        place = stretch(tokens, begin, &["match_condition", "on", "using", "tolerance"]);
+        // The first word is the relation's name, whatever it is.
+        place = stretch(tokens, (begin + 1).min(tokens.len()), &["match_condition", "on", "using", "tolerance"]);
+        if tokens.get(begin).is_some_and(|token| token.token == Token::LParen) {
+            place = stretch(tokens, begin, &["match_condition", "on", "using", "tolerance"]);
+        }
         let relation = (begin, place);
         let mut matched = None;
         if is(place, "match_condition") {
@@ -120,6 +141,8 @@ impl Join {
         said.extend_from_slice(&tokens[self.relation.0..self.relation.1]);
         let span = tokens[self.at].span;
         let token = |token: Token| TokenWithSpan::new(token, span);
+        // A stored text ends where the last token does.
+        let last = TokenWithSpan::new(Token::RParen, tokens[self.end - 1].span);
         let quoted =
             |value: String| token(Token::Word(Word { value, quote_style: Some('"'), keyword: Keyword::NoKeyword }));
         if let Some((begin, end)) = self.using {
@@ -145,7 +168,7 @@ impl Join {
         if let Some(text) = &self.tolerance {
             said.extend([token(Token::Comma), token(Token::SingleQuotedString(text.clone()))]);
         }
-        said.push(token(Token::RParen));
+        said.push(last);
         said
     }
 }
@@ -189,7 +212,9 @@ fn stretch(tokens: &[TokenWithSpan], begin: usize, words: &[&str]) -> usize {
                     && tokens.get(place + 1).is_none_or(|next| next.token != Token::LParen);
                 // `a.on` is a column.
                 let is_name = place > 0 && tokens[place - 1].token == Token::Period;
-                if !is_name && (is_side || ENDS.contains(&text.as_str()) || words.contains(&text.as_str())) {
+                let is_word =
+                    words.contains(&text.as_str()) && (text != "tolerance" || duration(tokens, place + 1).is_some());
+                if !is_name && (is_side || ENDS.contains(&text.as_str()) || is_word) {
                     return place;
                 }
             }

@@ -13,6 +13,7 @@ use crate::statement::control::Control;
 use crate::{Error, Result};
 
 mod asof;
+mod distinct;
 mod relation;
 mod tokens;
 mod utility;
@@ -109,7 +110,7 @@ fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
         .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|error| lexical_error(&Offsets::new(sql), &error))?;
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
-    asof::joins(sql, continued(tokens))
+    asof::joins(sql, distinct::operands(continued(tokens)))
 }
 
 /// What PostgreSQL's grammar has and sqlparser's has not, where tokens alone tell: strings with nothing but a line break
