@@ -21,6 +21,8 @@ use super::forms::{UNTYPED_VALUE, VALUE};
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct PendingOperator {
     pub(super) op: BinaryOperator,
+    /// Part of the name of an aggregate with FILTER: two that differ in the operator only are two columns.
+    name: String,
     signature: Signature,
 }
 
@@ -38,7 +40,8 @@ fn anything(volatility: Volatility) -> Signature {
 
 impl PendingOperator {
     pub(super) fn call(op: BinaryOperator, left: Expr, right: Expr) -> Expr {
-        let udf = ScalarUDF::new_from_impl(Self { op, signature: anything(Volatility::Immutable) });
+        let udf =
+            ScalarUDF::new_from_impl(Self { name: op.to_string(), op, signature: anything(Volatility::Immutable) });
         Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(udf), vec![left, right]))
     }
 
@@ -98,20 +101,12 @@ pub(super) fn operator(op: &BinaryOperator) -> Option<Operator> {
 
 impl ScalarUDFImpl for PendingOperator {
     fn name(&self) -> &str {
-        "operator"
+        &self.name
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         match args {
             [left, right] => Ok(format!("{} {} {}", left.schema_name(), self.op, right.schema_name())),
-            _ => internal_err!("an operator has two sides"),
-        }
-    }
-
-    /// What FILTER's part of an aggregate's name is made of: two that differ in the operator only are two columns.
-    fn display_name(&self, args: &[Expr]) -> Result<String> {
-        match args {
-            [left, right] => Ok(format!("{left} {} {right}", self.op)),
             _ => internal_err!("an operator has two sides"),
         }
     }

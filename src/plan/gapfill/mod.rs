@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Result as DfResult, ScalarValue, internal_err};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
@@ -23,9 +24,10 @@ use datafusion::logical_expr::{
 use tidemill_udfs::functions::FunctionInfo;
 use tidemill_udfs::types::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX, SqlType};
 
+use super::pending::PendingFunction;
 use super::typing::{Typed, Typing};
 use crate::Result;
-use crate::error::{Error, SqlState};
+use crate::error::Error;
 
 mod node;
 mod physical;
@@ -159,6 +161,15 @@ impl ScalarUDFImpl for Marker {
 /// True for a call of one of these functions.
 pub(super) fn is_marker(function: &ScalarUDF) -> bool {
     Marker::of(function).is_some()
+}
+
+/// True for an expression, not typed yet, with a bucket in it.
+pub(super) fn is_bucket(expr: &Expr) -> bool {
+    let is_call = |expr: &Expr| {
+        let Expr::ScalarFunction(call) = expr else { return false };
+        PendingFunction::of(&call.func).is_some_and(|pending| pending.name == BUCKET)
+    };
+    expr.exists(|expr| Ok(is_call(expr))).unwrap_or(false)
 }
 
 /// The arguments of a typed call.
@@ -298,9 +309,10 @@ fn bucket(typing: &mut Typing, args: Vec<Typed>) -> Result<Vec<Typed>> {
     };
     let constants = [("bucket_width", &width), ("timezone", &zone), ("start", &start), ("finish", &finish)];
     for (word, value) in constants.into_iter().chain([("origin", &origin), ("offset", &offset)]) {
-        if !range::is_simple(&value.expr) {
+        let reads = |expr: &Expr| matches!(expr, Expr::AggregateFunction(_) | Expr::WindowFunction(_));
+        if value.expr.exists(|expr| Ok(reads(expr)))? || super::extension::has_subquery(&value.expr) {
             let message = format!("invalid time_bucket_gapfill argument: {word} must be a simple expression");
-            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+            return Err(Error::unsupported(message)
                 .hint("It may have constants, parameters and functions, but no columns, aggregates or subqueries."));
         }
     }

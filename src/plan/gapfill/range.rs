@@ -117,7 +117,7 @@ pub(in crate::plan) fn conditions(plan: &LogicalPlan, predicate: &Expr, index: u
 }
 
 /// True for an expression that can be evaluated before any row is read.
-pub(super) fn is_simple(expr: &Expr) -> bool {
+fn is_simple(expr: &Expr) -> bool {
     let mut simple = true;
     let _ = expr.apply(|expr| {
         let reads_rows = matches!(

@@ -1,5 +1,6 @@
 //! From a typed plan with calls of the functions to one with [`GapFill`] nodes.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -34,8 +35,6 @@ pub(in crate::plan) fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
         })
     });
     match rewritten {
-        // Grouping sets are several aggregations by now, none of them right below the projection.
-        Ok(rewritten) if mentions(&rewritten.data)? => refuse("time_bucket_gapfill in grouping sets is not supported"),
         Ok(rewritten) => Ok(rewritten.data),
         Err(error) => Err(failure.unwrap_or_else(|| error.into())),
     }
@@ -123,7 +122,8 @@ fn projected(projection: Projection) -> Result<Transformed<LogicalPlan>> {
             window.window_expr.iter().map(|expr| filling.without_calls(expr, &[])).collect::<Result<Vec<_>>>()?;
         above.push(exprs);
     }
-    let mut plan = filling.finish(&args)?;
+    let used = exprs.iter().chain(above.iter().flatten()).flat_map(Expr::column_refs).cloned().collect();
+    let mut plan = filling.finish(&args, &used)?;
     for exprs in above.into_iter().rev() {
         plan = LogicalPlan::Window(Window::try_new(exprs, Arc::new(plan))?);
     }
@@ -161,9 +161,6 @@ struct Building {
 impl Building {
     fn new(aggregate: Aggregate, time: usize, args: &[Expr], having: Vec<Expr>) -> Result<Self> {
         let groups = aggregate.group_expr.len();
-        if matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)]) {
-            return refuse("time_bucket_gapfill in grouping sets is not supported");
-        }
         let mut bounds = match unaliased(&args[1]) {
             Expr::Column(column) => bounds(&aggregate.input, column),
             _ => vec![],
@@ -301,7 +298,27 @@ impl Building {
         Ok(Some(self.lookups.len() - 1))
     }
 
-    fn finish(self, args: &[Expr]) -> Result<LogicalPlan> {
+    /// Leaves out the base's columns that only the calls read: there would be two of each.
+    fn prune(&mut self, used: &HashSet<Column>) {
+        let (groups, base) = (self.series.len() + 1, self.base.schema().fields().len());
+        let column = |at: usize| Column::from(self.base.schema().qualified_field(at));
+        let kept: Vec<usize> =
+            (0..self.below.len()).filter(|at| *at < groups || *at >= base || used.contains(&column(*at))).collect();
+        let place = |at: usize| kept.iter().position(|kept| *kept == at).unwrap_or(at);
+        self.below = kept.iter().map(|at| self.below[*at].clone()).collect();
+        self.fillings = kept
+            .iter()
+            .map(|at| match self.fillings[*at].clone() {
+                Filling::Interpolate { null_is_missing, prev, next, at: Some(at) } => {
+                    Filling::Interpolate { null_is_missing, prev, next, at: Some(place(at)) }
+                }
+                other => other,
+            })
+            .collect();
+    }
+
+    fn finish(mut self, args: &[Expr], used: &HashSet<Column>) -> Result<LogicalPlan> {
+        self.prune(used);
         for (side, word) in [(Side::Start, "start"), (Side::Finish, "finish")] {
             if !self.bounds.iter().any(|bound| bound.side == side) {
                 let message = format!("missing time_bucket_gapfill argument: could not infer {word} from WHERE clause");

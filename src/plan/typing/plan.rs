@@ -21,6 +21,7 @@ use tidemill_udfs::types::SqlType;
 use super::{Sight, Typed, Typing, common, labelled};
 use crate::Result;
 use crate::error::{Error, SqlState};
+use crate::plan::gapfill;
 
 /// What one output column is to become.
 pub(in crate::plan) type Target = (SqlType, DataType);
@@ -267,6 +268,9 @@ impl Typing<'_> {
             schema.iter().map(|(relation, field)| Expr::Column(Column::from((relation, field)))).collect();
         let mut computed: Vec<(Expr, Expr)> = vec![];
         if let [Expr::GroupingSet(sets)] = aggregate.group_expr.as_slice() {
+            if sets.distinct_expr().into_iter().any(gapfill::is_bucket) {
+                return Err(Error::unsupported("time_bucket_gapfill in grouping sets is not supported"));
+            }
             for expr in sets.distinct_expr() {
                 if matches!(expr, Expr::Column(_)) || computed.iter().any(|(known, _)| known == expr) {
                     continue;

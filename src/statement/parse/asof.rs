@@ -148,11 +148,7 @@ impl Join {
         if let Some((begin, end)) = self.using {
             said.extend_from_slice(&tokens[begin - 2..end]);
             let tolerance = self.tolerance.iter().map(|text| format!("|{text}"));
-            said.extend([
-                token(Token::Comma),
-                quoted(format!("{name}{}", tolerance.collect::<String>())),
-                token(Token::RParen),
-            ]);
+            said.extend([token(Token::Comma), quoted(format!("{name}{}", tolerance.collect::<String>())), last]);
             return said;
         }
         said.push(token(Token::make_keyword("ON")));

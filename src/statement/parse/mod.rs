@@ -273,7 +273,8 @@ fn sql(offsets: &Offsets<'_>, tokens: &[TokenWithSpan]) -> Result<ast::Statement
     }) {
         return Err(Error::unsupported("WHERE CURRENT OF is not supported"));
     }
-    let statement = run_parser(offsets, &plainer(tokens), |parser| parser.parse_statement())?;
+    let mut statement = run_parser(offsets, &plainer(tokens), |parser| parser.parse_statement())?;
+    distinct::restore(tokens, &mut statement);
     Ok(with_inside(statement))
 }
 
@@ -372,7 +373,9 @@ fn with_inside(statement: ast::Statement) -> ast::Statement {
 }
 
 fn expression(offsets: &Offsets<'_>, tokens: &[TokenWithSpan]) -> Result<ast::Expr> {
-    run_parser(offsets, tokens, |parser| parser.parse_expr())
+    let mut expression = run_parser(offsets, tokens, |parser| parser.parse_expr())?;
+    distinct::restore(tokens, &mut expression);
+    Ok(expression)
 }
 
 fn run_parser<T>(
