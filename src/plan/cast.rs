@@ -20,8 +20,8 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use tidemill_udfs::types::{
-    SqlType, TextSettings, ValueError, array_from_text, array_to_text, parse_scalar, power_of_ten, rounded,
-    truncate_text,
+    NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX, SqlType, TextSettings, ValueError, array_from_text, array_to_text,
+    parse_scalar, power_of_ten, rounded, truncate_text,
 };
 
 use super::engine::StatementOptions;
@@ -30,6 +30,11 @@ use super::typing::{Typed, type_metadata};
 use super::{Scope, system};
 use crate::Result;
 use crate::error::Error;
+
+/// Decimal digits that every double precision and real keeps through text.
+const DBL_DIG: usize = 15;
+/// See [`DBL_DIG`].
+const FLT_DIG: usize = 6;
 
 /// Who asked for the cast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -276,7 +281,7 @@ impl Context<'_> {
             (from, to) if is_integer(from) && is_oid(to) => oids(array)?,
             (T::Float4 | T::Float8, to) if is_integer(to) => float_to_integer(array, to)?,
             (T::Float8, T::Float4) => Arc::new(narrow_float(array)?),
-            (T::Float4 | T::Float8, T::Numeric(_)) => self.through_text(array, from, to, data_type)?,
+            (T::Float4 | T::Float8, T::Numeric(_)) => self.floats_to_decimals(array, from, to, data_type)?,
             (T::Numeric(_), to) if is_integer(to) => integers(
                 &arrow(&rescale(array, &DataType::Decimal128(38, 0), to)?, &DataType::Int64)
                     .map_err(|_| out_of_range(to))?,
@@ -367,6 +372,35 @@ impl Context<'_> {
         let texts = self.to_text(array, from, &SqlType::Text)?;
         let values = self.text_to(&texts, to, data_type)?;
         if values.data_type() == data_type { Ok(values) } else { rescale(&values, data_type, to) }
+    }
+
+    /// By the digits that a value prints with; by those that every value of the type keeps through text, as in PostgreSQL,
+    /// where it has more than can be stored: `0.1 + 0.2` is 0.3.
+    fn floats_to_decimals(
+        &self,
+        array: &ArrayRef,
+        from: &SqlType,
+        to: &SqlType,
+        data_type: &DataType,
+    ) -> Result<ArrayRef> {
+        let SqlType::Numeric(None) = to else { return self.through_text(array, from, to, data_type) };
+        let floats = arrow(array, &DataType::Float64)?;
+        let is_real = *from == SqlType::Float4;
+        let text = |value: f64| {
+            #[expect(clippy::cast_possible_truncation, reason = "a real that was widened")]
+            let shown = if is_real { (value as f32).to_string() } else { value.to_string() };
+            let behind = shown.find('.').map_or(0, |point| shown.len() - point - 1);
+            if behind <= usize::from(NUMERIC_DEFAULT_SCALE.unsigned_abs()) {
+                return shown;
+            }
+            let digits = if is_real { FLT_DIG } else { DBL_DIG };
+            format!("{value:.*e}", digits - 1)
+        };
+        let texts: StringViewArray = floats.as_primitive::<Float64Type>().iter().map(|value| value.map(text)).collect();
+        let texts: ArrayRef = Arc::new(texts);
+        // With a scale, what is behind it is rounded, not refused.
+        let stored = SqlType::Numeric(Some((NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE)));
+        self.through_text(&texts, &SqlType::Text, &stored, data_type)
     }
 
     fn list(&self, array: &ArrayRef, from: &SqlType, item: &SqlType, data_type: &DataType) -> Result<ArrayRef> {
