@@ -63,7 +63,8 @@ pub(super) fn all_info() -> Vec<FunctionInfo> {
         info(
             BUCKET,
             &[
-                "time_bucket_gapfill(interval, timestamptz, [text,] [start timestamptz, finish timestamptz, origin timestamptz, \"offset\" interval]) → timestamptz",
+                "time_bucket_gapfill(interval, timestamptz, [start timestamptz, finish timestamptz, origin timestamptz, \"offset\" interval]) → timestamptz",
+                "time_bucket_gapfill(interval, timestamptz, timezone text, [start timestamptz, finish timestamptz, origin timestamptz, \"offset\" interval]) → timestamptz",
                 "time_bucket_gapfill(interval, timestamp, [start timestamp, finish timestamp, origin timestamp, \"offset\" interval]) → timestamp",
                 "time_bucket_gapfill(interval, date, [start date, finish date, origin date, \"offset\" interval]) → date",
                 "time_bucket_gapfill(int8, int8, [start int8, finish int8, \"offset\" int8]) → int8",
