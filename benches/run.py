@@ -146,8 +146,10 @@ class Postgres(Server):
         for status in pathlib.Path("/proc").glob("[0-9]*/status"):
             with contextlib.suppress(OSError):
                 text = status.read_text()
-                if f"PPid:\t{self.process.pid}\n" in text:
-                    total = max(total, int(re.search(r"RssAnon:\s+(\d+)", text)[1]) * 1024)
+                # A process that has ended has no memory any more.
+                anonymous = re.search(r"RssAnon:\s+(\d+)", text)
+                if anonymous and f"PPid:\t{self.process.pid}\n" in text:
+                    total = max(total, int(anonymous[1]) * 1024)
         return total
 
     def stop(self, kill=False):
