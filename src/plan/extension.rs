@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::tree_node::TreeNode;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -87,4 +87,16 @@ pub(super) fn map_hidden(
     let Some(gaps) = extension.as_any().downcast_ref::<GapFill>() else { return Ok(node) };
     let gaps = gaps.clone().map_lookups(change).map_err(DataFusionError::from)?;
     Ok(LogicalPlan::Extension(Extension { node: Arc::new(gaps) }))
+}
+
+/// A plan whose nodes, subqueries included, are changed from the leaves up, with errors of ours.
+///
+/// # Errors
+/// Those of `change`.
+pub(super) fn rewritten(
+    plan: LogicalPlan,
+    mut change: impl FnMut(LogicalPlan) -> crate::Result<Transformed<LogicalPlan>>,
+) -> crate::Result<LogicalPlan> {
+    let plan = plan.transform_up_with_subqueries(|node| Ok(change(node)?))?;
+    Ok(plan.data)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano};
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
-use datafusion::common::{DFSchema, DataFusionError, JoinType};
+use datafusion::common::{DFSchema, JoinType};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Extension, Filter, Join, LogicalPlan, Operator};
 use tidemill_operators::asof::AsofOp;
@@ -14,7 +14,7 @@ use super::node::AsofJoin;
 use super::{ASOF_NEAREST, Marker};
 use crate::Result;
 use crate::error::{Error, SqlState};
-use crate::plan::extension::has_subquery;
+use crate::plan::extension::{has_subquery, rewritten};
 use crate::plan::{Scope, cast};
 
 /// Puts the nodes in.
@@ -30,25 +30,14 @@ pub(in crate::plan) fn rewrite(scope: &Arc<Scope>, plan: LogicalPlan) -> Result<
     if !found {
         return Ok(plan);
     }
-    let mut failure = None;
-    let rewritten = plan.transform_up_with_subqueries(|node| {
-        let result = match node {
-            LogicalPlan::Join(join) => match mark(&join) {
-                Some((name, args)) => joined(scope, &join, name, &args).map(Transformed::yes),
-                None => Ok(Transformed::no(LogicalPlan::Join(join))),
-            },
-            LogicalPlan::Filter(filter) => pushed(filter),
-            other => Ok(Transformed::no(other)),
-        };
-        result.map_err(|error| {
-            failure = Some(error);
-            DataFusionError::Plan(String::new())
-        })
-    });
-    match rewritten {
-        Ok(rewritten) => Ok(rewritten.data),
-        Err(error) => Err(failure.unwrap_or_else(|| error.into())),
-    }
+    rewritten(plan, |node| match node {
+        LogicalPlan::Join(join) => match mark(&join) {
+            Some((name, args)) => joined(scope, &join, name, &args).map(Transformed::yes),
+            None => Ok(Transformed::no(LogicalPlan::Join(join))),
+        },
+        LogicalPlan::Filter(filter) => pushed(filter),
+        other => Ok(Transformed::no(other)),
+    })
 }
 
 /// The mark's name and arguments.

@@ -13,7 +13,7 @@ use super::range::{Bound, Side, bounds};
 use super::{BUCKET, FILLS, call_of};
 use crate::Result;
 use crate::error::{Error, SqlState};
-use crate::plan::extension::has_subquery;
+use crate::plan::extension::{has_subquery, rewritten};
 
 /// Puts the node under every projection of a query grouped by `time_bucket_gapfill`.
 ///
@@ -23,21 +23,10 @@ pub(in crate::plan) fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
     if !mentions(&plan)? {
         return Ok(plan);
     }
-    let mut failure = None;
-    let rewritten = plan.transform_up_with_subqueries(|node| {
-        let result = match node {
-            LogicalPlan::Projection(projection) => projected(projection),
-            other => Ok(Transformed::no(other)),
-        };
-        result.map_err(|error| {
-            failure = Some(error);
-            DataFusionError::Plan(String::new())
-        })
-    });
-    match rewritten {
-        Ok(rewritten) => Ok(rewritten.data),
-        Err(error) => Err(failure.unwrap_or_else(|| error.into())),
-    }
+    rewritten(plan, |node| match node {
+        LogicalPlan::Projection(projection) => projected(projection),
+        other => Ok(Transformed::no(other)),
+    })
 }
 
 /// True if a bucket is grouped by anywhere.
