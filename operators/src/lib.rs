@@ -9,3 +9,5 @@ pub mod gapfill;
 
 /// Rows at regular times, from samples that are at any.
 pub mod resample;
+
+mod keys;

@@ -30,6 +30,7 @@ use datafusion::prelude::SessionConfig;
 use super::Scope;
 use super::distinct_on::DistinctOnFirstRow;
 use super::extension;
+use super::gapfill::Interleave;
 use super::interrupt::Interrupts;
 use super::registry::REGISTRY;
 
@@ -91,6 +92,7 @@ fn template() -> SessionState {
     let place = rules.iter().position(|rule| rule.name() == "replace_distinct_aggregate").unwrap_or(0);
     rules.insert(place, Arc::new(DistinctOnFirstRow));
     let mut physical_rules = PhysicalOptimizer::new().rules;
+    physical_rules.push(Arc::new(Interleave));
     physical_rules.push(Arc::new(Interrupts));
     SessionStateBuilder::new()
         .with_config(config)

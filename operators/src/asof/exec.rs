@@ -36,7 +36,6 @@ use datafusion_physical_plan::{
 };
 
 use super::AsofOp;
-use super::keys::Keys;
 use super::nearest::Nearest;
 use super::output::{Output, Source};
 use super::rows::KeptRows;
@@ -44,6 +43,7 @@ use super::scale::Scale;
 use super::side::{Rows, Side};
 use super::stream::{AsofStream, Join};
 use super::walk::OneSided;
+use crate::keys::Keys;
 
 /// Joins each left row with at most one right row: the nearest of those with equal keys that meet the match condition.
 ///

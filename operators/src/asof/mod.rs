@@ -15,7 +15,6 @@
 //! match value, matches nothing.
 
 mod exec;
-mod keys;
 mod nearest;
 mod output;
 mod rows;

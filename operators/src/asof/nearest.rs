@@ -7,9 +7,9 @@
 
 use datafusion_common::Result;
 
-use super::keys::NO_KEY;
 use super::rows::{KeptRows, Place};
 use super::stream::{Join, Latest, Need, Walk};
+use crate::keys::NO_KEY;
 
 /// The end of a chain of waiting rows.
 const END: u32 = u32::MAX;

@@ -9,8 +9,8 @@ use datafusion_execution::SendableRecordBatchStream;
 use datafusion_physical_expr_common::physical_expr::PhysicalExprRef;
 use futures::StreamExt;
 
-use super::keys::Keys;
 use super::scale::Scale;
+use crate::keys::Keys;
 
 /// An input and what is computed from it.
 pub(super) struct Side {

@@ -16,11 +16,11 @@ use datafusion_execution::memory_pool::MemoryReservation;
 use datafusion_physical_plan::metrics::{BaselineMetrics, Gauge};
 use futures::Stream;
 
-use super::keys::Keys;
 use super::output::Output;
 use super::rows::{KeptRows, Place};
 use super::scale::Scale;
 use super::side::{Rows, Side};
+use crate::keys::Keys;
 
 /// What a walk needs to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

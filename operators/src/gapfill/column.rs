@@ -118,7 +118,7 @@ impl Column {
 }
 
 /// The value of an expression without columns.
-fn constant(expression: &Arc<dyn PhysicalExpr>) -> Result<ScalarValue> {
+pub(super) fn constant(expression: &Arc<dyn PhysicalExpr>) -> Result<ScalarValue> {
     let nothing = RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty()));
     let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(1));
     let one_row = RecordBatch::try_new_with_options(nothing.schema(), vec![], &options)?;

@@ -34,10 +34,10 @@ use super::{Fill, Range, Steps, line};
 #[derive(Debug, Clone)]
 pub struct GapFillExec {
     input: Arc<dyn ExecutionPlan>,
-    time: usize,
-    series: Vec<usize>,
+    pub(super) time: usize,
+    pub(super) series: Vec<usize>,
     range: Range,
-    steps: Arc<dyn Steps>,
+    pub(super) steps: Arc<dyn Steps>,
     columns: Vec<Fill>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
@@ -75,6 +75,16 @@ impl GapFillExec {
     /// The plan whose rows are filled up.
     pub fn input(&self) -> &Arc<dyn ExecutionPlan> {
         &self.input
+    }
+
+    /// The column of the bucket.
+    pub fn time(&self) -> usize {
+        self.time
+    }
+
+    /// Where buckets start.
+    pub fn steps(&self) -> &dyn Steps {
+        self.steps.as_ref()
     }
 
     /// The buckets that are filled; `finish` may have been cut to the end of the type.
@@ -145,13 +155,21 @@ fn check_range(data_type: &DataType, range: Range, steps: &dyn Steps) -> Result<
 
 impl DisplayAs for GapFillExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "GapFillExec: ")?;
+        self.fmt_what(f)
+    }
+}
+
+impl GapFillExec {
+    /// What is filled, and how.
+    pub(super) fn fmt_what(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let schema = self.input.schema();
         let name = |&index: &usize| schema.field(index).name().as_str();
         let series: Vec<&str> = self.series.iter().map(name).collect();
         let fills: Vec<String> = self.columns.iter().map(ToString::to_string).collect();
         write!(
             f,
-            "GapFillExec: time={}, series=[{}], buckets=[{}, {}), fill=[{}]",
+            "time={}, series=[{}], buckets=[{}, {}), fill=[{}]",
             name(&self.time),
             series.join(", "),
             self.range.start,

@@ -13,12 +13,14 @@
 //!
 //! Input are the rows of an aggregation in the order (series…, time), a series wholly in one partition; output are the same
 //! rows and, between them, those of the missing buckets in `[start, finish)`. Rows outside of it pass through. The operator
-//! does not know what a bucket is: [`Steps`] tells it where they begin, and [`Lookup`] what was before and after.
+//! does not know what a bucket is: [`Steps`] tells it where they begin, and [`Lookup`] what was before and after. Rows in
+//! the order of time alone have an operator of their own: [`InterleavedGapFillExec`].
 
 pub(crate) mod assemble;
 pub(crate) mod column;
 mod exec;
 mod grid;
+mod interleaved;
 mod interpolate;
 pub(crate) mod line;
 pub(crate) mod properties;
@@ -38,6 +40,7 @@ use datafusion_physical_expr::PhysicalExpr;
 
 pub use exec::GapFillExec;
 pub use grid::FixedSteps;
+pub use interleaved::InterleavedGapFillExec;
 pub use properties::filled_schema;
 
 /// The buckets to be filled, in the unit of the column of time.

@@ -130,7 +130,7 @@ pub(crate) fn time_bounds(data_type: &DataType) -> (i64, i64) {
 }
 
 /// The values of a column of time.
-fn times(array: &ArrayRef) -> Result<ScalarBuffer<i64>> {
+pub(crate) fn times(array: &ArrayRef) -> Result<ScalarBuffer<i64>> {
     if array.null_count() > 0 {
         return exec_err!("invalid time_bucket_gapfill argument: ts cannot be NULL");
     }

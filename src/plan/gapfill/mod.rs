@@ -29,11 +29,13 @@ use super::typing::{Typed, Typing};
 use crate::Result;
 use crate::error::Error;
 
+mod interleave;
 mod node;
 mod physical;
 mod range;
 mod rewrite;
 
+pub(super) use interleave::Interleave;
 pub(super) use node::GapFill;
 pub(super) use physical::{Calendar, physical, whole};
 pub(super) use range::{Bound, Side, conditions};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::TreeNodeRecursion;
@@ -27,6 +28,7 @@ use super::filter::{Filter, remap};
 use super::metrics::ScanMetrics;
 use super::order::{Order, exact_order};
 use super::queue::Queue;
+use super::ranges::{Range, ranges};
 use super::read::projected;
 use super::stream::Partition;
 use super::task::Task;
@@ -51,6 +53,8 @@ pub struct TableScanExec {
     /// What is left after the filters ruled out files and hot chunks; in `order`.
     pub(super) tasks: Arc<Vec<Task>>,
     partitions: usize,
+    /// What each partition reads, if not whatever comes next: see [`Self::in_ranges`].
+    ranges: Option<Arc<[Range]>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
     runs: Mutex<Runs>,
@@ -76,11 +80,7 @@ impl TableScanExec {
         target_partitions: usize,
     ) -> Result<Self> {
         let mut tasks = scan.tasks();
-        if let Some(predicate) = prune::predicate(&filters, &scan.schema) {
-            let keep = prune::keep(&predicate, &scan, &tasks.iter().collect::<Vec<_>>())?;
-            let mut keep = keep.into_iter();
-            tasks.retain(|_| keep.next().unwrap_or(true));
-        }
+        prune::retain(&filters, &scan, &mut tasks)?;
         if let (Some(fetch), true) = (fetch, filters.is_empty()) {
             let mut rows = 0;
             tasks.retain(|task| {
@@ -103,6 +103,7 @@ impl TableScanExec {
             fetch,
             tasks: Arc::new(tasks),
             partitions,
+            ranges: None,
             properties: Arc::new(properties(equivalence, partitions)),
             metrics: ExecutionPlanMetricsSet::new(),
             runs: Mutex::default(),
@@ -125,6 +126,7 @@ impl TableScanExec {
             fetch: self.fetch,
             tasks: Arc::clone(&self.tasks),
             partitions: self.partitions,
+            ranges: self.ranges.clone(),
             properties: Arc::clone(&self.properties),
             metrics: ExecutionPlanMetricsSet::new(),
             runs: Mutex::default(),
@@ -148,10 +150,14 @@ impl TableScanExec {
 
     /// One queue for all, or, where rows must keep an order, one for each partition with its share of neighbours.
     fn new_queues(&self) -> Vec<Arc<Queue>> {
-        let queue = |tasks| {
-            let fixed = prune::predicate(&self.filters, &self.scan.schema);
+        let queue_of = |filters: &[_], tasks| {
+            let fixed = prune::predicate(filters, &self.scan.schema);
             Arc::new(Queue::new(&self.scan, self.order.clone(), fixed, self.dynamic.clone(), tasks))
         };
+        if let Some(ranges) = &self.ranges {
+            return ranges.iter().map(|range| queue_of(&range.filters, range.tasks.clone())).collect();
+        }
+        let queue = |tasks| queue_of(&self.filters, tasks);
         if !self.order.is_exact() {
             return vec![queue(self.tasks.as_ref().clone())];
         }
@@ -165,6 +171,32 @@ impl TableScanExec {
             shares[partition].push(task.clone());
         }
         shares.into_iter().map(queue).collect()
+    }
+
+    /// The same rows in the order of a column of the output, rows of one aligned value in one partition. `align` gives the
+    /// greatest boundary up to a value, in the unit of the column, where partitions may be cut. `None` if the table does not
+    /// have the order of that column, or too few boundaries for as many partitions.
+    ///
+    /// # Errors
+    /// Those of reading what is known of hot rows.
+    pub fn in_ranges(&self, column: usize, align: &dyn Fn(i64) -> Option<i64>) -> Result<Option<Self>> {
+        let Some(&table_column) = self.projection.get(column) else { return Ok(None) };
+        if self.fetch.is_some() || table_column >= self.scan.state.def.columns.len() {
+            return Ok(None);
+        }
+        let ranges = ranges(&self.scan, &self.tasks, &self.filters, table_column, self.partitions, align)?;
+        let Some(ranges) = ranges else { return Ok(None) };
+        let field = self.schema.field(column);
+        let by = PhysicalSortExpr::new(Arc::new(Column::new(field.name(), column)), SortOptions::default().asc());
+        let orderings = [[by]];
+        let equivalence = EquivalenceProperties::new_with_orderings(Arc::clone(&self.schema), orderings);
+        let order = Order::Exact { column: table_column, descending: false };
+        let mut scan = self.copy();
+        scan.order = order;
+        scan.partitions = ranges.len();
+        scan.properties = Arc::new(properties(equivalence, scan.partitions));
+        scan.ranges = Some(ranges.into());
+        Ok(Some(scan))
     }
 
     /// The table column that an expression over the output is.
@@ -207,6 +239,9 @@ impl DisplayAs for TableScanExec {
         list(f, "filters", &self.filters)?;
         list(f, "pruning", &self.dynamic)?;
         self.order.display(f, &self.scan)?;
+        if let Some(ranges) = &self.ranges {
+            write!(f, " in {} ranges", ranges.len())?;
+        }
         match self.fetch {
             Some(fetch) => write!(f, ", fetch={fetch}"),
             None => Ok(()),
@@ -259,11 +294,15 @@ impl ExecutionPlan for TableScanExec {
     }
 
     fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let filter = match &self.ranges {
+            Some(ranges) => ranges[partition].filter.clone(),
+            None => self.filter.clone(),
+        };
         let partition = Partition {
             scan: Arc::clone(&self.scan),
             schema: Arc::clone(&self.schema),
             projection: Arc::clone(&self.projection),
-            filter: self.filter.clone(),
+            filter,
             queue: self.queue(partition),
             reversed: self.order.reversed(),
             fetch: self.fetch,

@@ -29,6 +29,7 @@ mod metrics;
 mod order;
 mod prune;
 mod queue;
+mod ranges;
 mod read;
 pub(crate) mod source;
 mod statistics;

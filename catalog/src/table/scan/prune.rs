@@ -29,6 +29,16 @@ pub(super) fn keep(predicate: &PruningPredicate, scan: &Scan, tasks: &[&Task]) -
     predicate.prune(&TaskStatistics { scan, tasks })
 }
 
+/// Drops the tasks that hold no rows for which all of `filters` are true.
+pub(super) fn retain(filters: &[Arc<dyn PhysicalExpr>], scan: &Scan, tasks: &mut Vec<Task>) -> Result<()> {
+    if let Some(predicate) = predicate(filters, &scan.schema) {
+        let keep = keep(&predicate, scan, &tasks.iter().collect::<Vec<_>>())?;
+        let mut keep = keep.into_iter();
+        tasks.retain(|_| keep.next().unwrap_or(true));
+    }
+    Ok(())
+}
+
 /// Tasks as DataFusion's pruning sees them.
 struct TaskStatistics<'a> {
     scan: &'a Scan,

@@ -293,6 +293,42 @@ fn rows_come_in_time_order_where_nothing_overlaps() {
     }
 }
 
+#[test]
+fn rows_of_one_bucket_are_in_one_range() {
+    let table = timed_table(&[0, 300_000, 150_000], &[450_000, 600_000], 150_000, 1);
+    let schema =
+        TableProvider::schema(&SnapshotTable { store: None, state: Arc::clone(&table.state), locators: false });
+    let time = col("ts", &schema).unwrap();
+    let after =
+        binary(time, Operator::GtEq, lit(ScalarValue::TimestampMicrosecond(Some(200_003), None)), &schema).unwrap();
+    for (filters, width, expected) in [(vec![], 7_000, 750_000), (vec![Arc::clone(&after)], 7_000, 549_997)] {
+        let plan = table.scan().plan(&[1, 0], &filters, None, 3).unwrap();
+        let scan = plan.in_ranges(1, &|at| Some(at.div_euclid(width) * width)).unwrap().expect("it has the order");
+        let (mut rows, mut last) = (0, i64::MIN);
+        let partitions = run_partitions(Arc::new(scan));
+        assert_eq!(partitions.len(), 3);
+        for partition in partitions {
+            let bucket_before = if last == i64::MIN { last } else { last.div_euclid(width) };
+            let mut share = 0;
+            for batch in partition {
+                share += batch.num_rows();
+                for value in batch.column(1).as_primitive::<arrow::datatypes::TimestampMicrosecondType>().values() {
+                    assert!(*value >= last && value.div_euclid(width) > bucket_before);
+                    last = *value;
+                }
+            }
+            assert!(share > 150_000, "{share}");
+            rows += share;
+        }
+        assert_eq!(rows, expected);
+    }
+    let plan = table.scan().plan(&[1, 0], &[], None, 3).unwrap();
+    assert!(plan.in_ranges(1, &|_| Some(0)).unwrap().is_none(), "one bucket cannot be shared");
+    assert!(plan.in_ranges(0, &Some).unwrap().is_none(), "no order");
+    let overlapping = timed_table(&[0, 149_998], &[], 150_000, 1);
+    assert!(overlapping.scan().plan(&[0], &[], None, 3).unwrap().in_ranges(0, &Some).unwrap().is_none());
+}
+
 fn reversed(array: &ArrayRef) -> ArrayRef {
     let backwards = arrow::array::UInt64Array::from_iter_values((0..array.len() as u64).rev());
     arrow::compute::take(array, &backwards, None).unwrap()

@@ -19,7 +19,7 @@ use rand::{Rng, SeedableRng};
 
 use super::naive::{Naive, Row, Rule, Table};
 use super::{Months, context};
-use crate::gapfill::{Fill, FixedSteps, GapFillExec, Lookup, Range, Sample, Steps};
+use crate::gapfill::{Fill, FixedSteps, GapFillExec, InterleavedGapFillExec, Lookup, Range, Sample, Steps};
 
 pub(crate) fn time_value(data_type: &DataType, time: i64) -> ScalarValue {
     match data_type {
@@ -341,6 +341,88 @@ async fn check_random(seed: u64) {
         }
         assert_eq!(output.len(), expected.len(), "seed {seed}, partition {partition}");
         assert_eq!(asked, expected_asked, "seed {seed}, partition {partition}: lookups");
+    }
+}
+
+/// The same rows in the order of time, cut into partitions, by the operator that takes them so.
+async fn check_interleaved(seed: u64) {
+    let random = &mut StdRng::seed_from_u64(seed);
+    let mut case = Case::new(random);
+    while case.series.is_empty() || case.steps.fixed().is_none() {
+        case = Case::new(random);
+    }
+    case.rules.truncate(6);
+    case.rules.extend([
+        Rule::Constant(case.nulls[6].clone()),
+        Rule::Locf { missing: false, prev: None },
+        Rule::Locf { missing: false, prev: None },
+        Rule::Line { missing: false, prev: None, next: None, at: None },
+        Rule::Line { missing: false, prev: None, next: None, at: None },
+        Rule::Line { missing: false, prev: None, next: None, at: None },
+        Rule::Constant(case.nulls[12].clone()),
+    ]);
+    case.fills[6] = Fill::Null;
+    case.fills[7..9].fill(Fill::Locf { treat_null_as_missing: false, prev: None });
+    case.fills[9..12].fill(Fill::Interpolate { treat_null_as_missing: false, prev: None, next: None, at: None });
+    let data_type = case.schema.field(0).data_type().clone();
+    let mut rows: Vec<Row> = case.partitions.concat();
+    let naive = Naive {
+        steps: case.steps.as_ref(),
+        range: case.range,
+        series: &case.series,
+        rules: &case.rules,
+        nulls: &case.nulls,
+        time: &|time| time_value(&data_type, time),
+    };
+    let mut expected: Vec<String> =
+        case.partitions.iter().flat_map(|rows| naive.fill(rows, &time_of, 0)).map(|row| format!("{row:?}")).collect();
+    rows.sort_by_key(|row| time_of(&row[0]));
+    let mut partitions = vec![vec![]];
+    for bucket in rows.chunk_by(|a, b| a[0] == b[0]) {
+        while random.random_bool(0.1) {
+            partitions.push(vec![]);
+        }
+        partitions.last_mut().unwrap().extend_from_slice(bucket);
+    }
+    let batches: Vec<_> = partitions.iter().map(|rows| case.batches(random, rows)).collect();
+    let input: Arc<dyn ExecutionPlan> = TestMemoryExec::try_new_exec(&batches, Arc::clone(&case.schema), None).unwrap();
+    let (steps, fills) = (Arc::clone(&case.steps), case.fills.clone());
+    let gaps = GapFillExec::try_new(Arc::clone(&input), 0, case.series.clone(), case.range, steps, fills).unwrap();
+    let exec = InterleavedGapFillExec::try_new(&gaps, input).unwrap().expect("it is simple");
+    let batch_rows = pick(random, &[1, 2, 3, 7, 50, 8192]);
+    // As often as it is asked, and whichever partition ends last.
+    for _ in 0..2 {
+        let mut streams: Vec<_> = (0..partitions.len())
+            .map(|partition| Some(exec.execute(partition, context(batch_rows)).unwrap()))
+            .collect();
+        let mut output = vec![];
+        while streams.iter().any(Option::is_some) {
+            let at = random.random_range(0..streams.len());
+            if let Some(stream) = &mut streams[at] {
+                match stream.try_next().await.unwrap() {
+                    Some(batch) => {
+                        assert_eq!(batch.schema(), exec.schema());
+                        output.push(batch);
+                    }
+                    None => streams[at] = None,
+                }
+            }
+        }
+        let mut output: Vec<String> = rows_of(&output).into_iter().map(|row| format!("{row:?}")).collect();
+        output.sort();
+        expected.sort();
+        for (output, expected) in output.iter().zip(&expected) {
+            assert_eq!(output, expected, "seed {seed}: {:?}, {} partitions", case.range, partitions.len());
+        }
+        assert_eq!(output.len(), expected.len(), "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn random_series_that_take_turns_are_filled_as_the_naive_implementation_does() {
+    let first: u64 = rand::rng().random_range(0..1 << 40);
+    for seed in (0..300).chain(first..first + 300) {
+        check_interleaved(seed).await;
     }
 }
 
