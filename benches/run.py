@@ -18,14 +18,14 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 VENV = HERE / ".venv"
-PEERS = ["duckdb", "chdb", "datafusion", "pyarrow", "numpy", "psycopg[binary]"]
+PEERS = ["duckdb", "chdb", "datafusion", "polars", "pyarrow", "numpy", "psycopg[binary]"]
 HOSTS = 1000
 COLUMNS = ["ts", "hostname", "region", "usage_user", "usage_system", "usage_idle", "usage_nice", "usage_iowait"]
 SCHEMA = ("ts timestamp NOT NULL, hostname text NOT NULL, region text NOT NULL, usage_user float8, usage_system float8, "
           "usage_idle float8, usage_nice float8, usage_iowait float8")
 MEASURES = ["copy", "insert", "queries", "select", "prepared", "disk", "restart"]
 # In series.py.
-SERIES = ["gapfill", "asof", "bucket", "last_point", "gapfill_memory", "day"]
+SERIES = ["gapfill", "asof", "asof_unsorted", "bucket", "last_point", "gapfill_memory", "day"]
 
 
 def note(text):

@@ -1,7 +1,7 @@
 """Time series: gaps, joins in time, buckets. Called by run.py, on its data."""
 import threading
 
-from run import drain, load, note, skip, timed
+from run import drain, load, note, optional, skip, timed
 
 START = "2024-01-01 00:00:00"
 
@@ -89,6 +89,42 @@ def asof(bench):
     sql = """SELECT count(*), sum(t.price - q.usage_user) FROM trade t ASOF JOIN cpu q
              ON t.hostname = q.hostname AND t.ts >= q.ts"""
     compare(bench, f"ASOF JOIN of {bench.rows:,} with {bench.rows:,} rows, 1,000 keys", sql, sql, "≤ 1.0, stretch 0.5")
+
+
+def asof_unsorted(bench):
+    """Matched by a number that no table is in the order of; both sides are sorted by whoever joins them."""
+    load(bench)
+    polars = optional("polars")
+    number = "((extract(epoch FROM ts)::bigint / 10 * 1000 + substr(hostname, 6)::bigint) * 48271) % 100000007"
+    bench.tidemill.psql("DROP TABLE IF EXISTS bids, asks; CREATE TABLE bids (ts timestamp, x bigint, hostname text, a float8); "
+                        "CREATE TABLE asks (ts timestamp, x bigint, hostname text, b float8); "
+                        f"INSERT INTO bids SELECT ts, {number} + 3, hostname, usage_idle FROM cpu; "
+                        f"INSERT INTO asks SELECT ts, {number}, hostname, usage_user FROM cpu")
+    bench.tidemill.psql("VACUUM FULL bids")
+    bench.tidemill.psql("VACUUM FULL asks")
+    connection = bench.tidemill.connect()
+    cursor = connection.cursor(binary=True)
+    sql = "SELECT count(*), sum(l.a - r.b) FROM bids l ASOF JOIN asks r ON l.hostname = r.hostname AND l.x >= r.x"
+    runs = {"tidemill": lambda: cursor.execute(sql).fetchall()}
+    if polars:
+        cpu = polars.read_parquet(bench.parquet, columns=["ts", "hostname", "usage_idle", "usage_user"])
+        x = (polars.col("ts").dt.epoch("s") // 10 * 1000 + polars.col("hostname").str.slice(5).cast(polars.Int64)) * 48271 % 100000007
+        left = cpu.select((x + 3).alias("x"), "hostname", polars.col("usage_idle").alias("a"))
+        right = cpu.select(x.alias("x"), "hostname", polars.col("usage_user").alias("b"))
+
+        def joined():
+            pairs = left.sort("x").join_asof(right.sort("x"), on="x", by="hostname").drop_nulls("b")
+            return [(pairs.height, (pairs["a"] - pairs["b"]).sum())]
+        runs["polars"] = joined
+    least, answers = best(bench, runs)
+    connection.close()
+    if polars:
+        ours, theirs = answers["tidemill"][0], answers["polars"][0]
+        assert ours[0] == theirs[0] and abs(ours[1] - theirs[1]) <= 1e-6 * abs(ours[1]), f"the answers differ: {ours} {theirs}"
+    peer = least.get("polars")
+    bench.report.add(f"ASOF JOIN of {bench.rows:,} with {bench.rows:,} unsorted rows", f"{least['tidemill']:.0f} ms",
+                     "polars, sort and join_asof" if peer else "", f"{peer:.0f} ms" if peer else "",
+                     least["tidemill"] / peer if peer else None, "≤ 1.2")
 
 
 def bucket(bench):

@@ -7,6 +7,9 @@ pub mod asof;
 /// Rows for the buckets that have none.
 pub mod gapfill;
 
+/// The last row of each key without reading the others.
+pub mod newest;
+
 /// Rows at regular times, from samples that are at any.
 pub mod resample;
 

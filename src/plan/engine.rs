@@ -32,6 +32,7 @@ use super::distinct_on::DistinctOnFirstRow;
 use super::extension;
 use super::gapfill::Interleave;
 use super::interrupt::Interrupts;
+use super::newest::NewestFirst;
 use super::registry::REGISTRY;
 
 /// The statement as functions see it when they run.
@@ -93,6 +94,7 @@ fn template() -> SessionState {
     rules.insert(place, Arc::new(DistinctOnFirstRow));
     let mut physical_rules = PhysicalOptimizer::new().rules;
     physical_rules.push(Arc::new(Interleave));
+    physical_rules.push(Arc::new(NewestFirst));
     physical_rules.push(Arc::new(Interrupts));
     SessionStateBuilder::new()
         .with_config(config)

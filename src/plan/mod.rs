@@ -40,6 +40,7 @@ mod forms;
 mod gapfill;
 mod interrupt;
 mod locate;
+mod newest;
 mod pending;
 mod prepare;
 mod record;

@@ -241,6 +241,8 @@ pub enum Control {
     Maintain {
         /// Upper case.
         command: &'static str,
+        /// Rewrites all files in the table's order: CLUSTER, VACUUM FULL.
+        full: bool,
         /// Named tables; empty: all.
         tables: Vec<Name>,
     },

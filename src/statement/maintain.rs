@@ -29,7 +29,12 @@ pub(super) fn lock(session: &mut Session, tables: &[Name]) -> Result<String> {
     Ok("LOCK TABLE".into())
 }
 
-pub(super) async fn maintain(session: &mut Session, command: &'static str, tables: &[Name]) -> Result<String> {
+pub(super) async fn maintain(
+    session: &mut Session,
+    command: &'static str,
+    full: bool,
+    tables: &[Name],
+) -> Result<String> {
     if command != "ANALYZE" {
         super::drop::refuse_in_block(session, command)?;
     }
@@ -39,7 +44,7 @@ pub(super) async fn maintain(session: &mut Session, command: &'static str, table
             blocking(session, move |store, now| {
                 for oid in oids {
                     store.flush(oid, now)?;
-                    store.compact(oid, command == "CLUSTER", now)?;
+                    store.compact(oid, full, now)?;
                     store.flush(oid, now)?;
                 }
                 Ok(())
@@ -142,7 +147,7 @@ pub(super) async fn call(
             .await?;
         }
         ["tidemill", "checkpoint"] => {
-            maintain(session, "CHECKPOINT", &[]).await?;
+            maintain(session, "CHECKPOINT", false, &[]).await?;
         }
         _ => {
             return Err(Error::new(

@@ -173,7 +173,9 @@ pub(crate) async fn execute(
                 Control::Unlisten => "UNLISTEN".to_owned(),
                 Control::SetConstraints => "SET CONSTRAINTS".to_owned(),
                 Control::Lock(names) => maintain::lock(session, names)?,
-                Control::Maintain { command, tables } => maintain::maintain(session, command, tables).await?,
+                Control::Maintain { command, full, tables } => {
+                    maintain::maintain(session, command, *full, tables).await?
+                }
                 Control::Call { name, arguments } => maintain::call(session, name, arguments, cancel).await?,
                 Control::Begin(_)
                 | Control::Commit { .. }

@@ -19,6 +19,8 @@ mod protocol;
 mod restart;
 /// Rules of the source tree that no lint holds.
 mod tidy;
+/// Plans that use the order of time.
+mod time_order;
 /// What drivers rely on beyond SQL.
 mod wire;
 

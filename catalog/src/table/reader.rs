@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::{Array, ArrayRef, Int16Array, Int32Array, Int64Array, StringViewBuilder};
 use arrow::datatypes::{DataType, Schema};
 use bytes::Bytes;
 use datafusion_common::ScalarValue;
@@ -16,10 +16,13 @@ use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
 };
+use parquet::basic::{Encoding, Type as PhysicalType};
 use parquet::bloom_filter::Sbbf;
+use parquet::column::page::{Page, PageReader};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::serialized_reader::SerializedPageReader;
 
 use crate::fault::FileLayer;
 use crate::table::physical::{from_storage, stat_from_storage, view_type};
@@ -179,6 +182,43 @@ impl FileMeta {
         Ok(ColumnReader { reader, data_type: data_type.clone(), path: Arc::clone(&self.path) })
     }
 
+    /// The values that a column chunk of texts or integers has, NULL aside, if it has a dictionary of all of them: that is
+    /// much less to read than the column. Blocking.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupt`.
+    pub fn dictionary(
+        &self,
+        files: &dyn FileLayer,
+        row_group: usize,
+        column: usize,
+        data_type: &DataType,
+    ) -> Result<Option<ArrayRef>> {
+        let chunk = self.reader.metadata().row_group(row_group).column(self.leaf(column)?);
+        let Some(encodings) = chunk.page_encoding_stats_mask() else { return Ok(None) };
+        if !encodings.is_only(Encoding::RLE_DICTIONARY) && !encodings.is_only(Encoding::PLAIN_DICTIONARY) {
+            return Ok(None);
+        }
+        let start = chunk.dictionary_page_offset().and_then(|offset| u64::try_from(offset).ok());
+        let end = u64::try_from(chunk.data_page_offset()).ok();
+        let Some((start, length)) = start.zip(end).and_then(|(start, end)| {
+            let length = usize::try_from(end.checked_sub(start)?).ok()?;
+            (end <= self.length).then_some((start, length))
+        }) else {
+            return Ok(None);
+        };
+        let corrupt = |error: ParquetError| corrupt(&self.path, &error);
+        let bytes = ChunkBytes { start, bytes: files.read_range(&self.path, start, length)?, length: self.length };
+        let rows = usize::try_from(chunk.num_values()).unwrap_or(0);
+        let mut pages = SerializedPageReader::new(Arc::new(bytes), chunk, rows, None).map_err(corrupt)?;
+        match pages.get_next_page().map_err(corrupt)? {
+            Some(Page::DictionaryPage { buf, num_values, .. }) => {
+                Ok(dictionary_values(&buf, num_values as usize, chunk.column_type(), data_type))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The bloom filter of a column chunk, if it has one. Blocking.
     ///
     /// # Errors
@@ -200,6 +240,37 @@ impl FileMeta {
             .find(|&leaf| schema.get_column_root_idx(leaf) == column)
             .ok_or_else(|| corrupt(&self.path, &ParquetError::General(format!("there is no column {column}"))))
     }
+}
+
+/// The values of a dictionary page, which are in PLAIN encoding. `None` if they are of other types, or torn.
+fn dictionary_values(bytes: &[u8], count: usize, stored: PhysicalType, data_type: &DataType) -> Option<ArrayRef> {
+    let integers = || -> Option<Vec<i64>> {
+        let values: Vec<i64> = match stored {
+            PhysicalType::INT32 => {
+                bytes.as_chunks::<4>().0.iter().map(|bytes| i32::from_le_bytes(*bytes).into()).collect()
+            }
+            PhysicalType::INT64 => bytes.as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
+            _ => return None,
+        };
+        (values.len() == count).then_some(values)
+    };
+    Some(match (data_type, stored) {
+        (DataType::Int64, _) => Arc::new(Int64Array::from(integers()?)),
+        (DataType::Int32, _) => Arc::new(integers()?.into_iter().map(|value| value as i32).collect::<Int32Array>()),
+        (DataType::Int16, _) => Arc::new(integers()?.into_iter().map(|value| value as i16).collect::<Int16Array>()),
+        (DataType::Utf8View, PhysicalType::BYTE_ARRAY) => {
+            let mut rest = bytes;
+            let mut texts = StringViewBuilder::with_capacity(count);
+            for _ in 0..count {
+                let (length, after) = rest.split_first_chunk::<4>()?;
+                let (text, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+                texts.append_value(std::str::from_utf8(text).ok()?);
+                rest = after;
+            }
+            Arc::new(texts.finish())
+        }
+        _ => return None,
+    })
 }
 
 /// The bytes of one column chunk, in their place in the file.

@@ -616,30 +616,30 @@ fn maintain(t: &mut Tokens<'_>) -> Result<Control> {
         Some(command) => command,
         None => return Err(t.error()),
     };
+    let mut full = command == "CLUSTER";
     if t.peek() == &Token::LParen {
         t.parenthesized(|t| {
-            t.identifier()?;
-            if !matches!(t.peek(), Token::Comma | Token::RParen) {
-                value(t)?;
-            }
+            let option = t.identifier()?;
+            let given = !matches!(t.peek(), Token::Comma | Token::RParen);
+            let on = !given || !matches!(value(t)?.as_str(), "false" | "off" | "0");
+            full |= on && option == "full";
             Ok(())
         })?;
     }
-    while t
-        .eat_any(&[
-            "FULL",
-            "FREEZE",
-            "VERBOSE",
-            "ANALYZE",
-            "TABLE",
-            "INDEX",
-            "SCHEMA",
-            "DATABASE",
-            "SYSTEM",
-            "CONCURRENTLY",
-        ])
-        .is_some()
-    {}
+    while let Some(option) = t.eat_any(&[
+        "FULL",
+        "FREEZE",
+        "VERBOSE",
+        "ANALYZE",
+        "TABLE",
+        "INDEX",
+        "SCHEMA",
+        "DATABASE",
+        "SYSTEM",
+        "CONCURRENTLY",
+    ]) {
+        full |= option == "FULL";
+    }
     let mut tables = vec![];
     if !t.at_end() {
         tables = t.list(|t| {
@@ -653,7 +653,7 @@ fn maintain(t: &mut Tokens<'_>) -> Result<Control> {
             Ok(name)
         })?;
     }
-    Ok(Control::Maintain { command, tables })
+    Ok(Control::Maintain { command, full, tables })
 }
 
 fn call(t: &mut Tokens<'_>) -> Result<Control> {

@@ -9,7 +9,7 @@ use arrow::datatypes::DataType;
 use datafusion_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 
 mod aggregate;
-pub use aggregate::FirstRow;
+pub use aggregate::{FirstRow, decided_by};
 mod array;
 mod call;
 mod define;

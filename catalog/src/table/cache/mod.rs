@@ -23,6 +23,8 @@ const GHOSTS_MAX: usize = 65_536;
 const FOOTER_BYTES_MAX: usize = 64 << 20;
 /// Statistics of hot columns kept.
 const SUMMARIES_MAX: usize = 16_384;
+/// Dictionaries kept, bytes.
+const DICTIONARY_BYTES_MAX: usize = 64 << 20;
 
 /// What is cached: one column of one row group of a file. Files are immutable, so entries never go stale.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,6 +82,14 @@ pub struct ColumnCache {
     columns: Mutex<Columns>,
     footers: Mutex<Footers>,
     summaries: Mutex<HashMap<(u64, usize, String), Arc<ColumnSummary>>>,
+    dictionaries: Mutex<Dictionaries>,
+}
+
+/// The values that column chunks have; none for those that do not say.
+#[derive(Debug, Default)]
+struct Dictionaries {
+    entries: HashMap<ChunkKey, Option<ArrayRef>>,
+    bytes: usize,
 }
 
 /// Numbers about the cache.
@@ -136,7 +146,13 @@ struct Footers {
 impl ColumnCache {
     /// A cache of at most `bytes` bytes of decoded columns.
     pub fn new(bytes: u64) -> Self {
-        Self { budget: bytes, columns: Mutex::default(), footers: Mutex::default(), summaries: Mutex::default() }
+        Self {
+            budget: bytes,
+            columns: Mutex::default(),
+            footers: Mutex::default(),
+            summaries: Mutex::default(),
+            dictionaries: Mutex::default(),
+        }
     }
 
     /// Asks for a column chunk.
@@ -204,6 +220,23 @@ impl ColumnCache {
         let (meta, used) = footers.entries.get_mut(path)?;
         *used = now;
         Some(Arc::clone(meta))
+    }
+
+    /// What [`FileMeta::dictionary`] says of a column chunk, if it is here.
+    pub(crate) fn known_dictionary(&self, key: &ChunkKey) -> Option<Option<ArrayRef>> {
+        self.dictionaries.lock().entries.get(key).cloned()
+    }
+
+    /// Keeps what [`FileMeta::dictionary`] says of a column chunk.
+    pub(crate) fn keep_dictionary(&self, key: ChunkKey, values: Option<ArrayRef>) {
+        let bytes = values.as_ref().map_or(0, |values| values.get_array_memory_size()) + 128;
+        let mut dictionaries = self.dictionaries.lock();
+        if dictionaries.bytes + bytes > DICTIONARY_BYTES_MAX {
+            *dictionaries = Dictionaries::default();
+        }
+        if dictionaries.entries.insert(key, values).is_none() {
+            dictionaries.bytes += bytes;
+        }
     }
 
     /// Statistics of a column of a hot chunk, computed if they are not here. `chunk` stands for the

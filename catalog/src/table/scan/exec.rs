@@ -30,6 +30,7 @@ use super::order::{Order, exact_order};
 use super::queue::Queue;
 use super::ranges::{Range, ranges};
 use super::read::projected;
+use super::settle::{Settled, Settling};
 use super::stream::Partition;
 use super::task::Task;
 use super::{Scan, prune, statistics};
@@ -55,6 +56,7 @@ pub struct TableScanExec {
     partitions: usize,
     /// What each partition reads, if not whatever comes next: see [`Self::in_ranges`].
     ranges: Option<Arc<[Range]>>,
+    settling: Option<Settling>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
     runs: Mutex<Runs>,
@@ -104,6 +106,7 @@ impl TableScanExec {
             tasks: Arc::new(tasks),
             partitions,
             ranges: None,
+            settling: None,
             properties: Arc::new(properties(equivalence, partitions)),
             metrics: ExecutionPlanMetricsSet::new(),
             runs: Mutex::default(),
@@ -127,6 +130,7 @@ impl TableScanExec {
             tasks: Arc::clone(&self.tasks),
             partitions: self.partitions,
             ranges: self.ranges.clone(),
+            settling: self.settling.clone(),
             properties: Arc::clone(&self.properties),
             metrics: ExecutionPlanMetricsSet::new(),
             runs: Mutex::default(),
@@ -152,7 +156,8 @@ impl TableScanExec {
     fn new_queues(&self) -> Vec<Arc<Queue>> {
         let queue_of = |filters: &[_], tasks| {
             let fixed = prune::predicate(filters, &self.scan.schema);
-            Arc::new(Queue::new(&self.scan, self.order.clone(), fixed, self.dynamic.clone(), tasks))
+            let (order, dynamic, settling) = (self.order.clone(), self.dynamic.clone(), self.settling.clone());
+            Arc::new(Queue::new(&self.scan, order, fixed, dynamic, settling, tasks))
         };
         if let Some(ranges) = &self.ranges {
             return ranges.iter().map(|range| queue_of(&range.filters, range.tasks.clone())).collect();
@@ -199,6 +204,24 @@ impl TableScanExec {
         Ok(Some(scan))
     }
 
+    /// The same scan visiting the pieces with the last (`descending`) or first times first, without row groups that `by` says
+    /// are of no interest. Columns are the output's. `None` if the scan has another order to keep.
+    pub fn settled_by(&self, key: usize, time: usize, descending: bool, by: Arc<dyn Settled>) -> Option<Self> {
+        let columns = self.scan.state.def.columns.len();
+        let column = |at: usize| self.projection.get(at).copied().filter(|column| *column < columns);
+        let (key, time) = (column(key)?, column(time)?);
+        if self.order.is_exact() || self.fetch.is_some() || self.ranges.is_some() {
+            return None;
+        }
+        let order = Order::By { column: time, descending };
+        let mut tasks = self.tasks.as_ref().clone();
+        order.arrange(&self.scan, &mut tasks);
+        let equivalence = EquivalenceProperties::new(Arc::clone(&self.schema));
+        let mut scan = self.ordered(order, tasks, equivalence);
+        scan.settling = Some(Settling { key, time, descending, by });
+        Some(scan)
+    }
+
     /// The table column that an expression over the output is.
     fn table_column(&self, expression: &Arc<dyn PhysicalExpr>) -> Option<usize> {
         let column = expression.downcast_ref::<Column>()?;
@@ -241,6 +264,9 @@ impl DisplayAs for TableScanExec {
         self.order.display(f, &self.scan)?;
         if let Some(ranges) = &self.ranges {
             write!(f, " in {} ranges", ranges.len())?;
+        }
+        if let Some(settling) = &self.settling {
+            write!(f, " until every {} is settled", self.scan.schema.field(settling.key).name())?;
         }
         match self.fetch {
             Some(fetch) => write!(f, ", fetch={fetch}"),

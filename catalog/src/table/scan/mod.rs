@@ -31,12 +31,14 @@ mod prune;
 mod queue;
 mod ranges;
 mod read;
+mod settle;
 pub(crate) mod source;
 mod statistics;
 mod stream;
 mod task;
 
 pub use exec::TableScanExec;
+pub use settle::Settled;
 use source::FileAccess;
 
 /// Hidden column: which file or chunk a row is in (Int32 index into [`SnapshotTable::units`]).

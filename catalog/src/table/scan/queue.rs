@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use super::metrics::ScanMetrics;
 use super::order::Order;
 use super::prune;
+use super::settle::Settling;
 use super::task::{Part, Task};
 use super::{Scan, Unit};
 use crate::table::reader::FileMeta;
@@ -31,6 +32,7 @@ pub(super) struct Queue {
     fixed: Option<Arc<PruningPredicate>>,
     /// Filters that grow stricter while the query runs, over the table's schema.
     dynamic: Vec<Arc<dyn PhysicalExpr>>,
+    settling: Option<Settling>,
     state: Mutex<State>,
     opened: Notify,
 }
@@ -60,14 +62,37 @@ impl Queue {
         order: Order,
         fixed: Option<Arc<PruningPredicate>>,
         dynamic: Vec<Arc<dyn PhysicalExpr>>,
+        settling: Option<Settling>,
         tasks: Vec<Task>,
     ) -> Self {
         let state = State { tasks: tasks.into(), ..State::default() };
-        Self { scan: Arc::clone(scan), order, fixed, dynamic, state: Mutex::new(state), opened: Notify::new() }
+        Self {
+            scan: Arc::clone(scan),
+            order,
+            fixed,
+            dynamic,
+            settling,
+            state: Mutex::new(state),
+            opened: Notify::new(),
+        }
     }
 
     /// The next piece to read; `None` when all are handed out. Cancel-safe.
     pub(super) async fn next(&self, metrics: &ScanMetrics) -> Result<Option<Task>> {
+        while let Some(task) = self.pop(metrics).await? {
+            let is_settled = match &self.settling {
+                Some(settling) => settling.is_settled(&self.scan, &task).await?,
+                None => false,
+            };
+            if !is_settled {
+                return Ok(Some(task));
+            }
+            metrics.pruned.add(1);
+        }
+        Ok(None)
+    }
+
+    async fn pop(&self, metrics: &ScanMetrics) -> Result<Option<Task>> {
         loop {
             let opened = self.opened.notified();
             tokio::pin!(opened);

@@ -36,6 +36,11 @@ impl FirstRow {
         Self { values, order, signature: Signature::variadic_any(Volatility::Immutable) }
     }
 
+    /// Which argument decides first, and how.
+    pub(super) fn first_key(&self) -> Option<(usize, SortOptions)> {
+        self.order.first().map(|options| (self.values, *options))
+    }
+
     fn groups(&self, types: &[DataType]) -> Result<FirstRows> {
         FirstRows::new(types, self.values, &self.order)
     }

@@ -23,6 +23,23 @@ pub(crate) mod variance;
 
 pub use first_row::FirstRow;
 
+/// Of an aggregate whose value only depends on the rows that come last (`true`) or first in the order of an argument: that
+/// argument. Rows that come before (or after) another one can be left out.
+pub fn decided_by(function: &AggregateUDF) -> Option<(usize, bool)> {
+    let inner = function.inner().as_ref() as &dyn std::any::Any;
+    if let Some(row) = inner.downcast_ref::<FirstRow>() {
+        return row.first_key().map(|(argument, options)| (argument, options.descending));
+    }
+    if let Some(last) = inner.downcast_ref::<series::FirstLast>() {
+        return Some((1, last.is_last()));
+    }
+    match function.name() {
+        "max" => Some((0, true)),
+        "min" => Some((0, false)),
+        _ => None,
+    }
+}
+
 /// Every aggregate.
 pub(crate) fn all() -> Vec<Arc<AggregateUDF>> {
     let collected = collect::all().into_iter().map(AggregateUDF::new_from_impl);

@@ -28,6 +28,10 @@ pub(crate) fn all() -> [FirstLast; 2] {
 }
 
 impl FirstLast {
+    pub(crate) fn is_last(&self) -> bool {
+        self.last
+    }
+
     pub(crate) fn about(&self) -> About {
         match self.last {
             false => About {

@@ -16,6 +16,8 @@ pub(crate) mod state;
 pub(crate) mod stats;
 pub(crate) mod time_weight;
 
+pub(crate) use first_last::FirstLast;
+
 #[cfg(test)]
 mod tests;
 
