@@ -3,15 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::compute::SortOptions;
 use datafusion_common::tree_node::TreeNodeRecursion;
 use datafusion_common::{Result, internal_err};
 use datafusion_execution::memory_pool::MemoryConsumer;
 use datafusion_execution::{SendableRecordBatchStream, TaskContext};
-use datafusion_physical_expr::{
-    EquivalenceProperties, OrderingRequirements, Partitioning, PhysicalExpr, PhysicalSortRequirement,
-};
-use datafusion_physical_expr_common::sort_expr::LexRequirement;
+use datafusion_physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion_physical_plan::coop::make_cooperative;
 use datafusion_physical_plan::execution_plan::{CardinalityEffect, EmissionType, SchedulingType};
 use datafusion_physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
@@ -23,7 +19,6 @@ use parking_lot::Mutex;
 
 use super::stream::{Filling, Shared};
 use super::walk::{Buckets, Plan, Walk};
-use crate::gapfill::properties::column;
 use crate::gapfill::{Fill, GapFillExec};
 
 /// Adds rows for the missing buckets of each series to rows in the order of time; see [the module](super).
@@ -114,13 +109,6 @@ impl ExecutionPlan for InterleavedGapFillExec {
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
         vec![self.what.input()]
-    }
-
-    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
-        let options = SortOptions { descending: false, nulls_first: false };
-        let time = column(&self.what.input().schema(), self.what.time);
-        let order = LexRequirement::new([PhysicalSortRequirement::new(time, Some(options))]);
-        vec![order.map(OrderingRequirements::new)]
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
