@@ -41,4 +41,14 @@ fn gaps_and_last_points_need_no_sort() {
         let plan = plan(all);
         assert!(!plan.contains("Newest Rows"), "{plan}");
     }
+
+    for of_time in [
+        "time_bucket('1 hour', ts) >= '2026-01-01 00:30Z'",
+        "date_bin('1 hour', ts, '2000-01-01Z') = '2026-01-01 01:00Z'",
+        "date_trunc('day', ts) < '2026-01-02Z'",
+    ] {
+        let plan = plan(&format!("SELECT count(*) FROM m WHERE {of_time}"));
+        let filters = plan.split("filters=[").nth(1).expect(&plan);
+        assert!(filters.starts_with("ts@0 "), "files are ruled out by their times: {plan}");
+    }
 }

@@ -16,11 +16,17 @@ use std::sync::Arc;
 use arrow::array::{Array as _, ArrayRef, AsArray, new_null_array};
 use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, TimeUnit};
 use datafusion_common::{Result, ScalarValue, internal_err};
+use datafusion_expr::interval_arithmetic::Interval;
+use datafusion_expr::preimage::PreimageResult;
+use datafusion_expr::simplify::SimplifyContext;
 use datafusion_expr::sort_properties::{ExprProperties, SortProperties};
-use datafusion_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
+use datafusion_expr::{
+    ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
 
 use super::FunctionInfo;
 use super::call::{Argument, Call};
+use super::preimage;
 use crate::types::{SqlType, ValueError};
 
 /// Computes the result of one call.
@@ -56,6 +62,8 @@ pub(crate) struct Overload {
     body: Body,
     /// The argument in whose order the result is, if all others are constant.
     ordered_by: Option<usize>,
+    /// Only where the session's time zone has no changes of its clocks.
+    in_fixed_zone: bool,
 }
 
 /// A scalar function.
@@ -123,6 +131,14 @@ impl Function {
         self
     }
 
+    /// As [`Self::monotonic_in`], where the session's time zone is UTC.
+    pub(crate) fn monotonic_in_utc(mut self, argument: usize) -> Self {
+        for overload in &mut self.overloads[self.latest..] {
+            (overload.ordered_by, overload.in_fixed_zone) = (Some(argument), true);
+        }
+        self
+    }
+
     fn add(mut self, text: &'static str, computed: Option<ReturnField>, body: Body) -> Self {
         let (left, right) = text.split_once("->").expect("a signature has an arrow");
         let returns = match computed {
@@ -165,6 +181,7 @@ impl Function {
                 returns: returns.clone(),
                 body,
                 ordered_by: None,
+                in_fixed_zone: false,
             });
         }
         self
@@ -498,7 +515,9 @@ impl ScalarUDFImpl for Function {
         // An argument's range tells its type, which is unknown where nothing is known of its order either.
         let types: Vec<DataType> = inputs.iter().map(|input| input.range.data_type()).collect();
         let overload = self.resolve(&types).ok().filter(|(_, targets)| *targets == types);
-        let Some(argument) = overload.and_then(|(overload, _)| overload.ordered_by) else {
+        // The session's zone is not known here.
+        let overload = overload.map(|(overload, _)| overload).filter(|overload| !overload.in_fixed_zone);
+        let Some(argument) = overload.and_then(|overload| overload.ordered_by) else {
             return Ok(SortProperties::Unordered);
         };
         let others_constant = inputs
@@ -506,6 +525,67 @@ impl ScalarUDFImpl for Function {
             .enumerate()
             .all(|(index, input)| index == argument || input.sort_properties == SortProperties::Singleton);
         Ok(if others_constant { inputs[argument].sort_properties } else { SortProperties::Unordered })
+    }
+
+    fn preimage(&self, args: &[Expr], constant: &Expr, info: &SimplifyContext) -> Result<PreimageResult> {
+        let Expr::Literal(constant, _) = constant else { return Ok(PreimageResult::None) };
+        Ok(match self.argument_bounds(args, constant, info) {
+            Some((argument, interval)) => {
+                PreimageResult::Range { expr: args[argument].clone(), interval: Box::new(interval) }
+            }
+            None => PreimageResult::None,
+        })
+    }
+}
+
+impl Function {
+    /// Which argument decides a comparison with a constant, and the half-open interval of its values for which the result is
+    /// the constant. `None` where it is not monotonic or errors are near.
+    fn argument_bounds(
+        &self,
+        args: &[Expr],
+        constant: &ScalarValue,
+        info: &SimplifyContext,
+    ) -> Option<(usize, Interval)> {
+        let types: Vec<DataType> = args.iter().map(|arg| arg.get_type(info.schema()).ok()).collect::<Option<_>>()?;
+        let (overload, _) = self.resolve(&types).ok().filter(|(_, targets)| *targets == types)?;
+        let at = overload.ordered_by?;
+        let zone = info.config_options().execution.time_zone.as_deref();
+        if overload.in_fixed_zone && !matches!(zone, Some("UTC" | "Etc/UTC" | "GMT")) {
+            return None;
+        }
+        let arg_fields: Vec<FieldRef> = types.iter().map(|t| Arc::new(Field::new("", t.clone(), true))).collect();
+        let constants: Vec<Option<&ScalarValue>> = args.iter().map(Expr::as_literal).collect();
+        let return_args = ReturnFieldArgs { arg_fields: &arg_fields, scalar_arguments: &constants };
+        let return_field = self.return_field_from_args(return_args).ok()?;
+        let data_type = &types[at];
+        if constant.data_type() != *return_field.data_type() || constant.data_type() != *data_type {
+            return None;
+        }
+        let others_given = constants.iter().enumerate().all(|(index, given)| {
+            if index == at { given.is_none() } else { given.is_some_and(|value| !value.is_null()) }
+        });
+        if !others_given {
+            return None;
+        }
+        let result = |x: i64| -> Option<i64> {
+            let argument = preimage::value(x, data_type)?;
+            let values = constants.iter().map(|given| given.unwrap_or(&argument));
+            let call = ScalarFunctionArgs {
+                args: values.map(|value| ColumnarValue::Scalar(value.clone())).collect(),
+                arg_fields: arg_fields.clone(),
+                number_rows: 1,
+                return_field: Arc::clone(&return_field),
+                config_options: Arc::clone(info.config_options()),
+            };
+            match self.invoke_with_args(call).ok()? {
+                ColumnarValue::Scalar(value) => preimage::number(&value),
+                ColumnarValue::Array(_) => None,
+            }
+        };
+        let (lower, upper) = preimage::bounds(preimage::number(constant)?, preimage::limits(data_type), result)?;
+        let (lower, upper) = (preimage::value(lower, data_type)?, preimage::value(upper, data_type)?);
+        Some((at, Interval::try_new(lower, upper).ok()?))
     }
 }
 

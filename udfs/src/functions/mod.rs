@@ -16,6 +16,7 @@ mod define;
 mod json;
 mod math;
 mod number;
+mod preimage;
 mod series;
 mod system;
 mod text;

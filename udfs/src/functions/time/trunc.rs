@@ -202,6 +202,7 @@ pub(crate) fn functions() -> Vec<Function> {
         .monotonic_in(1)
         // Not monotonic in a zone: Newfoundland's clocks once went back across midnight, a minute after it.
         .on("text, timestamptz -> timestamptz", trunc_session)
+        .monotonic_in_utc(1)
         .on("text, timestamptz, text -> timestamptz", trunc_in_zone)
         .on("text, date -> timestamptz", |c| {
             let zone = Zone::Named(c.time_zone()?);

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, IntervalMonthDayNanoArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, FieldRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit, TimestampMicrosecondType};
 use chrono::{DateTime, Datelike, MappedLocalTime, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use datafusion_common::ScalarValue;
@@ -403,6 +403,83 @@ fn starts_follow_the_times() {
         let starts: Vec<i64> = times.iter().map(|time| bucket.start_of(*time).unwrap()).collect();
         assert!(starts.is_sorted(), "seed {SEED}: {width:?} {origin:?}");
     }
+}
+
+/// What a comparison of a start with a constant says of the time is what it says.
+#[test]
+fn comparisons_of_starts_are_comparisons_of_times() {
+    use datafusion_common::DFSchema;
+    use datafusion_expr::preimage::PreimageResult;
+    use datafusion_expr::simplify::SimplifyContext;
+    use datafusion_expr::{Expr, ScalarUDF, col, lit};
+
+    let mut random = StdRng::seed_from_u64(SEED);
+    let field = Field::new("t", DataType::Timestamp(TimeUnit::Microsecond, None), true);
+    let schema = DFSchema::try_from(arrow::datatypes::Schema::new(vec![field])).unwrap();
+    let info = SimplifyContext::builder().with_schema(Arc::new(schema)).build();
+    let timestamp = |time: i64| ScalarValue::TimestampMicrosecond(Some(time), None);
+    let mut found = 0;
+    for round in 0..300 {
+        let function = |name: &str| super::super::all().into_iter().find(|function| function.name() == name).unwrap();
+        let (name, args) = match round % 3 {
+            0 => (
+                "time_bucket",
+                vec![lit(ScalarValue::IntervalMonthDayNano(Some(width_of(&mut random).into()))), col("t")],
+            ),
+            1 => {
+                let units = ["second", "minute", "hour", "day", "week", "month", "quarter", "year", "decade"];
+                let unit = units[random.random_range(0..units.len())];
+                ("date_trunc", vec![lit(ScalarValue::Utf8View(Some(unit.into()))), col("t")])
+            }
+            _ => {
+                let width = Interval::new(0, 0, random.random_range(1..1_000_000_000_000) * 1000);
+                ("date_bin", vec![lit(ScalarValue::IntervalMonthDayNano(Some(width))), col("t"), lit(timestamp(77))])
+            }
+        };
+        let udf = Arc::new(ScalarUDF::new_from_impl(function(name)));
+        let start_of = |time: i64| {
+            let types: Vec<FieldRef> = args
+                .iter()
+                .map(|arg| match arg {
+                    Expr::Literal(value, _) => Arc::new(Field::new("", value.data_type(), true)),
+                    _ => Arc::new(Field::new("", DataType::Timestamp(TimeUnit::Microsecond, None), true)),
+                })
+                .collect();
+            let values = args.iter().map(|arg| match arg {
+                Expr::Literal(value, _) => ColumnarValue::Scalar(value.clone()),
+                _ => ColumnarValue::Scalar(timestamp(time)),
+            });
+            let call = ScalarFunctionArgs {
+                args: values.collect(),
+                arg_fields: types,
+                number_rows: 1,
+                return_field: Arc::new(Field::new("", DataType::Timestamp(TimeUnit::Microsecond, None), true)),
+                config_options: Arc::default(),
+            };
+            match udf.invoke_with_args(call).unwrap() {
+                ColumnarValue::Scalar(ScalarValue::TimestampMicrosecond(Some(start), _)) => start,
+                other => panic!("{other:?}"),
+            }
+        };
+        let time = random.random_range(-2_000_000_000_000_000..2_000_000_000_000_000);
+        let constant = if random.random_bool(0.5) { start_of(time) } else { time };
+        let range = udf.preimage(&args, &lit(timestamp(constant)), &info).unwrap();
+        let PreimageResult::Range { expr, interval } = range else { panic!("seed {SEED}: {name} {constant}") };
+        found += 1;
+        assert_eq!(expr, col("t"));
+        let (ScalarValue::TimestampMicrosecond(Some(lower), _), ScalarValue::TimestampMicrosecond(Some(upper), _)) =
+            (interval.lower().clone(), interval.upper().clone())
+        else {
+            panic!("{interval:?}")
+        };
+        let step = random.random_range(1..10_000_000_000_000);
+        for time in [lower - step, lower - 1, lower, upper - 1, upper, upper + step, constant, time] {
+            let start = start_of(time);
+            assert_eq!(start >= constant, time >= lower, "seed {SEED}: {name} {args:?} {time} {constant}");
+            assert_eq!(start > constant, time >= upper, "seed {SEED}: {name} {args:?} {time} {constant}");
+        }
+    }
+    assert_eq!(found, 300);
 }
 
 /// Why nothing in a zone is marked as monotonic.
