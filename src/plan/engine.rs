@@ -34,6 +34,7 @@ use super::gapfill::Interleave;
 use super::interrupt::Interrupts;
 use super::newest::NewestFirst;
 use super::registry::REGISTRY;
+use super::stable_bounds::StableBounds;
 
 /// The statement as functions see it when they run.
 #[derive(Clone, Default)]
@@ -92,6 +93,8 @@ fn template() -> SessionState {
     let mut rules = Optimizer::new().rules;
     let place = rules.iter().position(|rule| rule.name() == "replace_distinct_aggregate").unwrap_or(0);
     rules.insert(place, Arc::new(DistinctOnFirstRow));
+    let pushed = rules.iter().position(|rule| rule.name() == "push_down_filter").unwrap_or(rules.len());
+    rules.insert(pushed, Arc::new(StableBounds));
     let mut physical_rules = PhysicalOptimizer::new().rules;
     physical_rules.push(Arc::new(Interleave));
     physical_rules.push(Arc::new(NewestFirst));

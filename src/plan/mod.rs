@@ -51,6 +51,7 @@ mod run;
 mod series;
 mod shape;
 mod sources;
+mod stable_bounds;
 /// pg_catalog, information_schema, tidemill.*
 pub mod system;
 mod system_columns;

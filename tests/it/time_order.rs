@@ -8,7 +8,7 @@ fn gaps_and_last_points_need_no_sort() {
     let mut client = server.connect();
     client.run("CREATE TABLE m (ts timestamptz, k text, v float8)");
     client.run(
-        "INSERT INTO m SELECT timestamptz '2026-01-01Z' + (g * 7919 % 300000) * interval '1 s', 'k' || g % 9, g FROM generate_series(1, 300000) AS s(g)",
+        "INSERT INTO m SELECT timestamptz '2026-01-01Z' + (g::bigint * 7919 % 300000) * interval '1 s', 'k' || g % 9, g FROM generate_series(1, 300000) AS s(g)",
     );
     // A single file, not sorted: VACUUM FULL once was VACUUM, which found nothing to merge.
     client.run("VACUUM FULL m");
