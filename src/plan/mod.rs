@@ -39,7 +39,9 @@ mod extension;
 mod forms;
 mod gapfill;
 mod interrupt;
+mod latest;
 mod locate;
+mod marker;
 mod pending;
 mod prepare;
 mod record;
@@ -396,6 +398,7 @@ impl Planner {
             .into_iter()
             .map(|parameter| if parameter == SqlType::Unknown { SqlType::Text } else { parameter })
             .collect();
+        let plan = latest::rewrite(plan)?;
         let plan = asof::rewrite(scope, plan)?;
         let plan = resample::rewrite(scope, plan)?;
         let plan = gapfill::rewrite(plan)?;

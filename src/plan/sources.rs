@@ -23,7 +23,7 @@ use super::record;
 use super::shape::factor_name;
 use crate::Result;
 use crate::error::{Error, SqlState};
-use crate::statement::parse::ASOF;
+use crate::statement::parse::{KEYS, LT};
 
 /// Makes a query ready.
 ///
@@ -538,15 +538,20 @@ impl Sources<'_, '_> {
             return Ok(Frame::default());
         };
         let inner = !left_missing && !right_missing;
-        let mut asof = None;
+        // Of a join in time: its last column is its inequality, unless all are keys.
+        let (mut mark, mut only_keys) = (None::<Ident>, false);
         let names = match constraint(operator) {
             Some(JoinConstraint::Using(names)) => {
                 let mut names = names
                     .iter()
                     .filter_map(|name| name.0.last().and_then(ObjectNamePart::as_ident).cloned())
                     .collect::<Vec<Ident>>();
-                if names.last().is_some_and(|last| last.value.starts_with(ASOF)) {
-                    asof = names.pop();
+                if names.last().is_some_and(|last| last.value.starts_with('\u{1}')) {
+                    mark = names.pop();
+                }
+                if names.last().is_some_and(|last| last.value == KEYS) {
+                    names.pop();
+                    only_keys = true;
                 }
                 names
             }
@@ -581,9 +586,17 @@ impl Sources<'_, '_> {
                 }
             };
             let (l, r) = (of(&left.visible, "left")?, of(&right.visible, "right")?);
-            // The last column of an ASOF JOIN is its inequality.
             let is_last = conditions.len() + 1 == names.len();
-            let op = if asof.is_some() && is_last { BinaryOperator::GtEq } else { BinaryOperator::Eq };
+            let op = match &mark {
+                Some(mark) if is_last && !only_keys => {
+                    if mark_name(mark) == LT {
+                        BinaryOperator::Gt
+                    } else {
+                        BinaryOperator::GtEq
+                    }
+                }
+                _ => BinaryOperator::Eq,
+            };
             conditions.push(Expr::BinaryOp { left: Box::new(l.clone()), op, right: Box::new(r.clone()) });
             let meant = match (left_missing, right_missing) {
                 (true, true) => call("coalesce", vec![l, r]),
@@ -594,11 +607,10 @@ impl Sources<'_, '_> {
         }
         if merging && let Some(constraint) = constraint_mut(operator) {
             let condition = if conditions.is_empty() { boolean(true) } else { joined(conditions, BinaryOperator::And) };
-            *constraint = JoinConstraint::On(match &asof {
+            *constraint = JoinConstraint::On(match &mark {
                 Some(mark) => {
-                    let (name, tolerance) = mark.value.split_once('|').unwrap_or((&mark.value, ""));
-                    let tolerance = Some(tolerance).filter(|text| !text.is_empty()).map(|text| string(text.to_owned()));
-                    call(name, std::iter::once(condition).chain(tolerance).collect())
+                    let texts = mark.value.split('|').skip(1).map(|text| string(text.to_owned()));
+                    call(mark_name(mark), std::iter::once(condition).chain(texts).collect())
                 }
                 None => condition,
             });
@@ -781,6 +793,11 @@ impl Sources<'_, '_> {
             Some(name) => sources.into_iter().find(|source| source.name == name).map(|source| source.columns),
         }
     }
+}
+
+/// The mark's name, before its texts.
+fn mark_name(mark: &Ident) -> &str {
+    mark.value.split('|').next().unwrap_or_default()
 }
 
 enum Meant<'f> {

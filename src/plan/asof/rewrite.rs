@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano};
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
-use datafusion::common::{DFSchema, JoinType};
+use datafusion::common::{Column, DFSchema, JoinType, ScalarValue};
+use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Extension, Filter, Join, LogicalPlan, Operator};
 use tidemill_operators::asof::AsofOp;
 use tidemill_udfs::types::SqlType;
 
 use super::node::AsofJoin;
-use super::{ASOF_NEAREST, Marker};
+use super::{ASOF_NEAREST, LT, is_mark};
 use crate::Result;
 use crate::error::{Error, SqlState};
+use crate::plan::context::Relation;
 use crate::plan::extension::{has_subquery, rewritten};
+use crate::plan::marker::marked;
 use crate::plan::{Scope, cast};
 
 /// Puts the nodes in.
@@ -42,8 +45,8 @@ pub(in crate::plan) fn rewrite(scope: &Arc<Scope>, plan: LogicalPlan) -> Result<
 
 /// The mark's name and arguments.
 fn mark(join: &Join) -> Option<(&'static str, Vec<Expr>)> {
-    let Some(Expr::ScalarFunction(call)) = &join.filter else { return None };
-    Marker::of(&call.func).map(|marker| (marker.name, call.args.clone()))
+    let (name, args) = marked(join.filter.as_ref()?)?;
+    is_mark(name).then(|| (name, args.to_vec()))
 }
 
 /// Which input an expression reads.
@@ -72,9 +75,13 @@ fn joined(scope: &Arc<Scope>, join: &Join, name: &str, args: &[Expr]) -> Result<
         ))
         .hint("Only ASOF JOIN and ASOF LEFT JOIN are."));
     }
+    let what = if name == LT { "an LT JOIN" } else { "an ASOF JOIN" };
     let (left_schema, right_schema) = (join.left.schema(), join.right.schema());
     let (mut keys, mut matches, mut left_only, mut right_only) = (vec![], vec![], vec![], vec![]);
     for condition in split_conjunction(&args[0]) {
+        if is_true(condition) {
+            continue;
+        }
         if let Expr::BinaryExpr(BinaryExpr { left, op, right }) = condition {
             let sides = (side(left, left_schema, right_schema), side(right, left_schema, right_schema));
             let turned = match sides {
@@ -103,23 +110,36 @@ fn joined(scope: &Arc<Scope>, join: &Join, name: &str, args: &[Expr]) -> Result<
             Some(JoinSide::Right) => right_only.push(condition.clone()),
             Some(JoinSide::Left) if join.join_type == JoinType::Inner => left_only.push(condition.clone()),
             _ => {
-                return Err(Error::unsupported("the condition of an ASOF JOIN may only have equalities, one inequality, and conditions on the right side")
-                    .hint("Put other conditions into WHERE."));
+                return Err(Error::unsupported(format!(
+                    "the condition of {what} may only have equalities, one inequality, and conditions on the right side"
+                ))
+                .hint("Put other conditions into WHERE."));
             }
         }
     }
-    let syntax = |message: &str, hint: &str| Error::new(SqlState::SYNTAX_ERROR, message).hint(hint);
-    let (matched, op) = match matches.as_slice() {
-        [(l, op, r)] => ((l.clone(), r.clone()), *op),
-        [] => {
+    let syntax = |message: String, hint: &str| Error::new(SqlState::SYNTAX_ERROR, message).hint(hint);
+    let (matched, op) = match (matches.as_slice(), times(&join.left, &join.right)) {
+        ([(_, op, _)], _) if name == LT && *op != Operator::Gt => {
             return Err(syntax(
-                "an ASOF JOIN needs an inequality between both sides",
-                "Add the condition that says which rows are near, like a.ts >= b.ts.",
+                "an LT JOIN matches earlier rows only".to_owned(),
+                "Write a.ts > b.ts, or ASOF JOIN for other inequalities.",
+            ));
+        }
+        ([(l, op, r)], _) => ((l.clone(), r.clone()), *op),
+        ([], Some(times)) => (times, if name == LT { Operator::Gt } else { Operator::GtEq }),
+        ([], None) => {
+            return Err(syntax(
+                format!("{what} needs an inequality between both sides"),
+                if name == LT {
+                    "Add the condition that says which rows are earlier, like a.ts > b.ts, or give both tables a tidemill.time_column."
+                } else {
+                    "Add the condition that says which rows are near, like a.ts >= b.ts."
+                },
             ));
         }
         _ => {
             return Err(syntax(
-                "an ASOF JOIN has only one inequality between both sides",
+                format!("{what} has only one inequality between both sides"),
                 "Put the others into WHERE.",
             ));
         }
@@ -148,6 +168,53 @@ fn joined(scope: &Arc<Scope>, join: &Join, name: &str, args: &[Expr]) -> Result<
     on.append(&mut keys);
     let node = AsofJoin { left, right, keys: on, matched, op, tolerance, join_type: join.join_type, schema };
     Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+}
+
+/// The condition of a join without one.
+pub(in crate::plan) fn is_true(condition: &Expr) -> bool {
+    matches!(condition, Expr::Literal(ScalarValue::Boolean(Some(true)), _))
+}
+
+/// Both sides' time columns, if their tables say them and they have one type.
+pub(in crate::plan) fn times(left: &LogicalPlan, right: &LogicalPlan) -> Option<(Expr, Expr)> {
+    let (l, r) = (time_column(left)?, time_column(right)?);
+    let type_of = |column: &Column, plan: &LogicalPlan| {
+        plan.schema().maybe_index_of_column(column).map(|at| plan.schema().field(at).data_type().clone())
+    };
+    (type_of(&l, left)? == type_of(&r, right)?).then(|| (Expr::Column(l), Expr::Column(r)))
+}
+
+/// The declared time column of the table that a plan's rows come from; of a join's left one.
+fn time_column(plan: &LogicalPlan) -> Option<Column> {
+    let above = |input: &LogicalPlan, column: &Column| {
+        let (relation, field) = plan.schema().qualified_field(input.schema().maybe_index_of_column(column)?);
+        Some(Column::from((relation, field)))
+    };
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let provider = source_as_provider(&scan.source).ok()?;
+            let def = &Relation::of(provider.as_ref())?.state()?.def;
+            // Declared: what is only taken for it by default must not decide what a query means.
+            def.given_options.get("tidemill.time_column")?;
+            let name = def.options.time_column.as_ref()?;
+            let physical = def.columns.iter().find(|column| column.name == *name)?.physical_name.clone();
+            let (relation, field) =
+                plan.schema().iter().find(|(_, field)| *field.name() == *name || *field.name() == physical)?;
+            Some(Column::from((relation, field)))
+        }
+        LogicalPlan::SubqueryAlias(alias) => above(&alias.input, &time_column(&alias.input)?),
+        LogicalPlan::Filter(filter) => time_column(&filter.input),
+        LogicalPlan::Sort(sort) => time_column(&sort.input),
+        LogicalPlan::Limit(limit) => time_column(&limit.input),
+        LogicalPlan::Join(join) => time_column(&join.left),
+        LogicalPlan::Extension(extension) => time_column(&extension.node.as_any().downcast_ref::<AsofJoin>()?.left),
+        LogicalPlan::Projection(projection) => {
+            let time = Expr::Column(time_column(&projection.input)?);
+            let at = projection.expr.iter().position(|expr| expr.clone().unalias() == time)?;
+            Some(Column::from(projection.schema.qualified_field(at)))
+        }
+        _ => None,
+    }
 }
 
 fn check_type(data_type: &DataType) -> Result<()> {

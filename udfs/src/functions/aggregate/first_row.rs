@@ -36,6 +36,16 @@ impl FirstRow {
         Self { values, order, signature: Signature::variadic_any(Volatility::Immutable) }
     }
 
+    /// How many values a row has.
+    pub fn values(&self) -> usize {
+        self.values
+    }
+
+    /// The same of fewer values.
+    pub fn of(&self, values: usize) -> Self {
+        Self::new(values, self.order.clone())
+    }
+
     fn groups(&self, types: &[DataType]) -> Result<FirstRows> {
         FirstRows::new(types, self.values, &self.order)
     }
