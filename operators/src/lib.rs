@@ -9,3 +9,6 @@ pub mod gapfill;
 
 /// Rows at regular times, from samples that are at any.
 pub mod resample;
+
+/// Aggregates of the rows around each row in time.
+pub mod window_join;

@@ -18,10 +18,10 @@ use datafusion_physical_plan::aggregates::group_values::{GroupValues, new_group_
 use datafusion_physical_plan::aggregates::order::GroupOrdering;
 
 /// The key of a row that matches nothing: beyond every table of keys.
-pub(super) const NO_KEY: usize = usize::MAX;
+pub(crate) const NO_KEY: usize = usize::MAX;
 
 /// The keys seen so far.
-pub(super) enum Keys {
+pub(crate) enum Keys {
     /// Without key columns all rows have the same key.
     One,
     Integers(SmallKeys),
@@ -30,7 +30,7 @@ pub(super) enum Keys {
 }
 
 impl Keys {
-    pub(super) fn new(types: &[DataType]) -> Result<Self> {
+    pub(crate) fn new(types: &[DataType]) -> Result<Self> {
         Ok(match types {
             [] => Self::One,
             [DataType::Int16 | DataType::Int32 | DataType::Int64] => Self::Integers(SmallKeys::new()),
@@ -40,7 +40,7 @@ impl Keys {
     }
 
     /// One more than the greatest number.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::One => 1,
             Self::Integers(keys) => keys.values.len(),
@@ -50,7 +50,7 @@ impl Keys {
     }
 
     /// Memory held by the keys.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::One => 0,
             Self::Integers(keys) => keys.bytes(),
@@ -62,7 +62,7 @@ impl Keys {
     }
 
     /// Numbers the keys of a batch. Rows that are not valid get `NO_KEY`.
-    pub(super) fn intern(
+    pub(crate) fn intern(
         &mut self,
         columns: &[ArrayRef],
         rows: usize,
@@ -94,7 +94,7 @@ fn groups(types: &[DataType]) -> Result<Box<dyn GroupValues>> {
 }
 
 /// An open hash table of values of sixteen bytes.
-pub(super) struct SmallKeys {
+pub(crate) struct SmallKeys {
     /// Numbers, or `EMPTY`. At most half of them are taken, and their count is a power of two.
     slots: Vec<u32>,
     /// By number.
@@ -178,7 +178,7 @@ impl SmallKeys {
 }
 
 /// Texts: short ones by the views that hold them, long ones as groups.
-pub(super) struct TextKeys {
+pub(crate) struct TextKeys {
     short: SmallKeys,
     long: Box<dyn GroupValues>,
     /// The numbers of the groups.

@@ -15,12 +15,12 @@
 //! match value, matches nothing.
 
 mod exec;
-mod keys;
+pub(crate) mod keys;
 mod nearest;
-mod output;
-mod rows;
-mod scale;
-mod side;
+pub(crate) mod output;
+pub(crate) mod rows;
+pub(crate) mod scale;
+pub(crate) mod side;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ mod node;
 mod rewrite;
 
 pub(super) use node::{AsofJoin, physical};
-pub(super) use rewrite::rewrite;
+pub(super) use rewrite::{check_type, distance, is_true, rewrite, times};
 
 /// The functions that wrap the condition of such a join.
 pub(super) fn all() -> Vec<Arc<ScalarUDF>> {

@@ -145,7 +145,7 @@ fn joined(scope: &Arc<Scope>, join: &Join, name: &str, args: &[Expr]) -> Result<
         }
     };
     let data_type = matched.0.get_type(left_schema)?;
-    check_type(&data_type)?;
+    check_type(&data_type, what)?;
     let tolerance = args.get(1).map(|text| tolerance(scope, text, &data_type)).transpose()?;
     let op = match op {
         _ if name == ASOF_NEAREST => AsofOp::Nearest,
@@ -217,7 +217,9 @@ fn time_column(plan: &LogicalPlan) -> Option<Column> {
     }
 }
 
-fn check_type(data_type: &DataType) -> Result<()> {
+/// # Errors
+/// 0A000 for a type without a scale.
+pub(in crate::plan) fn check_type(data_type: &DataType, what: &str) -> Result<()> {
     let is_line = matches!(
         data_type,
         DataType::Int16
@@ -231,41 +233,49 @@ fn check_type(data_type: &DataType) -> Result<()> {
         return Ok(());
     }
     let name = SqlType::of_data_type(data_type).name();
-    Err(Error::unsupported(format!("an ASOF JOIN cannot match values of type {name}"))
+    Err(Error::unsupported(format!("{what} cannot match values of type {name}"))
         .hint("Cast both sides to timestamptz, timestamp, date, an integer type or double precision."))
 }
 
 /// The greatest distance, in the unit of what is matched.
 fn tolerance(scope: &Arc<Scope>, text: &Expr, data_type: &DataType) -> Result<i64> {
-    let invalid = |text: &str| {
-        Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid TOLERANCE \"{text}\""))
-            .hint("Give an interval without months, like '10 seconds'; a number where numbers are matched.")
-    };
     let text = match text {
         Expr::Literal(value, _) => value.try_as_str().flatten().unwrap_or_default().to_owned(),
         _ => String::new(),
     };
+    distance(scope, &text, data_type, "TOLERANCE")
+}
+
+/// A distance between values of a type, in their unit; `word`: what it is.
+///
+/// # Errors
+/// 22023 for a text that is none, 0A000 between floats.
+pub(in crate::plan) fn distance(scope: &Arc<Scope>, text: &str, data_type: &DataType, word: &str) -> Result<i64> {
+    let invalid = |text: &str| {
+        Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid {word} \"{text}\""))
+            .hint("Give an interval without months, like '10 seconds'; a number where numbers are matched.")
+    };
     let value = match data_type {
         DataType::Timestamp(..) | DataType::Date32 => {
-            let interval = cast::literal(scope, Some(&text), &SqlType::Interval).map_err(|_| invalid(&text))?;
+            let interval = cast::literal(scope, Some(text), &SqlType::Interval).map_err(|_| invalid(text))?;
             let Expr::Literal(datafusion::common::ScalarValue::IntervalMonthDayNano(Some(interval)), _) = interval.expr
             else {
-                return Err(invalid(&text));
+                return Err(invalid(text));
             };
             let IntervalMonthDayNano { months, days, nanoseconds } = interval;
             let micros = i64::from(days)
                 .checked_mul(86_400_000_000)
                 .and_then(|days| days.checked_add(nanoseconds / 1000))
                 .filter(|_| months == 0)
-                .ok_or_else(|| invalid(&text))?;
+                .ok_or_else(|| invalid(text))?;
             if *data_type == DataType::Date32 { micros / 86_400_000_000 } else { micros }
         }
         DataType::Float64 => {
-            return Err(Error::unsupported("TOLERANCE between values of type double precision is not supported"));
+            return Err(Error::unsupported(format!("{word} between values of type double precision is not supported")));
         }
-        _ => text.trim().parse().map_err(|_| invalid(&text))?,
+        _ => text.trim().parse().map_err(|_| invalid(text))?,
     };
-    if value < 0 { Err(invalid(&text)) } else { Ok(value) }
+    if value < 0 { Err(invalid(text)) } else { Ok(value) }
 }
 
 /// Conditions of WHERE on the left side alone hold before the join as well.

@@ -63,6 +63,7 @@ impl Registry {
             .chain(super::clock::all())
             .chain(super::asof::all())
             .chain(super::latest::all())
+            .chain(super::window_join::all())
             .chain(super::gapfill::all())
         {
             insert(&mut scalar, function.name().to_owned(), function.aliases().to_vec(), &function);

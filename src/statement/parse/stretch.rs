@@ -61,7 +61,7 @@ pub(super) fn stretch(tokens: &[TokenWithSpan], begin: usize, words: &[&str]) ->
                 let is_name = place > 0 && tokens[place - 1].token == Token::Period;
                 let begins = match text.as_str() {
                     "tolerance" => duration(tokens, place + 1).is_some(),
-                    "range" => tokens.get(place + 1).is_some_and(|next| is_word(next, "between")),
+                    "range" => tokens.get(place + 1).is_some_and(begins_window),
                     _ => true,
                 };
                 let is_word = words.contains(&text.as_str()) && begins;
@@ -74,6 +74,13 @@ pub(super) fn stretch(tokens: &[TokenWithSpan], begin: usize, words: &[&str]) ->
         }
     }
     tokens.len()
+}
+
+/// True for what follows RANGE, where it is no column.
+fn begins_window(token: &TokenWithSpan) -> bool {
+    let words = ["between", "current", "unbounded", "interval"];
+    matches!(token.token, Token::Number(..) | Token::SingleQuotedString(_))
+        || words.iter().any(|word| is_word(token, word))
 }
 
 /// The parenthesis that closes the one at `open`.
