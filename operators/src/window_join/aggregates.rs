@@ -165,10 +165,12 @@ impl Function {
     }
 }
 
-/// True if taking values back leaves what there would be without them: sums of floats keep what they rounded, and NaN.
+/// True if taking values back leaves what there would be without them, and costs no more than what there is: sums of floats
+/// keep what they rounded, and NaN; `array_agg` keeps the arrays its values are in.
 fn slides(function: &AggregateFunctionExpr, types: &[DataType]) -> bool {
-    let exact = function.fun().name() == "count" || !types.iter().any(has_floats);
-    exact && function.create_sliding_accumulator().is_ok()
+    let name = function.fun().name();
+    let exact = name == "count" || !types.iter().any(has_floats);
+    exact && name != "array_agg" && function.create_sliding_accumulator().is_ok()
 }
 
 fn has_floats(data_type: &DataType) -> bool {
