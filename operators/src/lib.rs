@@ -13,4 +13,7 @@ pub mod newest;
 /// Rows at regular times, from samples that are at any.
 pub mod resample;
 
+/// Aggregates of the rows around each row in time.
+pub mod window_join;
+
 mod keys;

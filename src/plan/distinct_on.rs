@@ -1,13 +1,15 @@
-//! DISTINCT ON as one aggregate that keeps each group's first row, instead of one ordered aggregate for each column.
+//! DISTINCT ON as one aggregate that keeps each group's first row, instead of one ordered aggregate for each column. Columns
+//! of the row that nobody asks for are taken out of it, so that they are not read.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use datafusion::arrow::compute::SortOptions;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result};
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{
-    Aggregate, AggregateUDF, Distinct, DistinctOn, Expr, LogicalPlan, LogicalPlanBuilder, SortExpr,
+    Aggregate, AggregateUDF, Distinct, DistinctOn, Expr, LogicalPlan, LogicalPlanBuilder, Projection, SortExpr,
 };
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
@@ -33,12 +35,20 @@ impl OptimizerRule for DistinctOnFirstRow {
     fn rewrite(&self, plan: LogicalPlan, _config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         match plan {
             LogicalPlan::Distinct(Distinct::On(distinct)) => Ok(Transformed::yes(first_rows(distinct)?)),
+            LogicalPlan::Projection(projection) => match narrower(&projection)? {
+                Some(plan) => Ok(Transformed::yes(plan)),
+                None => Ok(Transformed::no(LogicalPlan::Projection(projection))),
+            },
             other => Ok(Transformed::no(other)),
         }
     }
 }
 
-fn first_rows(distinct: DistinctOn) -> Result<LogicalPlan> {
+/// The aggregate, and what was asked for of it.
+///
+/// # Errors
+/// Of the engine.
+pub(super) fn first_rows(distinct: DistinctOn) -> Result<LogicalPlan> {
     let DistinctOn { on_expr, select_expr, sort_expr, input, schema } = distinct;
     let sort_expr = sort_expr.unwrap_or_default();
     // Rows of one group are equal in what the groups are made of: only the rest decides which is the first.
@@ -86,4 +96,92 @@ fn first_rows(distinct: DistinctOn) -> Result<LogicalPlan> {
         builder = builder.sort(order)?;
     }
     builder.project(projected)?.build()
+}
+
+/// A projection over first rows, without the values that it does not use. Between the two only filters, sorts and limits.
+fn narrower(projection: &Projection) -> Result<Option<LogicalPlan>> {
+    let mut chain = vec![];
+    let mut below = &projection.input;
+    let aggregate = loop {
+        let next = match below.as_ref() {
+            LogicalPlan::Filter(filter) => &filter.input,
+            LogicalPlan::Sort(sort) => &sort.input,
+            LogicalPlan::Limit(limit) => &limit.input,
+            LogicalPlan::Aggregate(aggregate) => break aggregate,
+            _ => return Ok(None),
+        };
+        chain.push(below);
+        below = next;
+    };
+    let [Expr::AggregateFunction(call)] = aggregate.aggr_expr.as_slice() else { return Ok(None) };
+    let Some(function) = (call.func.inner().as_ref() as &dyn Any).downcast_ref::<FirstRow>() else { return Ok(None) };
+    let row = Expr::Column(Column::from(aggregate.schema.qualified_field(aggregate.schema.fields().len() - 1)));
+    let mut used = vec![];
+    for expr in projection.expr.iter().cloned().chain(chain.iter().flat_map(|node| node.expressions())) {
+        if !values_of(&expr, &row, &mut used)? {
+            return Ok(None);
+        }
+    }
+    used.sort_unstable();
+    used.dedup();
+    if used.is_empty() || used.len() == function.values() {
+        return Ok(None);
+    }
+    let arguments = &call.params.args;
+    let kept = used.iter().map(|value| arguments[*value].clone()).chain(arguments[function.values()..].iter().cloned());
+    let narrow = Arc::new(AggregateUDF::new_from_impl(function.of(used.len()))).call(kept.collect());
+    let aggregate = Aggregate::try_new(Arc::clone(&aggregate.input), aggregate.group_expr.clone(), vec![narrow])?;
+    let narrow_row = Expr::Column(Column::from(aggregate.schema.qualified_field(aggregate.schema.fields().len() - 1)));
+    let replaced = |expr: Expr| {
+        expr.transform_down(|expr| {
+            let value = value_of(&expr, &row).and_then(|value| used.binary_search(&value).ok());
+            Ok(match value {
+                Some(at) => {
+                    Transformed::new(get_field(narrow_row.clone(), format!("c{at}")), true, TreeNodeRecursion::Jump)
+                }
+                None => Transformed::no(expr),
+            })
+        })
+        .map(|expr| expr.data)
+    };
+    let mut plan = LogicalPlan::Aggregate(aggregate);
+    for node in chain.into_iter().rev() {
+        let exprs = node.expressions().into_iter().map(replaced).collect::<Result<_>>()?;
+        plan = node.with_new_exprs(exprs, vec![plan])?;
+    }
+    let exprs = projection
+        .expr
+        .iter()
+        .zip(projection.schema.iter())
+        .map(|(expr, (qualifier, field))| {
+            Ok(match expr {
+                Expr::Column(_) => expr.clone(),
+                expr => replaced(expr.clone())?.unalias().alias_qualified(qualifier.cloned(), field.name()),
+            })
+        })
+        .collect::<Result<_>>()?;
+    Ok(Some(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?)))
+}
+
+/// Notes which values of the row an expression uses; false if it uses the row as a whole.
+fn values_of(expr: &Expr, row: &Expr, used: &mut Vec<usize>) -> Result<bool> {
+    let mut apart = true;
+    expr.apply(|expr| {
+        if let Some(value) = value_of(expr, row) {
+            used.push(value);
+            return Ok(TreeNodeRecursion::Jump);
+        }
+        // What a subquery uses is not seen here.
+        let is_query = matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_));
+        apart = apart && expr != row && !is_query;
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(apart)
+}
+
+/// `n` of `get_field(row, 'cn')`.
+fn value_of(expr: &Expr, row: &Expr) -> Option<usize> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    let ("get_field", [of, Expr::Literal(name, _)]) = (call.func.name(), call.args.as_slice()) else { return None };
+    (of == row).then(|| name.try_as_str().flatten()?.strip_prefix('c')?.parse().ok()).flatten()
 }

@@ -17,6 +17,7 @@ use super::asof::{self, AsofJoin};
 use super::engine::Engine;
 use super::gapfill::{self, GapFill};
 use super::resample::{self, Resample};
+use super::window_join::{self, WindowJoin};
 
 /// The planner that knows our nodes.
 pub(super) fn query_planner() -> Arc<dyn QueryPlanner + Send + Sync> {
@@ -49,7 +50,7 @@ impl ExtensionPlanner for Nodes {
         _logical_inputs: &[&LogicalPlan],
         inputs: &[Arc<dyn ExecutionPlan>],
         session: &dyn Session,
-        _context: &PhysicalPlanningContext,
+        context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some(engine) = session.as_any().downcast_ref::<Engine>() else {
             return internal_err!("an engine not ours");
@@ -64,6 +65,9 @@ impl ExtensionPlanner for Nodes {
         }
         if let (Some(node), [left, right]) = (node.as_any().downcast_ref::<AsofJoin>(), inputs) {
             return asof::physical(node, engine, left, right).map(Some);
+        }
+        if let (Some(node), [left, right]) = (node.as_any().downcast_ref::<WindowJoin>(), inputs) {
+            return window_join::physical(node, engine, context, left, right).map(Some);
         }
         Ok(None)
     }

@@ -39,7 +39,9 @@ mod extension;
 mod forms;
 mod gapfill;
 mod interrupt;
+mod latest;
 mod locate;
+mod marker;
 mod newest;
 mod pending;
 mod prepare;
@@ -59,6 +61,7 @@ mod table_functions;
 mod types;
 mod typing;
 mod union_order;
+mod window_join;
 
 pub use context::Resolved;
 pub use row::RowProgram;
@@ -398,6 +401,9 @@ impl Planner {
             .into_iter()
             .map(|parameter| if parameter == SqlType::Unknown { SqlType::Text } else { parameter })
             .collect();
+        // LATEST ON is of the left rows of a WINDOW JOIN, and of the rows of an ASOF JOIN.
+        let plan = window_join::rewrite(scope, plan)?;
+        let plan = latest::rewrite(plan)?;
         let plan = asof::rewrite(scope, plan)?;
         let plan = resample::rewrite(scope, plan)?;
         let plan = gapfill::rewrite(plan)?;

@@ -23,7 +23,7 @@ use super::record;
 use super::shape::factor_name;
 use crate::Result;
 use crate::error::{Error, SqlState};
-use crate::statement::parse::ASOF;
+use crate::statement::parse::{KEYS, LT, WINDOW};
 
 /// Makes a query ready.
 ///
@@ -61,7 +61,8 @@ fn wanted(query: &Query) -> bool {
 
         fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
             for table in &select.from {
-                self.found = self.found || table.joins.iter().any(|join| is_merging(&join.join_operator));
+                let wanted = |operator: &JoinOperator| is_merging(operator) || is_window(operator);
+                self.found = self.found || table.joins.iter().any(|join| wanted(&join.join_operator));
             }
             ControlFlow::Continue(())
         }
@@ -113,6 +114,20 @@ fn has_twins(names: &[String]) -> bool {
 
 fn is_merging(operator: &JoinOperator) -> bool {
     matches!(constraint(operator), Some(JoinConstraint::Using(_) | JoinConstraint::Natural))
+}
+
+/// True for a WINDOW JOIN, as the parser says it.
+fn is_window(operator: &JoinOperator) -> bool {
+    match constraint(operator) {
+        Some(JoinConstraint::On(Expr::Function(function))) => {
+            matches!(function.name.0.as_slice(), [ObjectNamePart::Identifier(name)] if name.value == WINDOW)
+        }
+        Some(JoinConstraint::Using(names)) => {
+            let last = names.last().and_then(|name| name.0.last()).and_then(ObjectNamePart::as_ident);
+            last.is_some_and(|last| mark_name(last) == WINDOW)
+        }
+        _ => false,
+    }
 }
 
 /// What follows ON or USING, if anything does.
@@ -194,6 +209,8 @@ struct Frame {
     merged: Vec<String>,
     /// Output names, which ORDER BY and GROUP BY may mean.
     outputs: Vec<String>,
+    /// All columns before the first WINDOW JOIN: aggregates over it are for each of their rows.
+    rows: Option<Vec<Expr>>,
 }
 
 struct Sources<'n, 'a> {
@@ -285,6 +302,13 @@ impl Sources<'_, '_> {
                 _ => None,
             })
             .collect();
+        if let Some(rows) = frame.rows.take() {
+            if !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty()) {
+                return Err(Error::unsupported("GROUP BY over a WINDOW JOIN is not supported")
+                    .hint("The aggregates are for each left row; put them into a subquery and group around it."));
+            }
+            select.group_by = GroupByExpr::Expressions(rows, vec![]);
+        }
         let expands = !frame.merged.is_empty();
         if expands {
             expand(&mut select.projection, &frame.visible);
@@ -490,12 +514,17 @@ impl Sources<'_, '_> {
 
     fn from(&mut self, tables: &mut [TableWithJoins]) -> Result<Frame> {
         let mut frame = Frame { sources: Some(vec![]), ..Frame::default() };
+        let alone = tables.len() == 1;
         for table in tables {
             // A lateral item sees those before it.
             self.frames.push(frame.clone());
             let next = self.joined(table);
             self.frames.pop();
             let next = next?;
+            if next.rows.is_some() && !alone {
+                return Err(window_elsewhere());
+            }
+            frame.rows = next.rows;
             frame.sources = match (frame.sources.take(), next.sources) {
                 (Some(mut left), Some(right)) => {
                     left.extend(right);
@@ -523,6 +552,15 @@ impl Sources<'_, '_> {
 
     fn join(&self, mut left: Frame, mut right: Frame, operator: &mut JoinOperator) -> Result<Frame> {
         use JoinOperator as J;
+        let is_window = is_window(operator);
+        if right.rows.is_some() || left.rows.is_some() && !is_window {
+            return Err(window_elsewhere());
+        }
+        let rows = is_window.then(|| {
+            let sources = left.sources.iter().flatten();
+            let all = sources.flat_map(|source| source.columns.iter().map(|name| column(&source.name, name)));
+            left.rows.take().unwrap_or_else(|| all.collect())
+        });
         let (left_missing, right_missing) = match operator {
             J::Left(_) | J::LeftOuter(_) => (false, true),
             J::Right(_) | J::RightOuter(_) => (true, false),
@@ -535,18 +573,29 @@ impl Sources<'_, '_> {
             }
         }
         let (Some(left_sources), Some(right_sources)) = (left.sources, right.sources) else {
+            if is_window {
+                return Err(Error::unsupported(
+                    "a WINDOW JOIN of functions whose columns are not known is not supported",
+                )
+                .hint("Put the function into a subquery that names its columns."));
+            }
             return Ok(Frame::default());
         };
         let inner = !left_missing && !right_missing;
-        let mut asof = None;
+        // Of a join in time: its last column is its inequality, unless all are keys.
+        let (mut mark, mut only_keys) = (None::<Ident>, false);
         let names = match constraint(operator) {
             Some(JoinConstraint::Using(names)) => {
                 let mut names = names
                     .iter()
                     .filter_map(|name| name.0.last().and_then(ObjectNamePart::as_ident).cloned())
                     .collect::<Vec<Ident>>();
-                if names.last().is_some_and(|last| last.value.starts_with(ASOF)) {
-                    asof = names.pop();
+                if names.last().is_some_and(|last| last.value.starts_with('\u{1}')) {
+                    mark = names.pop();
+                }
+                if names.last().is_some_and(|last| last.value == KEYS) {
+                    names.pop();
+                    only_keys = true;
                 }
                 names
             }
@@ -559,7 +608,7 @@ impl Sources<'_, '_> {
             _ => vec![],
         };
         let merging = is_merging(operator);
-        let (mut merged, mut conditions) = (vec![], vec![]);
+        let (mut merged, mut conditions, mut pair) = (vec![], vec![], None);
         for ident in &names {
             let name = folded(ident);
             let of = |visible: &[(String, Expr)], side: &str| -> Result<Expr> {
@@ -581,10 +630,23 @@ impl Sources<'_, '_> {
                 }
             };
             let (l, r) = (of(&left.visible, "left")?, of(&right.visible, "right")?);
-            // The last column of an ASOF JOIN is its inequality.
-            let is_last = conditions.len() + 1 == names.len();
-            let op = if asof.is_some() && is_last { BinaryOperator::GtEq } else { BinaryOperator::Eq };
-            conditions.push(Expr::BinaryOp { left: Box::new(l.clone()), op, right: Box::new(r.clone()) });
+            let is_last = merged.len() + 1 == names.len();
+            let op = match &mark {
+                Some(mark) if is_last && !only_keys => {
+                    if mark_name(mark) == LT {
+                        BinaryOperator::Gt
+                    } else {
+                        BinaryOperator::GtEq
+                    }
+                }
+                _ => BinaryOperator::Eq,
+            };
+            let condition = Expr::BinaryOp { left: Box::new(l.clone()), op, right: Box::new(r.clone()) };
+            if is_window && is_last && !only_keys {
+                pair = Some(condition);
+            } else {
+                conditions.push(condition);
+            }
             let meant = match (left_missing, right_missing) {
                 (true, true) => call("coalesce", vec![l, r]),
                 (true, false) => r,
@@ -594,11 +656,10 @@ impl Sources<'_, '_> {
         }
         if merging && let Some(constraint) = constraint_mut(operator) {
             let condition = if conditions.is_empty() { boolean(true) } else { joined(conditions, BinaryOperator::And) };
-            *constraint = JoinConstraint::On(match &asof {
+            *constraint = JoinConstraint::On(match &mark {
                 Some(mark) => {
-                    let (name, tolerance) = mark.value.split_once('|').unwrap_or((&mark.value, ""));
-                    let tolerance = Some(tolerance).filter(|text| !text.is_empty()).map(|text| string(text.to_owned()));
-                    call(name, std::iter::once(condition).chain(tolerance).collect())
+                    let texts = mark.value.split('|').skip(1).map(|text| string(text.to_owned()));
+                    call(mark_name(mark), std::iter::once(condition).chain(texts).chain(pair).collect())
                 }
                 None => condition,
             });
@@ -621,6 +682,7 @@ impl Sources<'_, '_> {
             visible: merged.into_iter().chain(visible).collect(),
             merged: all_merged,
             outputs: vec![],
+            rows,
         })
     }
 
@@ -629,6 +691,9 @@ impl Sources<'_, '_> {
         let (columns, scalar) = match factor {
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 let inner = self.joined(table_with_joins)?;
+                if inner.rows.is_some() && alias.is_some() {
+                    return Err(window_elsewhere());
+                }
                 let Some(alias) = alias else { return Ok(inner) };
                 let Some(_) = inner.sources else { return Ok(Frame::default()) };
                 if !inner.merged.is_empty() {
@@ -781,6 +846,16 @@ impl Sources<'_, '_> {
             Some(name) => sources.into_iter().find(|source| source.name == name).map(|source| source.columns),
         }
     }
+}
+
+fn window_elsewhere() -> Error {
+    Error::unsupported("a WINDOW JOIN cannot be joined with anything but other WINDOW JOINs")
+        .hint("Put the join and the aggregates over it into a subquery of their own.")
+}
+
+/// The mark's name, before its texts.
+fn mark_name(mark: &Ident) -> &str {
+    mark.value.split('|').next().unwrap_or_default()
 }
 
 enum Meant<'f> {

@@ -273,6 +273,29 @@ fn subqueries_in_case_run_for_their_branch_only() {
     assert_eq!(client.value(sql), "-1,0,1");
 }
 
+/// Also down to the columns that are read: only those that somebody asks for.
+#[test]
+fn latest_on_costs_what_distinct_on_does() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run("CREATE TABLE r (id int, ts timestamptz, k int, l int); INSERT INTO r VALUES (1, now(), 2, 3)");
+    let mut aggregation = |sql: &str| -> Vec<String> {
+        let answer = client.run(&format!("EXPLAIN {sql}")).remove(0);
+        let lines = answer.rows.iter().map(|row| row[0].as_deref().unwrap_or_default().trim().to_owned());
+        lines.skip_while(|line| !line.contains("Aggregate:")).collect()
+    };
+    let latest = aggregation("SELECT k, id FROM r LATEST ON ts PARTITION BY k");
+    assert!(latest.last().is_some_and(|scan| scan.contains("projection=[id, ts, k]")), "{latest:?}");
+    for same in [
+        "SELECT k, id FROM r LATEST ON ts PARTITION BY k ORDER BY k",
+        "SELECT DISTINCT ON (k) k, id FROM r WHERE ts IS NOT NULL ORDER BY k, ts DESC NULLS LAST",
+        "SELECT k, id FROM (SELECT DISTINCT ON (k) * FROM r WHERE ts IS NOT NULL ORDER BY k, ts DESC NULLS LAST) d",
+        "SELECT k, id FROM (r LATEST ON ts PARTITION BY k)",
+    ] {
+        assert_eq!(aggregation(same), latest, "{same}");
+    }
+}
+
 #[test]
 fn a_query_string_is_one_transaction() {
     let server = Server::start();

@@ -16,10 +16,10 @@
 
 mod exec;
 mod nearest;
-mod output;
-mod rows;
-mod scale;
-mod side;
+pub(crate) mod output;
+pub(crate) mod rows;
+pub(crate) mod scale;
+pub(crate) mod side;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -11,17 +11,17 @@ use super::rows::{KeptRows, Place};
 
 /// Where a column of the output comes from: a place among the shown columns of one side.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Source {
+pub(crate) enum Source {
     Left(usize),
     Right(usize),
 }
 
 /// The output in the making.
-pub(super) struct Output {
+pub(crate) struct Output {
     schema: SchemaRef,
     sources: Vec<Source>,
     /// Left rows without a match are not shown.
-    pub(super) inner: bool,
+    pub(crate) inner: bool,
     /// Batches of at least this many rows are given out as they are.
     large_rows: usize,
     /// Joins the smaller ones.
@@ -29,7 +29,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(schema: SchemaRef, sources: Vec<Source>, inner: bool, batch_rows: usize) -> Self {
+    pub(crate) fn new(schema: SchemaRef, sources: Vec<Source>, inner: bool, batch_rows: usize) -> Self {
         let large_rows = batch_rows.max(1).div_ceil(2);
         let batches = BatchCoalescer::new(Arc::clone(&schema), batch_rows.max(1))
             .with_biggest_coalesce_batch_size(Some(large_rows - 1));
@@ -37,17 +37,17 @@ impl Output {
     }
 
     /// A batch that is ready.
-    pub(super) fn next(&mut self) -> Option<RecordBatch> {
+    pub(crate) fn next(&mut self) -> Option<RecordBatch> {
         self.batches.next_completed_batch()
     }
 
     /// Makes the last rows ready.
-    pub(super) fn finish(&mut self) -> Result<()> {
+    pub(crate) fn finish(&mut self) -> Result<()> {
         Ok(self.batches.finish_buffered_batch()?)
     }
 
     /// Adds neighbouring left rows and, for each of them, the place of its right row.
-    pub(super) fn push_run(&mut self, left: &RecordBatch, places: &[Place], right: &mut KeptRows) -> Result<()> {
+    pub(crate) fn push_run(&mut self, left: &RecordBatch, places: &[Place], right: &mut KeptRows) -> Result<()> {
         let is_match = |place: &&Place| !place.is_none();
         if !self.inner || places.iter().all(|place| is_match(&place)) {
             return self.push(left.columns(), &right.gather(places)?, places.len());
@@ -59,7 +59,7 @@ impl Output {
     }
 
     /// Adds joined rows.
-    pub(super) fn push(&mut self, left: &[ArrayRef], right: &[ArrayRef], rows: usize) -> Result<()> {
+    pub(crate) fn push(&mut self, left: &[ArrayRef], right: &[ArrayRef], rows: usize) -> Result<()> {
         if rows == 0 {
             return Ok(());
         }

@@ -19,23 +19,23 @@ use datafusion_common::{Result, internal_datafusion_err};
 
 /// Where a kept row is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) batch: u32,
-    pub(super) row: u32,
+pub(crate) struct Place {
+    pub(crate) batch: u32,
+    pub(crate) row: u32,
 }
 
 impl Place {
     /// No row: NULL in every column.
-    pub(super) const NONE: Self = Self { batch: u32::MAX, row: 0 };
+    pub(crate) const NONE: Self = Self { batch: u32::MAX, row: 0 };
 
-    pub(super) fn is_none(self) -> bool {
+    pub(crate) fn is_none(self) -> bool {
         self.batch == u32::MAX
     }
 }
 
 /// The kept rows.
 #[derive(Debug)]
-pub(super) struct KeptRows {
+pub(crate) struct KeptRows {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
     rows: usize,
@@ -47,22 +47,22 @@ pub(super) struct KeptRows {
 const UNUSED: u32 = u32::MAX;
 
 impl KeptRows {
-    pub(super) fn new(schema: SchemaRef) -> Self {
+    pub(crate) fn new(schema: SchemaRef) -> Self {
         Self { schema, batches: vec![], rows: 0, bytes: 0, slots: vec![] }
     }
 
     /// How many rows are kept, live or not.
-    pub(super) fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
     /// What the kept rows weigh. Buffers of which only a slice is kept count with that slice.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Keeps a batch and returns its number. Rows without columns need not be kept.
-    pub(super) fn push(&mut self, batch: RecordBatch) -> Result<u32> {
+    pub(crate) fn push(&mut self, batch: RecordBatch) -> Result<u32> {
         if batch.num_columns() == 0 {
             return Ok(0);
         }
@@ -76,7 +76,7 @@ impl KeptRows {
     }
 
     /// The rows at the places, in that order, column by column.
-    pub(super) fn gather(&mut self, places: &[Place]) -> Result<Vec<ArrayRef>> {
+    pub(crate) fn gather(&mut self, places: &[Place]) -> Result<Vec<ArrayRef>> {
         if self.schema.fields().is_empty() {
             return Ok(vec![]);
         }
@@ -121,7 +121,7 @@ impl KeptRows {
 
     /// Forgets all rows but those at the `live` places, which are rewritten, and those of the batches from number `from` on.
     /// Two live places may be the same.
-    pub(super) fn compact<'a>(&mut self, from: u32, live: impl Iterator<Item = &'a mut Place>) -> Result<()> {
+    pub(crate) fn compact<'a>(&mut self, from: u32, live: impl Iterator<Item = &'a mut Place>) -> Result<()> {
         if self.schema.fields().is_empty() {
             return Ok(());
         }

@@ -18,7 +18,7 @@ const NULL: i64 = i64::MIN;
 
 /// How the values of one type become integers.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scale {
+pub(crate) struct Scale {
     float: bool,
     /// The inputs are descending.
     reversed: bool,
@@ -26,7 +26,7 @@ pub(super) struct Scale {
 
 impl Scale {
     /// None for a type without a scale.
-    pub(super) fn new(data_type: &DataType, reversed: bool) -> Option<Self> {
+    pub(crate) fn new(data_type: &DataType, reversed: bool) -> Option<Self> {
         let supported = matches!(
             data_type,
             DataType::Int16
@@ -40,7 +40,7 @@ impl Scale {
     }
 
     /// The values in their order: ascending for every order in which the inputs are read.
-    pub(super) fn encode(self, values: &ArrayRef) -> Result<ScalarBuffer<i64>> {
+    pub(crate) fn encode(self, values: &ArrayRef) -> Result<ScalarBuffer<i64>> {
         Ok(match values.data_type() {
             DataType::Int16 => self.integers(values.as_primitive::<Int16Type>()),
             DataType::Int32 => self.integers(values.as_primitive::<Int32Type>()),
@@ -87,7 +87,7 @@ impl Scale {
     }
 
     /// How far two encoded values are from each other, to be compared with other distances and with a tolerance.
-    pub(super) fn distance(self, a: i64, b: i64) -> u64 {
+    pub(crate) fn distance(self, a: i64, b: i64) -> u64 {
         if !self.float || a == b {
             return a.abs_diff(b);
         }
@@ -98,7 +98,7 @@ impl Scale {
     }
 
     /// The greatest distance that counts as a match.
-    pub(super) fn tolerance(self, tolerance: i64) -> u64 {
+    pub(crate) fn tolerance(self, tolerance: i64) -> u64 {
         // The bits of floats that are not negative are ordered like the floats.
         if self.float { (tolerance as f64).to_bits() } else { tolerance.unsigned_abs() }
     }

@@ -13,7 +13,7 @@ use super::scale::Scale;
 use crate::keys::Keys;
 
 /// An input and what is computed from it.
-pub(super) struct Side {
+pub(crate) struct Side {
     /// None once it is exhausted, so that whatever fed it is released.
     stream: Option<SendableRecordBatchStream>,
     on: Vec<PhysicalExprRef>,
@@ -28,17 +28,17 @@ pub(super) struct Side {
 
 /// A batch being walked through.
 #[derive(Default)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     /// The columns that the output shows.
-    pub(super) batch: Option<RecordBatch>,
-    pub(super) values: ScalarBuffer<i64>,
-    pub(super) keys: Vec<usize>,
+    pub(crate) batch: Option<RecordBatch>,
+    pub(crate) values: ScalarBuffer<i64>,
+    pub(crate) keys: Vec<usize>,
     /// The next row.
-    pub(super) at: usize,
+    pub(crate) at: usize,
 }
 
 impl Side {
-    pub(super) fn new(
+    pub(crate) fn new(
         stream: SendableRecordBatchStream,
         on: Vec<PhysicalExprRef>,
         value: PhysicalExprRef,
@@ -58,13 +58,13 @@ impl Side {
     }
 
     /// Reads no further.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.stream = None;
         self.rest = None;
     }
 
     /// The next batch that has rows. None at the end.
-    pub(super) fn poll(&mut self, cx: &mut Context) -> Poll<Option<Result<RecordBatch>>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context) -> Poll<Option<Result<RecordBatch>>> {
         loop {
             if let Some(batch) = self.rest.take() {
                 if batch.num_rows() > self.batch_rows {
@@ -85,7 +85,7 @@ impl Side {
     }
 
     /// Makes `rows` those of the batch.
-    pub(super) fn load(&self, batch: &RecordBatch, keys: &mut Keys, rows: &mut Rows) -> Result<()> {
+    pub(crate) fn load(&self, batch: &RecordBatch, keys: &mut Keys, rows: &mut Rows) -> Result<()> {
         let evaluate =
             |expression: &PhysicalExprRef| expression.evaluate(batch).and_then(|v| v.into_array(batch.num_rows()));
         let on = self.on.iter().map(evaluate).collect::<Result<Vec<ArrayRef>>>()?;
@@ -103,7 +103,7 @@ impl Side {
 
 impl Rows {
     /// All rows were walked through.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.at == self.values.len()
     }
 }

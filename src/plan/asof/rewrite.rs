@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano};
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
-use datafusion::common::{DFSchema, JoinType};
+use datafusion::common::{Column, DFSchema, JoinType, ScalarValue};
+use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Extension, Filter, Join, LogicalPlan, Operator};
 use tidemill_operators::asof::AsofOp;
 use tidemill_udfs::types::SqlType;
 
 use super::node::AsofJoin;
-use super::{ASOF_NEAREST, Marker};
+use super::{ASOF_NEAREST, LT, is_mark};
 use crate::Result;
 use crate::error::{Error, SqlState};
+use crate::plan::context::Relation;
 use crate::plan::extension::{has_subquery, rewritten};
+use crate::plan::marker::marked;
 use crate::plan::{Scope, cast};
 
 /// Puts the nodes in.
@@ -42,8 +45,8 @@ pub(in crate::plan) fn rewrite(scope: &Arc<Scope>, plan: LogicalPlan) -> Result<
 
 /// The mark's name and arguments.
 fn mark(join: &Join) -> Option<(&'static str, Vec<Expr>)> {
-    let Some(Expr::ScalarFunction(call)) = &join.filter else { return None };
-    Marker::of(&call.func).map(|marker| (marker.name, call.args.clone()))
+    let (name, args) = marked(join.filter.as_ref()?)?;
+    is_mark(name).then(|| (name, args.to_vec()))
 }
 
 /// Which input an expression reads.
@@ -72,9 +75,13 @@ fn joined(scope: &Arc<Scope>, join: &Join, name: &str, args: &[Expr]) -> Result<
         ))
         .hint("Only ASOF JOIN and ASOF LEFT JOIN are."));
     }
+    let what = if name == LT { "an LT JOIN" } else { "an ASOF JOIN" };
     let (left_schema, right_schema) = (join.left.schema(), join.right.schema());
     let (mut keys, mut matches, mut left_only, mut right_only) = (vec![], vec![], vec![], vec![]);
     for condition in split_conjunction(&args[0]) {
+        if is_true(condition) {
+            continue;
+        }
         if let Expr::BinaryExpr(BinaryExpr { left, op, right }) = condition {
             let sides = (side(left, left_schema, right_schema), side(right, left_schema, right_schema));
             let turned = match sides {
@@ -103,29 +110,42 @@ fn joined(scope: &Arc<Scope>, join: &Join, name: &str, args: &[Expr]) -> Result<
             Some(JoinSide::Right) => right_only.push(condition.clone()),
             Some(JoinSide::Left) if join.join_type == JoinType::Inner => left_only.push(condition.clone()),
             _ => {
-                return Err(Error::unsupported("the condition of an ASOF JOIN may only have equalities, one inequality, and conditions on the right side")
-                    .hint("Put other conditions into WHERE."));
+                return Err(Error::unsupported(format!(
+                    "the condition of {what} may only have equalities, one inequality, and conditions on the right side"
+                ))
+                .hint("Put other conditions into WHERE."));
             }
         }
     }
-    let syntax = |message: &str, hint: &str| Error::new(SqlState::SYNTAX_ERROR, message).hint(hint);
-    let (matched, op) = match matches.as_slice() {
-        [(l, op, r)] => ((l.clone(), r.clone()), *op),
-        [] => {
+    let syntax = |message: String, hint: &str| Error::new(SqlState::SYNTAX_ERROR, message).hint(hint);
+    let (matched, op) = match (matches.as_slice(), times(&join.left, &join.right)) {
+        ([(_, op, _)], _) if name == LT && *op != Operator::Gt => {
             return Err(syntax(
-                "an ASOF JOIN needs an inequality between both sides",
-                "Add the condition that says which rows are near, like a.ts >= b.ts.",
+                "an LT JOIN matches earlier rows only".to_owned(),
+                "Write a.ts > b.ts, or ASOF JOIN for other inequalities.",
+            ));
+        }
+        ([(l, op, r)], _) => ((l.clone(), r.clone()), *op),
+        ([], Some(times)) => (times, if name == LT { Operator::Gt } else { Operator::GtEq }),
+        ([], None) => {
+            return Err(syntax(
+                format!("{what} needs an inequality between both sides"),
+                if name == LT {
+                    "Add the condition that says which rows are earlier, like a.ts > b.ts, or give both tables a tidemill.time_column."
+                } else {
+                    "Add the condition that says which rows are near, like a.ts >= b.ts."
+                },
             ));
         }
         _ => {
             return Err(syntax(
-                "an ASOF JOIN has only one inequality between both sides",
+                format!("{what} has only one inequality between both sides"),
                 "Put the others into WHERE.",
             ));
         }
     };
     let data_type = matched.0.get_type(left_schema)?;
-    check_type(&data_type)?;
+    check_type(&data_type, what)?;
     let tolerance = args.get(1).map(|text| tolerance(scope, text, &data_type)).transpose()?;
     let op = match op {
         _ if name == ASOF_NEAREST => AsofOp::Nearest,
@@ -150,7 +170,56 @@ fn joined(scope: &Arc<Scope>, join: &Join, name: &str, args: &[Expr]) -> Result<
     Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
 }
 
-fn check_type(data_type: &DataType) -> Result<()> {
+/// The condition of a join without one.
+pub(in crate::plan) fn is_true(condition: &Expr) -> bool {
+    matches!(condition, Expr::Literal(ScalarValue::Boolean(Some(true)), _))
+}
+
+/// Both sides' time columns, if their tables say them and they have one type.
+pub(in crate::plan) fn times(left: &LogicalPlan, right: &LogicalPlan) -> Option<(Expr, Expr)> {
+    let (l, r) = (time_column(left)?, time_column(right)?);
+    let type_of = |column: &Column, plan: &LogicalPlan| {
+        plan.schema().maybe_index_of_column(column).map(|at| plan.schema().field(at).data_type().clone())
+    };
+    (type_of(&l, left)? == type_of(&r, right)?).then(|| (Expr::Column(l), Expr::Column(r)))
+}
+
+/// The declared time column of the table that a plan's rows come from; of a join's left one.
+fn time_column(plan: &LogicalPlan) -> Option<Column> {
+    let above = |input: &LogicalPlan, column: &Column| {
+        let (relation, field) = plan.schema().qualified_field(input.schema().maybe_index_of_column(column)?);
+        Some(Column::from((relation, field)))
+    };
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let provider = source_as_provider(&scan.source).ok()?;
+            let def = &Relation::of(provider.as_ref())?.state()?.def;
+            // Declared: what is only taken for it by default must not decide what a query means.
+            def.given_options.get("tidemill.time_column")?;
+            let name = def.options.time_column.as_ref()?;
+            let physical = def.columns.iter().find(|column| column.name == *name)?.physical_name.clone();
+            let (relation, field) =
+                plan.schema().iter().find(|(_, field)| *field.name() == *name || *field.name() == physical)?;
+            Some(Column::from((relation, field)))
+        }
+        LogicalPlan::SubqueryAlias(alias) => above(&alias.input, &time_column(&alias.input)?),
+        LogicalPlan::Filter(filter) => time_column(&filter.input),
+        LogicalPlan::Sort(sort) => time_column(&sort.input),
+        LogicalPlan::Limit(limit) => time_column(&limit.input),
+        LogicalPlan::Join(join) => time_column(&join.left),
+        LogicalPlan::Extension(extension) => time_column(&extension.node.as_any().downcast_ref::<AsofJoin>()?.left),
+        LogicalPlan::Projection(projection) => {
+            let time = Expr::Column(time_column(&projection.input)?);
+            let at = projection.expr.iter().position(|expr| expr.clone().unalias() == time)?;
+            Some(Column::from(projection.schema.qualified_field(at)))
+        }
+        _ => None,
+    }
+}
+
+/// # Errors
+/// 0A000 for a type without a scale.
+pub(in crate::plan) fn check_type(data_type: &DataType, what: &str) -> Result<()> {
     let is_line = matches!(
         data_type,
         DataType::Int16
@@ -164,41 +233,49 @@ fn check_type(data_type: &DataType) -> Result<()> {
         return Ok(());
     }
     let name = SqlType::of_data_type(data_type).name();
-    Err(Error::unsupported(format!("an ASOF JOIN cannot match values of type {name}"))
+    Err(Error::unsupported(format!("{what} cannot match values of type {name}"))
         .hint("Cast both sides to timestamptz, timestamp, date, an integer type or double precision."))
 }
 
 /// The greatest distance, in the unit of what is matched.
 fn tolerance(scope: &Arc<Scope>, text: &Expr, data_type: &DataType) -> Result<i64> {
-    let invalid = |text: &str| {
-        Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid TOLERANCE \"{text}\""))
-            .hint("Give an interval without months, like '10 seconds'; a number where numbers are matched.")
-    };
     let text = match text {
         Expr::Literal(value, _) => value.try_as_str().flatten().unwrap_or_default().to_owned(),
         _ => String::new(),
     };
+    distance(scope, &text, data_type, "TOLERANCE")
+}
+
+/// A distance between values of a type, in their unit; `word`: what it is.
+///
+/// # Errors
+/// 22023 for a text that is none, 0A000 between floats.
+pub(in crate::plan) fn distance(scope: &Arc<Scope>, text: &str, data_type: &DataType, word: &str) -> Result<i64> {
+    let invalid = |text: &str| {
+        Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid {word} \"{text}\""))
+            .hint("Give an interval without months, like '10 seconds'; a number where numbers are matched.")
+    };
     let value = match data_type {
         DataType::Timestamp(..) | DataType::Date32 => {
-            let interval = cast::literal(scope, Some(&text), &SqlType::Interval).map_err(|_| invalid(&text))?;
+            let interval = cast::literal(scope, Some(text), &SqlType::Interval).map_err(|_| invalid(text))?;
             let Expr::Literal(datafusion::common::ScalarValue::IntervalMonthDayNano(Some(interval)), _) = interval.expr
             else {
-                return Err(invalid(&text));
+                return Err(invalid(text));
             };
             let IntervalMonthDayNano { months, days, nanoseconds } = interval;
             let micros = i64::from(days)
                 .checked_mul(86_400_000_000)
                 .and_then(|days| days.checked_add(nanoseconds / 1000))
                 .filter(|_| months == 0)
-                .ok_or_else(|| invalid(&text))?;
+                .ok_or_else(|| invalid(text))?;
             if *data_type == DataType::Date32 { micros / 86_400_000_000 } else { micros }
         }
         DataType::Float64 => {
-            return Err(Error::unsupported("TOLERANCE between values of type double precision is not supported"));
+            return Err(Error::unsupported(format!("{word} between values of type double precision is not supported")));
         }
-        _ => text.trim().parse().map_err(|_| invalid(&text))?,
+        _ => text.trim().parse().map_err(|_| invalid(text))?,
     };
-    if value < 0 { Err(invalid(&text)) } else { Ok(value) }
+    if value < 0 { Err(invalid(text)) } else { Ok(value) }
 }
 
 /// Conditions of WHERE on the left side alone hold before the join as well.

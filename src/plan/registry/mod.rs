@@ -62,6 +62,8 @@ impl Registry {
             .into_iter()
             .chain(super::clock::all())
             .chain(super::asof::all())
+            .chain(super::latest::all())
+            .chain(super::window_join::all())
             .chain(super::gapfill::all())
         {
             insert(&mut scalar, function.name().to_owned(), function.aliases().to_vec(), &function);

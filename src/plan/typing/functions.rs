@@ -15,7 +15,7 @@ use super::{Sight, Typed, Typing, canonical, element_of, is_textual, type_list};
 use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::plan::types::{Category, category, is_integer};
-use crate::plan::{asof, gapfill, registry};
+use crate::plan::{asof, gapfill, latest, registry, window_join};
 
 /// 42883 for a function that does not exist with these arguments.
 pub(in crate::plan) fn undefined(name: &str, args: &[Typed]) -> Error {
@@ -99,6 +99,12 @@ impl Typing<'_> {
         }
         if asof::is_marker(&function) {
             return asof::typed(self, &function, args);
+        }
+        if latest::is_marker(&function) {
+            return latest::typed(self, &function, args);
+        }
+        if window_join::is_marker(&function) {
+            return window_join::typed(self, &function, args);
         }
         if gapfill::is_marker(&function) {
             return gapfill::typed(self, &function, args);

@@ -14,7 +14,9 @@ use crate::{Error, Result};
 
 mod asof;
 mod distinct;
+mod latest;
 mod relation;
+mod stretch;
 mod tokens;
 mod utility;
 
@@ -25,6 +27,14 @@ use tokens::Tokens;
 pub const ASOF: &str = "\u{1}asof";
 /// The same, for the nearest row on either side.
 pub const ASOF_NEAREST: &str = "\u{1}asof_nearest";
+/// The mark of an LT JOIN's condition.
+pub const LT: &str = "\u{1}lt";
+/// The mark of a WINDOW JOIN's condition.
+pub const WINDOW: &str = "\u{1}window";
+/// Says in USING that all columns are keys, and none is the time.
+pub const KEYS: &str = "\u{1}keys";
+/// The mark that LATEST ON is in WHERE.
+pub const LATEST: &str = "\u{1}latest";
 
 /// Nesting of expressions and subqueries; PostgreSQL's limit is its stack (54001).
 const DEPTH_MAX: usize = 200;
@@ -110,7 +120,8 @@ fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
         .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|error| lexical_error(&Offsets::new(sql), &error))?;
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
-    asof::joins(sql, distinct::operands(continued(tokens)))
+    let tokens = latest::clauses(sql, distinct::operands(continued(tokens)))?;
+    asof::joins(sql, tokens)
 }
 
 /// What PostgreSQL's grammar has and sqlparser's has not, where tokens alone tell: strings with nothing but a line break

@@ -41,6 +41,16 @@ impl FirstRow {
         self.order.first().map(|options| (self.values, *options))
     }
 
+    /// How many values a row has.
+    pub fn values(&self) -> usize {
+        self.values
+    }
+
+    /// The same of fewer values.
+    pub fn of(&self, values: usize) -> Self {
+        Self::new(values, self.order.clone())
+    }
+
     fn groups(&self, types: &[DataType]) -> Result<FirstRows> {
         FirstRows::new(types, self.values, &self.order)
     }
