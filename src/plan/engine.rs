@@ -34,6 +34,7 @@ use super::gapfill::Interleave;
 use super::interrupt::Interrupts;
 use super::newest::NewestFirst;
 use super::registry::REGISTRY;
+use super::spread::SortAfterSpread;
 use super::stable_bounds::StableBounds;
 
 /// The statement as functions see it when they run.
@@ -98,6 +99,7 @@ fn template() -> SessionState {
     let mut physical_rules = PhysicalOptimizer::new().rules;
     physical_rules.push(Arc::new(Interleave));
     physical_rules.push(Arc::new(NewestFirst));
+    physical_rules.push(Arc::new(SortAfterSpread));
     physical_rules.push(Arc::new(Interrupts));
     SessionStateBuilder::new()
         .with_config(config)

@@ -53,6 +53,7 @@ mod run;
 mod series;
 mod shape;
 mod sources;
+mod spread;
 mod stable_bounds;
 /// pg_catalog, information_schema, tidemill.*
 pub mod system;
