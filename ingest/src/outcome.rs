@@ -4,6 +4,8 @@ use arrow::array::RecordBatch;
 use arrow::buffer::BooleanBuffer;
 use tidemill_udfs::types::{SqlType, ValueError};
 
+use crate::shape::TableShape;
+
 /// Rows of one table and all that must be committed with them. `counts.documents` = `counts.rows` + dead letters.
 #[derive(Debug, Clone)]
 pub struct Decoded {
@@ -90,6 +92,42 @@ pub struct DeadLetter {
     pub offset: u64,
     /// The line it begins at, from 1.
     pub line: u64,
+}
+
+impl Decoded {
+    /// The changes that the rows need on the table as it is now, if somebody else changed it meanwhile. `None` if the rows
+    /// do not fit it any more: the documents have to be decoded again, for that shape.
+    pub fn changes_on(&self, now: &TableShape) -> Option<Vec<SchemaChange>> {
+        let type_now =
+            |name: &str| now.columns.iter().find(|column| column.name == name).map(|column| &column.sql_type);
+        let mut changes = vec![];
+        for change in &self.changes {
+            match (change, type_now(change.column())) {
+                (SchemaChange::AddColumn { .. }, None) => changes.push(change.clone()),
+                (SchemaChange::AddColumn { sql_type, .. }, Some(now)) if now == sql_type => {}
+                (SchemaChange::WidenColumn { from, .. }, Some(now)) if now == from => changes.push(change.clone()),
+                (SchemaChange::WidenColumn { to, .. }, Some(now)) if now == to => {}
+                _ => return None,
+            }
+        }
+        let is_changed = |name: &str| self.changes.iter().any(|change| change.column() == name);
+        let fits = self.batch.schema().fields().iter().zip(&self.mentioned).all(|(field, mentioned)| {
+            !mentioned || is_changed(field.name()) || type_now(field.name()) == Some(&SqlType::of_field(field))
+        });
+        // A column that the rows do not know must not need a value of them.
+        let known = |name: &str| self.batch.schema().fields().iter().any(|field| field.name() == name);
+        let needed = now.columns.iter().any(|column| !known(&column.name) && !column.nullable && !column.has_default);
+        (fits && !needed).then_some(changes)
+    }
+}
+
+impl SchemaChange {
+    /// The name of the column.
+    pub fn column(&self) -> &str {
+        match self {
+            Self::AddColumn { name, .. } | Self::WidenColumn { name, .. } => name,
+        }
+    }
 }
 
 /// Bytes of a message or detail that a dead letter keeps: a message shows the value, which may be megabytes.

@@ -44,8 +44,11 @@ struct State {
     in_array: bool,
     /// In a document.
     inside: bool,
-    /// Brackets of the document that are open: true, a brace.
+    /// Brackets of the document that are open: true, a brace; and how many of them are braces.
     open: Vec<bool>,
+    braces: usize,
+    /// Further ones, of either kind, inside of those.
+    deeper: usize,
     in_string: bool,
     escaped: bool,
 }
@@ -60,6 +63,9 @@ pub(super) struct Frame<'a> {
     /// The offset behind it.
     pub(super) end: u64,
 }
+
+/// Brackets whose kind is remembered: a document with more within each other is none, and needs no more memory for that.
+const OPEN_MAX: usize = 10_000;
 
 /// A length as an offset.
 fn wide(length: usize) -> u64 {
@@ -80,9 +86,9 @@ impl Framer {
         }
     }
 
-    /// The offset behind all bytes that came.
+    /// The offset behind all documents that were given.
     pub(super) fn offset(&self) -> u64 {
-        self.offset
+        if self.pending_bytes > 0 { self.start.offset } else { self.offset }
     }
 
     /// Gives the documents that end in the chunk.
@@ -207,16 +213,31 @@ impl Framer {
 
     /// Looks at the first line, which is kept until it is complete.
     fn decide(&mut self, chunk: &[u8], is_last: bool) -> Option<JsonFormat> {
-        self.pending.extend_from_slice(chunk);
-        let start = self.pending.iter().position(|byte| !byte.is_ascii_whitespace())?;
-        if self.pending[start] != b'{' {
-            return Some(JsonFormat::Documents);
+        if self.pending.is_empty() && chunk.iter().all(u8::is_ascii_whitespace) {
+            // Nothing to keep, however much of it there is.
+            self.push_lines(chunk, &mut |_| {});
+            self.pending.clear();
+            self.pending_bytes = 0;
+            return None;
         }
-        let rest = &self.pending[start..];
-        match memchr(b'\n', rest) {
+        let seen = self.pending.len();
+        self.pending.extend_from_slice(chunk);
+        let after_mark = if self.pending.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        let blanks = self.pending[after_mark..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        let start = after_mark + blanks;
+        match self.pending.get(start) {
+            Some(b'{') => {}
+            // The beginning of a byte order mark.
+            Some(0xef | 0xbb) | None if !is_last && start < 3 => return None,
+            _ => return Some(JsonFormat::Documents),
+        }
+        match memchr(b'\n', &self.pending[start.max(seen)..]) {
             // The first line, if it closes what it opens, is a document by itself.
-            Some(end) => Some(if closes(&rest[..end]) { JsonFormat::Lines } else { JsonFormat::Documents }),
-            None if is_last || rest.len() > self.row_bytes_max => Some(JsonFormat::Documents),
+            Some(length) => {
+                let line = &self.pending[start..start.max(seen) + length];
+                Some(if closes(line) { JsonFormat::Lines } else { JsonFormat::Documents })
+            }
+            None if is_last || self.pending.len() > self.row_bytes_max => Some(JsonFormat::Documents),
             None => None,
         }
     }
@@ -244,15 +265,12 @@ impl State {
             }
             match byte {
                 b'"' => self.in_string = true,
-                b'{' | b'[' => self.open.push(byte == b'{'),
+                b'{' | b'[' => self.open(byte == b'{'),
                 b'}' | b']' => {
-                    // What was not closed inside is taken as closed.
                     let is_brace = byte == b'}';
-                    match self.open.iter().rposition(|open| *open == is_brace) {
-                        Some(matching) => self.open.truncate(matching),
-                        // The end of the array around the document.
-                        None if !is_brace && self.in_array => return self.end(at),
-                        None => {}
+                    // The end of the array around the document.
+                    if !self.close(is_brace) && !is_brace && self.in_array {
+                        return self.end(at);
                     }
                     if self.open.is_empty() {
                         return self.end(at + 1);
@@ -272,9 +290,38 @@ impl State {
         at
     }
 
+    fn open(&mut self, is_brace: bool) {
+        if self.open.len() < OPEN_MAX {
+            self.open.push(is_brace);
+            self.braces += usize::from(is_brace);
+        } else {
+            self.deeper += 1;
+        }
+    }
+
+    /// Closes the innermost bracket of that kind, and what was not closed inside. False if there is none.
+    fn close(&mut self, is_brace: bool) -> bool {
+        if self.deeper > 0 {
+            self.deeper -= 1;
+            return true;
+        }
+        let of_kind = if is_brace { self.braces } else { self.open.len() - self.braces };
+        if of_kind == 0 {
+            return false;
+        }
+        while let Some(found) = self.open.pop() {
+            self.braces -= usize::from(found);
+            if found == is_brace {
+                break;
+            }
+        }
+        true
+    }
+
     fn end(&mut self, at: usize) -> usize {
         (self.inside, self.in_string, self.escaped) = (false, false, false);
         self.open.clear();
+        (self.braces, self.deeper) = (0, 0);
         at
     }
 }

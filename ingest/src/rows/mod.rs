@@ -64,6 +64,9 @@ struct Cell {
     slot: Slot,
 }
 
+/// Stands for the field of `_rest`, which has many.
+const MANY: usize = NONE - 1;
+
 const UNSET: Cell = Cell { field: NONE, value: Value::Null, slot: Slot::Null };
 
 /// See the module.
@@ -393,7 +396,7 @@ impl Rows {
         let canonical = input::checked_text(&SqlType::Jsonb, &text)
             .map_err(|error| Box::new(RowFault { error, column: Some(REST.to_owned()) }))?;
         let span = self.scratch.keep(&canonical);
-        self.fill(column, Cell { field: NONE - 1, value: Value::Null, slot: Slot::Text(span) });
+        self.fill(column, Cell { field: MANY, value: Value::Null, slot: Slot::Text(span) });
         Ok(())
     }
 }

@@ -22,6 +22,9 @@ fn forms_of_input() {
     check(&t, "", "");
     check(&t, " \n ", "");
     check(&t, "[]", "");
+    check(&t, "\n \n\n{\"a\":\"x\"}", "! 22P02 a: invalid input syntax for type integer: \"x\"");
+    let late = decode(table(T), JsonFormat::Auto, b"\n \n\n{\"a\":\"x\"}", 1);
+    assert_eq!((late[0].dead_letters[0].offset, late[0].dead_letters[0].line), (4, 4));
     let lines = decode(table(T), JsonFormat::Lines, b"{\"a\":1}\n{\"a\":2}", 5);
     assert_eq!(shown(&lines), "a=1\na=2\n");
 }
@@ -147,13 +150,14 @@ fn bombs_take_linear_time() {
     let t = || flattening(5, &["b jsonb"]);
     let deep = |open: &str, n: usize| open.repeat(n);
     for bomb in [
-        format!("{{\"b\":{}", deep("[", 4_000_000)),
-        deep("{\"b\":", 1_000_000),
-        deep("[", 4_000_000),
-        format!("{{\"b\":\"{}", deep("\\u0041", 1_000_000)),
-        format!("{{\"b\":\"{}", deep("\\", 3_000_001)),
-        format!("{{{}", deep("\"b\":1,", 1_000_000)),
-        format!("{{\"b\":{}", deep("9", 4_000_000)),
+        format!("{{\"b\":{}", deep("[", 1_000_000)),
+        deep("{\"b\":", 300_000),
+        deep("[", 1_000_000),
+        format!("{}{}", deep("{", 1_000_000), deep("]", 1_000_000)),
+        format!("{{\"b\":\"{}", deep("\\u0041", 300_000)),
+        format!("{{\"b\":\"{}", deep("\\", 1_000_001)),
+        format!("{{{}", deep("\"b\":1,", 200_000)),
+        format!("{{\"b\":{}", deep("9", 1_000_000)),
         format!("{{\"c\":{}}}", deep("9", 1_000_000)),
         format!("{{\"c\":\"{}\"}}", deep("x", 10_000_000)),
     ] {

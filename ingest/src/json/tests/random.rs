@@ -165,8 +165,13 @@ fn rows_are_what_a_naive_reader_makes_of_documents() {
         t.limits.columns_max = [5, 100][(round / 2) % 2].max(t.columns.len());
         let input = documents.join(&b'\n');
         let all = decode(t.clone(), JsonFormat::Lines, &input, usize::MAX);
-        let cut = decode(t, JsonFormat::Lines, &input, rng.random_range(1..20));
+        let cut = decode(t.clone(), JsonFormat::Lines, &input, rng.random_range(1..20));
         assert_eq!(shown(&cut), shown(&all), "seed {SEED}, round {round}");
+        let valid: Vec<_> = documents.iter().filter(|document| is_valid(document)).cloned().collect();
+        let lines = decode(t.clone(), JsonFormat::Lines, &valid.join(&b'\n'), usize::MAX);
+        let array = [b"[".to_vec(), valid.join(&b','), b"]".to_vec()].concat();
+        let array = decode(t, JsonFormat::Auto, &array, rng.random_range(1..20));
+        assert_eq!(shown(&array), shown(&lines), "seed {SEED}, round {round}");
         check_rows(&documents, &all, &format!("seed {SEED}, round {round}"));
     }
 }
