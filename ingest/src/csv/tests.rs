@@ -1,5 +1,8 @@
 //! Lines in, rows out.
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
 use super::*;
 use crate::testing::{adding, check_counts, shown, table};
 
@@ -57,4 +60,27 @@ fn a_quote_too_many() {
         "id,name\n1,\"a\n2,b\n3,\"c\"\n4,\"d",
         "id=2 name=b\nid=3 name=c\n! 22P04: unterminated CSV quoted field\n! 22P04: unterminated CSV quoted field",
     );
+}
+
+/// Whatever the bytes, nothing panics, every line is accounted for, and it does not matter where they are cut.
+#[test]
+fn random_bytes_never_panic() {
+    const SEED: u64 = 20_240_229;
+    let mut rng = StdRng::seed_from_u64(SEED);
+    for round in 0..3_000 {
+        const PIECES: [&[u8]; 12] =
+            [b"a", b",", b"\"", b"\"\"", b"\n", b"\r\n", b"1", b"\xff", b"\0", b"2024-01-02", b"true", b"1.50"];
+        let random: Vec<u8> =
+            (0..rng.random_range(0..30)).flat_map(|_| PIECES[rng.random_range(0..PIECES.len())].to_vec()).collect();
+        let bytes = [b"a,b\n".to_vec(), random].concat();
+        let outcomes = [usize::MAX, 1].map(|chunk| {
+            let mut decoder = CsvDecoder::new(CsvOptions::default(), adding(&[]), TextSettings::default());
+            bytes.chunks(chunk).for_each(|chunk| decoder.push(chunk));
+            decoder.finish();
+            let all: Vec<_> = std::iter::from_fn(|| decoder.take_batch()).collect();
+            all.iter().for_each(check_counts);
+            shown(&all)
+        });
+        assert_eq!(outcomes[0], outcomes[1], "seed {SEED}, round {round}: {}", String::from_utf8_lossy(&bytes));
+    }
 }

@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
 use super::*;
 use crate::testing::{adding, check_counts, shown, table};
 
@@ -227,5 +230,43 @@ fn quotes_take_linear_time() {
     for lines in ["m f=\"".to_owned() + &"\n".repeat(100_000), "m f=\"\n\",".repeat(20_000), "\\".repeat(3_000_000)] {
         let all = decode(LineOptions::default(), vec![], lines.as_bytes(), 64 * 1024);
         assert!(all.iter().any(|(_, decoded)| !decoded.dead_letters.is_empty()));
+    }
+}
+
+/// Whatever the bytes, nothing panics, every line is accounted for, and it does not matter where they are cut.
+#[test]
+fn random_bytes_never_panic() {
+    const SEED: u64 = 20_240_229;
+    let mut rng = StdRng::seed_from_u64(SEED);
+    for round in 0..3_000 {
+        const PIECES: [&[u8]; 22] = [
+            b"m",
+            b",",
+            b" ",
+            b"=",
+            b"\"",
+            b"\\",
+            b"\n",
+            b"1",
+            b"-",
+            b"i",
+            b"u",
+            b"t",
+            b"#",
+            b"\r",
+            b"\xff",
+            b"m f=1i 0\n",
+            b"m,t=a f=\"x\"",
+            b" 12",
+            b"time",
+            b"\0",
+            b".5",
+            b"\xc3\xa9",
+        ];
+        let bytes: Vec<u8> =
+            (0..rng.random_range(0..20)).flat_map(|_| PIECES[rng.random_range(0..PIECES.len())].to_vec()).collect();
+        let whole = shown_tables(decode(LineOptions::default(), vec![], &bytes, usize::MAX));
+        let cut = shown_tables(decode(LineOptions::default(), vec![], &bytes, 1));
+        assert_eq!(cut, whole, "seed {SEED}, round {round}: {}", String::from_utf8_lossy(&bytes));
     }
 }
