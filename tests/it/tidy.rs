@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for dir in ["src", "catalog/src", "operators/src", "udfs/src", "tests", "benches"] {
+    for dir in ["src", "catalog/src", "ingest/src", "operators/src", "udfs/src", "tests", "benches"] {
         find(&root.join(dir), &mut files);
     }
     assert!(files.len() > 40, "the source tree is not where this test looks");

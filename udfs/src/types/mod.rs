@@ -31,6 +31,8 @@ pub(crate) mod calendar;
 mod datetime_in;
 mod datetime_out;
 pub(crate) mod datetime_words;
+/// One value from its text.
+pub mod input;
 mod interval;
 /// json and jsonb: validation, and jsonb's canonical text.
 pub mod json;

@@ -1,5 +1,6 @@
 //! [`ColumnParser`]: values of one type in, as text or in PostgreSQL's binary form, an Arrow array out.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -262,23 +263,28 @@ fn invalid_utf8(bytes: &[u8]) -> ValueError {
 }
 
 fn push_checked(builder: &mut StringViewBuilder, sql_type: &SqlType, text: &str) -> Result<(), ValueError> {
-    match sql_type {
-        SqlType::Varchar(Some(n)) => builder.append_value(fitted(text, *n, sql_type)?),
+    builder.append_value(checked(sql_type, text)?);
+    Ok(())
+}
+
+/// What a type keeps of a text that is its value.
+pub(super) fn checked<'a>(sql_type: &SqlType, text: &'a str) -> Result<Cow<'a, str>, ValueError> {
+    Ok(Cow::Borrowed(match sql_type {
+        SqlType::Varchar(Some(n)) => fitted(text, *n, sql_type)?,
         // Without a length nothing is filled up, so blanks at the end must be kept to be printed.
-        SqlType::Char(0) => builder.append_value(text),
-        SqlType::Char(n) => builder.append_value(fitted(text, *n, sql_type)?.trim_end_matches(' ')),
-        SqlType::CharByte => builder.append_value(text.chars().next().map_or("", |first| &text[..first.len_utf8()])),
+        SqlType::Char(0) => text,
+        SqlType::Char(n) => fitted(text, *n, sql_type)?.trim_end_matches(' '),
+        SqlType::CharByte => text.chars().next().map_or("", |first| &text[..first.len_utf8()]),
         // NAMEDATALEN - 1
-        SqlType::Name => builder.append_value(&text[..text.floor_char_boundary(63)]),
-        SqlType::Uuid => builder.append_value(bytes::uuid_text(bytes::parse_uuid(text.as_bytes())?)),
+        SqlType::Name => &text[..text.floor_char_boundary(63)],
+        SqlType::Uuid => return Ok(Cow::Owned(bytes::uuid_text(bytes::parse_uuid(text.as_bytes())?))),
         SqlType::Json => {
             json::validate(text)?;
-            builder.append_value(text);
+            text
         }
-        SqlType::Jsonb => builder.append_value(json::canonical(text)?),
-        _ => builder.append_value(text),
-    }
-    Ok(())
+        SqlType::Jsonb => return Ok(Cow::Owned(json::canonical(text)?)),
+        _ => text,
+    }))
 }
 
 /// The text if it has at most `n` characters; further ones may only be blanks, and are cut off.
