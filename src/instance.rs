@@ -40,6 +40,8 @@ pub struct Instance {
     pub sessions: Mutex<BTreeMap<i32, Arc<SessionHandle>>>,
     /// Counters.
     pub metrics: Metrics,
+    /// Held by an ingestion that lost a race for a table's definition, while it tries again: else many could lose for ever.
+    pub evolution: tokio::sync::Mutex<()>,
     /// Cancelled when the server stops.
     pub shutdown: CancellationToken,
     /// When it started.
@@ -78,6 +80,7 @@ impl Instance {
             clock,
             sessions: Mutex::default(),
             metrics: Metrics::default(),
+            evolution: tokio::sync::Mutex::default(),
             shutdown: CancellationToken::new(),
             started_at,
         }))

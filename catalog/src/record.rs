@@ -152,6 +152,12 @@ pub struct TableOptions {
     pub flush_interval_ms: u64,
     /// Hot bytes (Arrow, in memory) above which the table is flushed.
     pub flush_bytes: u64,
+    /// Fields of ingested documents that have no column become columns.
+    #[serde(default)]
+    pub evolve: bool,
+    /// Objects in ingested documents are taken apart into columns down to this depth; else they are one value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flatten: Option<u32>,
 }
 
 /// A column.
@@ -180,6 +186,9 @@ pub struct ColumnDef {
     /// `COMMENT ON COLUMN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// The field of ingested documents it was added for, as they spell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_field: Option<String>,
 }
 
 /// A `CHECK` constraint.

@@ -29,6 +29,7 @@ pub(crate) fn column(id: i32, name: &str, data_type: DataType) -> ColumnDef {
         nullable: true,
         default: None,
         missing_value: None,
+        source_field: None,
         comment: None,
     }
 }
@@ -46,6 +47,8 @@ pub(crate) fn def(columns: Vec<ColumnDef>) -> TableDef {
             partition_by: vec![],
             flush_interval_ms: 10_000,
             flush_bytes: 64 << 20,
+            evolve: false,
+            flatten: None,
         },
         given_options: BTreeMap::new(),
         column_mapping: false,

@@ -66,6 +66,7 @@ mod window_join;
 
 pub use context::Resolved;
 pub use row::RowProgram;
+pub use system::split_name;
 pub use types::sql_type_of;
 
 use context::{Names, Relation};

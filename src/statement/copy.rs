@@ -16,11 +16,11 @@ use tidemill_udfs::types::SqlType;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
-use super::control::{Copy, CopySource, CopyTarget, Expression, Name};
+use super::control::{Copy, CopySource, CopyTarget, CopyValue, Expression, Name};
 use super::copy_format::{CopyOptions, CopyParser, CopyWriter, Format};
-use super::names;
 use super::parse::{Parsed, parse_expression};
 use super::sink::RowSink;
+use super::{ingest, names};
 use crate::error::SqlState;
 use crate::plan::Scope;
 use crate::session::{CopyChunk, CopyIn, CopyOut, Outcome, Portal, Session};
@@ -70,6 +70,9 @@ async fn copy_from(session: &mut Session, copy: &Copy, cancel: &CancellationToke
     let Body::Table(def) = &object.body else {
         return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("cannot copy to view \"{}\"", object.name)));
     };
+    if let Some(format) = document_format(copy)? {
+        return from_documents(session, copy, name, format, cancel).await;
+    }
     let scope = session.scope(cancel);
     let target = Target::new(session, &scope, object.oid, def, &object.name, columns, copy.filter.as_ref())?;
     if let CopyTarget::File(path) = &copy.target
@@ -224,7 +227,7 @@ impl Target {
     }
 }
 
-fn default_value(
+pub(super) fn default_value(
     session: &mut Session,
     scope: &Arc<Scope>,
     def: &TableDef,
@@ -280,6 +283,77 @@ impl CopyIn for Reader {
         self.parser.finish()?;
         self.drain().await?;
         self.target.finish(session).await
+    }
+}
+
+/// `FORMAT json` or `ndjson`: documents, whose fields name the columns.
+///
+/// # Errors
+/// 0A000 with other options, a list of columns or WHERE.
+fn document_format(copy: &Copy) -> Result<Option<ingest::Format>> {
+    let format = copy.options.iter().find(|(name, _)| name == "format");
+    let format = match format {
+        Some((_, CopyValue::Text(format))) if format == "json" => ingest::Format::Json,
+        Some((_, CopyValue::Text(format))) if format == "ndjson" => ingest::Format::Lines,
+        _ => return Ok(None),
+    };
+    let CopySource::Table { columns, .. } = &copy.source else { return Ok(None) };
+    if copy.options.len() > 1 || !columns.is_empty() || copy.filter.is_some() {
+        return Err(Error::unsupported("COPY of documents takes no other options, columns or WHERE")
+            .hint("The documents' fields name the columns."));
+    }
+    Ok(Some(format))
+}
+
+/// Documents on their way into a table: those that cannot be rows become dead letters.
+struct Documents(ingest::Ingest);
+
+#[async_trait::async_trait]
+impl CopyIn for Documents {
+    fn binary(&self) -> bool {
+        false
+    }
+
+    fn columns(&self) -> usize {
+        1
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.0.push(&bytes).await
+    }
+
+    async fn finish(self: Box<Self>, session: &mut Session) -> Result<String> {
+        let report = self.0.finish(session).await?;
+        if report.dead_letters > 0 {
+            let message = format!("{} documents are in tidemill.dead_letters", report.dead_letters);
+            session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, message);
+        }
+        Ok(format!("COPY {}", report.rows))
+    }
+}
+
+async fn from_documents(
+    session: &mut Session,
+    copy: &Copy,
+    name: &Name,
+    format: ingest::Format,
+    cancel: &CancellationToken,
+) -> Result<Outcome> {
+    let source = match &copy.target {
+        CopyTarget::File(path) => format!("file {path}"),
+        _ => "copy".to_owned(),
+    };
+    let ingest = ingest::Ingest::begin(session, name, format, &source, cancel)?;
+    let mut documents = Box::new(Documents(ingest));
+    let CopyTarget::File(path) = &copy.target else { return Ok(Outcome::CopyIn(documents)) };
+    let mut file = tokio::fs::File::open(path).await.map_err(|error| file_error(path, "reading", &error))?;
+    loop {
+        let mut buffer = bytes::BytesMut::with_capacity(READ_BYTES);
+        let read = file.read_buf(&mut buffer).await.map_err(|error| file_error(path, "reading", &error))?;
+        if read == 0 {
+            return Ok(Outcome::Command(documents.finish(session).await?));
+        }
+        documents.write(buffer.freeze()).await?;
     }
 }
 

@@ -9,7 +9,7 @@ use tidemill_catalog::store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::control::Name;
-use super::names;
+use super::{ingest, names};
 use crate::error::SqlState;
 use crate::session::Session;
 use crate::session::transaction::is_temporary;
@@ -149,12 +149,19 @@ pub(super) async fn call(
         ["tidemill", "checkpoint"] => {
             maintain(session, "CHECKPOINT", false, &[]).await?;
         }
+        ["tidemill", "replay_dead_letters"] if tables.len() == 1 => ingest::replay(session, &tables[0], cancel).await?,
+        ["tidemill", "discard_dead_letters"] if tables.len() == 1 => {
+            ingest::discard(session, &tables[0], cancel).await?
+        }
         _ => {
             return Err(Error::new(
                 SqlState::UNDEFINED_FUNCTION,
                 format!("procedure {name}({}) does not exist", vec!["unknown"; arguments.len()].join(", ")),
             )
-            .hint("The procedures are tidemill.flush(table), tidemill.compact(table) and tidemill.checkpoint().")
+            .hint(
+                "The procedures are tidemill.flush(table), tidemill.compact(table), tidemill.checkpoint(), \
+                 tidemill.replay_dead_letters(table) and tidemill.discard_dead_letters(table).",
+            )
             .at(name.offset));
         }
     }

@@ -27,6 +27,9 @@ mod drop;
 /// EXPLAIN.
 mod explain;
 
+/// Documents into a table: rows, new columns, dead letters.
+pub(crate) mod ingest;
+
 /// INSERT.
 pub(crate) mod insert;
 

@@ -13,6 +13,9 @@ const FLUSH_INTERVAL_MS: u64 = 30_000;
 /// Hot bytes that make a file worth writing: about 20 MB of Parquet.
 const FLUSH_BYTES: u64 = 96 << 20;
 
+/// Objects within objects that are taken apart: deeper ones are rather data than structure.
+const FLATTEN_DEPTH: u32 = 4;
+
 /// Options that PostgreSQL's tools send and that mean nothing here.
 const IGNORED: &[&str] =
     &["fillfactor", "autovacuum_enabled", "toast_tuple_target", "parallel_workers", "oids", "user_catalog_table"];
@@ -30,11 +33,13 @@ pub(super) fn resolve(given: &BTreeMap<String, String>, columns: &[ColumnDef]) -
                 | "tidemill.partition_by"
                 | "tidemill.flush_interval"
                 | "tidemill.flush_bytes"
+                | "tidemill.evolve"
+                | "tidemill.nested"
         );
         if !known && !IGNORED.contains(&name.as_str()) && !name.starts_with("autovacuum_") {
             return Err(invalid(format!("unrecognized parameter \"{name}\"")).hint(
                 "Table options are tidemill.time_column, tidemill.sort_key, tidemill.partition_by, \
-                 tidemill.flush_interval and tidemill.flush_bytes.",
+                 tidemill.flush_interval, tidemill.flush_bytes, tidemill.evolve and tidemill.nested.",
             ));
         }
     }
@@ -86,6 +91,26 @@ pub(super) fn resolve(given: &BTreeMap<String, String>, columns: &[ColumnDef]) -
         partition_by,
         flush_interval_ms: get("flush_interval").map_or(Ok(FLUSH_INTERVAL_MS), interval_ms)?,
         flush_bytes: get("flush_bytes").map_or(Ok(FLUSH_BYTES), bytes)?,
+        evolve: match get("evolve") {
+            None | Some("off") => false,
+            Some("add_columns") => true,
+            Some("widen") => {
+                return Err(Error::unsupported("tidemill.evolve = 'widen' is not supported yet")
+                    .hint("Use 'add_columns': what does not fit a column becomes a dead letter."));
+            }
+            Some(other) => {
+                return Err(invalid(format!("invalid value for parameter \"tidemill.evolve\": \"{other}\""))
+                    .hint("Available values: off, add_columns."));
+            }
+        },
+        flatten: match get("nested") {
+            None | Some("jsonb") => None,
+            Some("flatten") => Some(FLATTEN_DEPTH),
+            Some(other) => {
+                return Err(invalid(format!("invalid value for parameter \"tidemill.nested\": \"{other}\""))
+                    .hint("Available values: jsonb, flatten."));
+            }
+        },
     })
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
@@ -60,6 +60,7 @@ struct FileWriter {
 }
 
 /// NOT NULL and CHECK of a table, ready to evaluate.
+#[derive(Clone)]
 pub(crate) struct Constraints {
     table: String,
     schema: SchemaRef,
@@ -101,6 +102,33 @@ impl RowSink {
             writer: None,
             rows: 0,
         })
+    }
+
+    /// An empty sink of the same table after columns that may be NULL were added at its end.
+    pub(crate) fn of(&self, def: &Arc<TableDef>) -> Self {
+        let schema = def.schema();
+        Self {
+            table: self.table,
+            schema: Arc::clone(&schema),
+            def: Arc::clone(def),
+            constraints: Constraints { schema, ..self.constraints.clone() },
+            store: Arc::clone(&self.store),
+            now_us: self.now_us,
+            pending: vec![],
+            pending_bytes: 0,
+            writer: None,
+            rows: 0,
+        }
+    }
+
+    /// The rows, with the table's columns, that violate NOT NULL or a CHECK.
+    pub(crate) fn violations(&self, batch: &RecordBatch) -> Result<BooleanArray> {
+        self.constraints.violations(batch)
+    }
+
+    /// As [`Constraints::check`].
+    pub(crate) fn check(&self, batch: &RecordBatch) -> Result<()> {
+        self.constraints.check(batch)
     }
 
     /// A sink for rows that were in the table before: its constraints are not asked again.
@@ -306,6 +334,21 @@ impl Constraints {
             }
         }
         Ok(())
+    }
+
+    fn violations(&self, batch: &RecordBatch) -> Result<BooleanArray> {
+        let mut wrong = vec![false; batch.num_rows()];
+        for &column in &self.not_null {
+            let array = batch.column(column);
+            wrong.iter_mut().enumerate().for_each(|(row, wrong)| *wrong |= array.is_null(row));
+        }
+        for (_, check) in &self.checks {
+            let result = check.evaluate(batch)?.into_array(batch.num_rows())?;
+            let passed = result.as_boolean();
+            let fails = |row| passed.is_valid(row) && !passed.value(row);
+            wrong.iter_mut().enumerate().for_each(|(row, wrong)| *wrong |= fails(row));
+        }
+        Ok(wrong.into())
     }
 
     /// `Failing row contains (1, null).` Values are cut at 64 bytes, as PostgreSQL cuts them.

@@ -21,7 +21,7 @@ use crate::session::{Outcome, Session};
 use crate::{Error, Result};
 
 /// Columns of one table; PostgreSQL's own limit.
-const COLUMNS_MAX: usize = 1600;
+pub(super) const COLUMNS_MAX: usize = 1600;
 
 pub(super) async fn create(
     session: &mut Session,
@@ -133,6 +133,7 @@ fn define(
                 id,
                 default: None,
                 missing_value: None,
+                source_field: None,
                 comment: None,
                 physical_name: column.name.clone(),
                 ..column.clone()
@@ -228,6 +229,7 @@ fn column_def(
         nullable: !syntax.not_null && !primary_key.contains(&syntax.name),
         default: syntax.default.as_ref().map(|default| default.text.clone()),
         missing_value: None,
+        source_field: None,
         comment: None,
     })
 }
@@ -599,6 +601,31 @@ fn add_column(
     // A table without a time column gets one with its first timestamp.
     def.options = options::resolve(&def.given_options, &def.columns)?;
     Ok(true)
+}
+
+/// Adds a column for a field of ingested documents; it is NULL in the rows before.
+///
+/// # Errors
+/// 54011 for too many columns.
+pub(super) fn push_column(def: &mut TableDef, name: &str, sql_type: &SqlType, field: &str) -> Result<()> {
+    let id = def.next_column_id;
+    let taken = def.columns.iter().any(|column| column.physical_name == name);
+    def.columns.push(ColumnDef {
+        id,
+        name: name.to_owned(),
+        physical_name: if taken || def.column_mapping { format!("{name}_{id}") } else { name.to_owned() },
+        sql_type: sql_type.name(),
+        data_type: sql_type.data_type(),
+        nullable: true,
+        default: None,
+        missing_value: None,
+        source_field: (name != field).then(|| field.to_owned()),
+        comment: None,
+    });
+    def.next_column_id += 1;
+    check_columns(&def.columns, &[])?;
+    def.options = options::resolve(&def.given_options, &def.columns)?;
+    Ok(())
 }
 
 fn def_has_rows(session: &mut Session, table: &str, scope: &Arc<Scope>) -> bool {

@@ -13,6 +13,8 @@ mod auth;
 mod concurrency;
 /// kill -9 at random moments: acknowledged rows are there once, others not in part.
 mod crash;
+/// Documents over HTTP and COPY: new columns, dead letters, crashes.
+mod ingest;
 /// Malformed and hostile bytes: the server answers or hangs up, and lives on.
 mod protocol;
 /// Stop, start, second server on the same directory, bad directories, damaged logs.

@@ -169,6 +169,27 @@ impl Server {
         answer
     }
 
+    /// The status and body of the answer to a POST request on the HTTP port. `headers`: lines that end with `\r\n`.
+    ///
+    /// # Errors
+    /// If the server goes away meanwhile.
+    pub fn post(&self, path: &str, headers: &str, body: &[u8]) -> std::io::Result<(u16, String)> {
+        use std::io::Write;
+        let mut stream = std::net::TcpStream::connect(self.http)?;
+        let length = body.len();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: tidemill\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+        )?;
+        stream.write_all(body)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let broken = || std::io::Error::other(format!("not an answer: {answer}"));
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(broken)?;
+        let (_, body) = answer.split_once("\r\n\r\n").ok_or_else(broken)?;
+        Ok((status, body.to_owned()))
+    }
+
     fn again(mut self, end: impl FnOnce(&mut Self)) -> Self {
         end(&mut self);
         let options: Vec<&str> = self.options.iter().map(String::as_str).collect();

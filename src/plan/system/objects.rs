@@ -269,7 +269,9 @@ pub(crate) fn namespaces(scope: &Scope) -> Vec<Namespace<'_>> {
     let owner = bootstrap_role(scope);
     let system = registry::SCHEMAS.map(|(name, oid)| Namespace { oid, name, owner, object: None });
     let toast = Namespace { oid: 99, name: "pg_toast", owner, object: None };
-    let stored = stored_schemas(scope).map(|object| Namespace {
+    // The server's own tables are in a stored schema of a system schema's name.
+    let is_system = |object: &&Arc<Object>| registry::SCHEMAS.iter().any(|(name, _)| *name == object.name);
+    let stored = stored_schemas(scope).filter(|object| !is_system(object)).map(|object| Namespace {
         oid: object.oid,
         name: &object.name,
         owner: object.owner,
@@ -409,7 +411,7 @@ fn user_relation<'a>(object: &'a Arc<Object>, schema: &'a Arc<Object>) -> Option
     Some(Rel {
         oid: object.oid,
         name: Cow::Borrowed(&object.name),
-        namespace: schema.oid,
+        namespace: registry::SCHEMAS.iter().find(|(name, _)| *name == schema.name).map_or(schema.oid, |(_, oid)| *oid),
         schema: &schema.name,
         owner: object.owner,
         kind,

@@ -54,6 +54,7 @@ fn column(id: i32, name: &str, sql_type: &str, nullable: bool) -> ColumnDef {
         nullable,
         default: None,
         missing_value: None,
+        source_field: None,
         comment: None,
     }
 }
@@ -70,6 +71,8 @@ fn table(columns: Vec<ColumnDef>) -> TableDef {
             partition_by: vec![],
             flush_interval_ms: 1000,
             flush_bytes: 1 << 20,
+            evolve: false,
+            flatten: None,
         },
         given_options: BTreeMap::new(),
         column_mapping: false,

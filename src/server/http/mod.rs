@@ -1,17 +1,24 @@
-//! HTTP: /metrics for Prometheus, /health for load balancers and supervisors.
+//! HTTP: /v1/ingest for documents, /metrics for Prometheus, /health for load balancers and supervisors.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::instance::Instance;
 use crate::telemetry;
+
+/// POST /v1/ingest/{table}.
+mod ingest;
+
+/// Roles and passwords.
+mod login;
 
 #[derive(Clone)]
 struct Site {
@@ -27,7 +34,14 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) {
     let site = Site { instance, failure };
-    let router = Router::new().route("/health", get(health)).route("/metrics", get(metrics)).with_state(site);
+    let router = Router::new()
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .route("/v1/ingest/{table}", post(ingest::ingest).put(ingest::ingest))
+        // Bodies are streamed: their size is no matter of memory.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(site)
+        .into_make_service_with_connect_info::<SocketAddr>();
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
         tracing::error!(%error, "HTTP stopped");
     }

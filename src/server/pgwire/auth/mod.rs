@@ -124,11 +124,32 @@ pub(super) fn demand(catalog: &Catalog, loopback: bool) -> Demand {
     if loopback && !any_password(catalog) { Demand::Nothing } else { Demand::Password }
 }
 
+/// Whether a client of another protocol has to show a password.
+pub(in crate::server) fn needs_password(catalog: &Catalog, loopback: bool) -> bool {
+    demand(catalog, loopback) == Demand::Password
+}
+
+/// Whether it is the role's password. Takes as long for a role that does not exist.
+pub(in crate::server) fn is_password(catalog: &Catalog, user: &str, password: &str) -> bool {
+    let stored = role(catalog, user).and_then(|role| role.password.as_deref());
+    let Some(ScramSecret::Verifier { salt, iterations, .. }) = stored.and_then(parse_verifier) else {
+        let _ = scram_verifier(password, &[0; SALT_BYTES], SCRAM_ITERATIONS);
+        return false;
+    };
+    let iterations = usize::from(iterations);
+    stored == Some(scram_verifier(password, &salt, iterations).as_str())
+}
+
+/// What Basic authentication carries.
+pub(in crate::server) fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    base64::decode(text)
+}
+
 /// Checks that a role may log in, after it showed its password (or needed none).
 ///
 /// # Errors
 /// 28000.
-pub(super) fn may_log_in<'a>(catalog: &'a Catalog, user: &str) -> Result<&'a RoleDef> {
+pub(in crate::server) fn may_log_in<'a>(catalog: &'a Catalog, user: &str) -> Result<&'a RoleDef> {
     let refuse = |message: String| Error::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, message).fatal();
     let role = role(catalog, user).ok_or_else(|| refuse(format!("role \"{user}\" does not exist")))?;
     if role.login { Ok(role) } else { Err(refuse(format!("role \"{user}\" is not permitted to log in"))) }

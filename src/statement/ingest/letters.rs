@@ -1,0 +1,308 @@
+//! tidemill.dead_letters and tidemill.schema_changes: ordinary tables of the database, made when there is something to put
+//! into them.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, BinaryViewBuilder, Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+};
+use datafusion::error::DataFusionError;
+use tidemill_catalog::Oid;
+use tidemill_catalog::record::{Body, Change, ColumnDef, NewChunk, Object, TableDef, Write};
+use tidemill_catalog::snapshot::NameClass;
+use tidemill_ingest::DeadLetter;
+use tidemill_udfs::types::{SqlType, TextSettings, array_to_text};
+use uuid::Uuid;
+
+use super::super::{names, options};
+use crate::clock::Timestamp;
+use crate::session::Session;
+use crate::{Error, Result};
+
+/// Where the tables are. Users cannot make a schema of this name.
+const SCHEMA: &str = "tidemill";
+
+const DEAD_LETTERS: (&str, &[(&str, SqlType)]) = (
+    "dead_letters",
+    &[
+        ("id", SqlType::Uuid),
+        ("received_at", SqlType::TimestampTz),
+        ("table_name", SqlType::Text),
+        ("table_oid", SqlType::Int8),
+        ("source", SqlType::Text),
+        ("reason", SqlType::Text),
+        ("sqlstate", SqlType::Text),
+        ("column_name", SqlType::Text),
+        ("byte_offset", SqlType::Int8),
+        ("line", SqlType::Int8),
+        ("attempts", SqlType::Int4),
+        ("format", SqlType::Text),
+        ("raw", SqlType::Bytea),
+    ],
+);
+
+const SCHEMA_CHANGES: (&str, &[(&str, SqlType)]) = (
+    "schema_changes",
+    &[
+        ("changed_at", SqlType::TimestampTz),
+        ("table_name", SqlType::Text),
+        ("table_oid", SqlType::Int8),
+        ("change", SqlType::Text),
+        ("column_name", SqlType::Text),
+        ("data_type", SqlType::Text),
+        ("field", SqlType::Text),
+        ("sample", SqlType::Text),
+        ("source", SqlType::Text),
+    ],
+);
+
+/// A document that is not a row.
+pub(super) struct Letter {
+    raw: Vec<u8>,
+    reason: String,
+    sqlstate: String,
+    column: Option<String>,
+    offset: Option<i64>,
+    line: Option<i64>,
+}
+
+impl Letter {
+    pub(super) fn of(letter: &DeadLetter) -> Self {
+        let number = |number: u64| i64::try_from(number).ok();
+        Self {
+            raw: letter.raw.clone(),
+            reason: letter.error.message.clone(),
+            sqlstate: letter.error.code.to_owned(),
+            column: letter.column.clone(),
+            offset: number(letter.offset),
+            line: number(letter.line),
+        }
+    }
+
+    /// A row that a constraint refuses, as a JSON document again.
+    pub(super) fn of_row(row: &RecordBatch, def: &TableDef, error: &Error) -> Result<Self> {
+        let settings = TextSettings::default();
+        let mut document = serde_json::Map::new();
+        for (array, column) in row.columns().iter().zip(&def.columns) {
+            if array.is_valid(0) {
+                let text = array_to_text(array, &column.field(), &settings)?;
+                document.insert(column.name.clone(), text.value(0).into());
+            }
+        }
+        let report = error.report();
+        Ok(Self {
+            raw: serde_json::Value::Object(document).to_string().into_bytes(),
+            reason: report.message.clone(),
+            sqlstate: error.code().code().to_owned(),
+            column: report.column.clone(),
+            offset: None,
+            line: None,
+        })
+    }
+}
+
+/// A letter that is tried again, and where its document begins in what the decoder gets.
+pub(super) struct Sent {
+    pub(super) offset: u64,
+    pub(super) id: String,
+    pub(super) received_at: Timestamp,
+    pub(super) source: String,
+    /// This one included.
+    pub(super) attempts: i32,
+}
+
+/// What is to be written about one ingestion.
+pub(super) struct Letters {
+    table: (String, Oid),
+    source: String,
+    format: &'static str,
+    /// In the order of offsets.
+    sent: Vec<Sent>,
+    now: Timestamp,
+    letters: Vec<Letter>,
+    /// Column, type, field, sample.
+    changes: Vec<[String; 4]>,
+}
+
+impl Letters {
+    pub(super) fn new(table: &Object, source: &str, format: &'static str, now: Timestamp) -> Self {
+        Self {
+            table: (table.name.clone(), table.oid),
+            source: source.to_owned(),
+            format,
+            sent: vec![],
+            now,
+            letters: vec![],
+            changes: vec![],
+        }
+    }
+
+    pub(super) fn add(&mut self, letter: Letter) {
+        self.letters.push(letter);
+    }
+
+    /// The next document is a letter that was sent before.
+    pub(super) fn again(&mut self, sent: Sent) {
+        self.sent.push(sent);
+    }
+
+    /// The letter's earlier self, if it has one.
+    fn before(&self, letter: &Letter) -> Option<&Sent> {
+        let offset = u64::try_from(letter.offset?).ok()?;
+        self.sent[..self.sent.partition_point(|sent| sent.offset <= offset)].last()
+    }
+
+    pub(super) fn changed(&mut self, column: &str, sql_type: &SqlType, field: &str, sample: &str) {
+        self.changes.push([column.to_owned(), sql_type.name(), field.to_owned(), sample.to_owned()]);
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.letters.len() as u64
+    }
+
+    /// The changes that add the rows, and the tables if there are none yet.
+    pub(super) fn changes(&self, session: &mut Session) -> Result<Vec<Change>> {
+        let mut changes = vec![];
+        if !self.letters.is_empty() {
+            let columns = self.letter_columns();
+            append(session, DEAD_LETTERS, columns, &mut changes)?;
+        }
+        if !self.changes.is_empty() {
+            let columns = self.change_columns();
+            append(session, SCHEMA_CHANGES, columns, &mut changes)?;
+        }
+        Ok(changes)
+    }
+
+    fn letter_columns(&self) -> Vec<ArrayRef> {
+        let texts = |text: &dyn Fn(&Letter) -> Option<&str>| -> ArrayRef {
+            Arc::new(self.letters.iter().map(text).collect::<StringViewArray>())
+        };
+        let mut raw = BinaryViewBuilder::with_capacity(self.letters.len());
+        self.letters.iter().for_each(|letter| raw.append_value(&letter.raw));
+        let sent: Vec<Option<&Sent>> = self.letters.iter().map(|letter| self.before(letter)).collect();
+        let ids = sent.iter().map(|sent| sent.map_or_else(|| Uuid::now_v7().to_string(), |sent| sent.id.clone()));
+        let times = sent.iter().map(|sent| sent.map_or(self.now, |sent| sent.received_at));
+        let sources = sent.iter().map(|sent| Some(sent.map_or(self.source.as_str(), |sent| &sent.source)));
+        // Where it was in the input it first came in is not known any more.
+        let place = |of: fn(&Letter) -> Option<i64>| -> ArrayRef {
+            let first = |(letter, sent): (&Letter, &Option<&Sent>)| if sent.is_some() { None } else { of(letter) };
+            Arc::new(self.letters.iter().zip(&sent).map(first).collect::<Int64Array>())
+        };
+        let rows = self.letters.len();
+        vec![
+            Arc::new(ids.map(Some).collect::<StringViewArray>()),
+            Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC")),
+            self.same(&self.table.0, rows),
+            Arc::new(Int64Array::from_value(self.table.1.into(), rows)),
+            Arc::new(sources.collect::<StringViewArray>()),
+            texts(&|letter| Some(&letter.reason)),
+            texts(&|letter| Some(&letter.sqlstate)),
+            texts(&|letter| letter.column.as_deref()),
+            place(|letter| letter.offset),
+            place(|letter| letter.line),
+            Arc::new(Int32Array::from_iter_values(sent.iter().map(|sent| sent.map_or(0, |sent| sent.attempts)))),
+            self.same(self.format, rows),
+            Arc::new(raw.finish()),
+        ]
+    }
+
+    fn change_columns(&self) -> Vec<ArrayRef> {
+        let rows = self.changes.len();
+        let texts = |at: usize| -> ArrayRef {
+            Arc::new(self.changes.iter().map(|change| Some(change[at].as_str())).collect::<StringViewArray>())
+        };
+        vec![
+            self.times(rows),
+            self.same(&self.table.0, rows),
+            Arc::new(Int64Array::from_value(self.table.1.into(), rows)),
+            self.same("ADD COLUMN", rows),
+            texts(0),
+            texts(1),
+            texts(2),
+            texts(3),
+            self.same(&self.source, rows),
+        ]
+    }
+
+    fn times(&self, rows: usize) -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from_value(self.now, rows).with_timezone("UTC"))
+    }
+
+    fn same(&self, text: &str, rows: usize) -> ArrayRef {
+        Arc::new(std::iter::repeat_n(Some(text), rows).collect::<StringViewArray>())
+    }
+}
+
+/// Adds rows to one of the tables; makes it, and the schema, where they are missing.
+fn append(
+    session: &mut Session,
+    (name, columns): (&str, &[(&str, SqlType)]),
+    arrays: Vec<ArrayRef>,
+    changes: &mut Vec<Change>,
+) -> Result<()> {
+    let (main, _) = names::catalogs(session);
+    let owner = main.get(session.database).map_or(session.login_role, |database| database.owner);
+    let object = |oid, parent, name: &str, body| {
+        let name = name.to_owned();
+        let (comment, acl, depends_on) = (None, vec![], vec![]);
+        Change::Put(Arc::new(Object { oid, parent, name, owner, version: 1, comment, acl, depends_on, body }))
+    };
+    let made = changes.iter().find_map(|change| match change {
+        Change::Put(object) if object.name == SCHEMA && matches!(object.body, Body::Schema {}) => Some(object.oid),
+        _ => None,
+    });
+    let known = main.find(session.database, NameClass::Schema, SCHEMA).map(|schema| schema.oid);
+    let schema = match known.or(made) {
+        Some(oid) => oid,
+        None => {
+            let oid = session.fresh_oid(false);
+            changes.push(object(oid, session.database, SCHEMA, Body::Schema {}));
+            oid
+        }
+    };
+    let def = definition(columns)?;
+    let table = match main.find(schema, NameClass::Relation, name) {
+        Some(table) => table.oid,
+        None => {
+            let oid = session.fresh_oid(false);
+            changes.push(object(oid, schema, name, Body::Table(Arc::new(def.clone()))));
+            oid
+        }
+    };
+    let batch = RecordBatch::try_new(def.schema(), arrays).map_err(DataFusionError::from)?;
+    let chunk = NewChunk { id: session.instance.store.next_chunk_id(), batch };
+    changes.push(Change::Write(Write {
+        table,
+        add_chunks: vec![Arc::new(chunk)],
+        data_change: true,
+        ..Write::default()
+    }));
+    Ok(())
+}
+
+fn definition(columns: &[(&str, SqlType)]) -> Result<TableDef> {
+    let column = |(id, (name, sql_type)): (i32, &(&str, SqlType))| ColumnDef {
+        id,
+        name: (*name).to_owned(),
+        physical_name: (*name).to_owned(),
+        sql_type: sql_type.name(),
+        data_type: sql_type.data_type(),
+        nullable: true,
+        default: None,
+        missing_value: None,
+        source_field: None,
+        comment: None,
+    };
+    let columns: Vec<ColumnDef> = (1..).zip(columns).map(column).collect();
+    let given = std::collections::BTreeMap::new();
+    Ok(TableDef {
+        options: options::resolve(&given, &columns)?,
+        next_column_id: i32::try_from(columns.len()).map_or(i32::MAX, |count| count + 1),
+        columns,
+        checks: vec![],
+        primary_key: vec![],
+        given_options: given,
+        column_mapping: false,
+    })
+}

@@ -1,0 +1,103 @@
+//! Dead letters once more: `CALL tidemill.replay_dead_letters('events')`, `CALL tidemill.discard_dead_letters('events')`.
+//!
+//! In one transaction all letters of the table are read, decoded as documents again and deleted; those that fail again are
+//! written anew, with one more attempt. So a letter becomes a row once, whatever happens.
+
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use futures::TryStreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::super::control::Name;
+use super::super::{names, parse};
+use super::letters::Sent;
+use super::{Format, Ingest};
+use crate::error::SqlState;
+use crate::session::{Outcome, Session};
+use crate::{Error, Result};
+
+/// A letter that failed more often is left alone, until somebody sets its attempts back.
+pub(super) const ATTEMPTS_MAX: i32 = 3;
+
+/// Tries all dead letters of a table again.
+///
+/// # Errors
+/// 42P01; 40001 if the table or its letters were changed meanwhile.
+pub(crate) async fn replay(session: &mut Session, table: &Name, cancel: &CancellationToken) -> Result<()> {
+    let (object, _) = names::table(session, table)?;
+    if !has_letters(session)? {
+        return none(session, &object.name);
+    }
+    let of_table = format!("table_oid = {} AND attempts <= {ATTEMPTS_MAX} AND format = 'json'", object.oid);
+    let mut ingest = Ingest::begin(session, table, Format::Documents, "replay", cancel)?;
+    let sql = format!(
+        "SELECT id, received_at, source, attempts, raw FROM tidemill.dead_letters WHERE {of_table} ORDER BY id"
+    );
+    let Outcome::Rows { mut stream, .. } = run(session, &sql, cancel).await? else {
+        return Err(Error::internal("a query without rows"));
+    };
+    let mut offset = 0;
+    let mut letters = 0_u64;
+    while let Some(batch) = stream.try_next().await? {
+        let (ids, sources) = (batch.column(0).as_string_view(), batch.column(2).as_string_view());
+        let times = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+        let (attempts, raws) = (batch.column(3).as_primitive::<Int32Type>(), batch.column(4).as_binary_view());
+        for row in 0..batch.num_rows() {
+            let sent = Sent {
+                offset,
+                id: ids.value(row).to_owned(),
+                received_at: times.value(row),
+                source: sources.value(row).to_owned(),
+                attempts: attempts.value(row) + 1,
+            };
+            ingest.letters.again(sent);
+            let raw = raws.value(row);
+            ingest.push(raw).await?;
+            ingest.push(b"\n").await?;
+            offset += raw.len() as u64 + 1;
+            letters += 1;
+        }
+    }
+    drop(stream);
+    if letters == 0 {
+        return none(session, &object.name);
+    }
+    run(session, &format!("DELETE FROM tidemill.dead_letters WHERE {of_table}"), cancel).await?;
+    let report = ingest.finish(session).await?;
+    let message = format!("{} of {letters} dead letters of table \"{}\" became rows", report.rows, object.name);
+    session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, message);
+    Ok(())
+}
+
+/// Deletes all dead letters of a table.
+///
+/// # Errors
+/// 42P01; 40001 if its letters were changed meanwhile.
+pub(crate) async fn discard(session: &mut Session, table: &Name, cancel: &CancellationToken) -> Result<()> {
+    let (object, _) = names::table(session, table)?;
+    if !has_letters(session)? {
+        return none(session, &object.name);
+    }
+    let sql = format!("DELETE FROM tidemill.dead_letters WHERE table_oid = {}", object.oid);
+    run(session, &sql, cancel).await.map(|_| ())
+}
+
+fn has_letters(session: &mut Session) -> Result<bool> {
+    let name = Name { parts: vec!["tidemill".into(), "dead_letters".into()], offset: 0 };
+    Ok(matches!(names::find_relation(session, &name), Ok(Some(_))))
+}
+
+fn none(session: &mut Session, table: &str) -> Result<()> {
+    let message = format!("table \"{table}\" has no dead letters to be tried again");
+    session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, message);
+    Ok(())
+}
+
+/// Runs a statement of ours in the session's transaction.
+async fn run(session: &mut Session, sql: &str, cancel: &CancellationToken) -> Result<Outcome> {
+    let parsed = parse::parse(sql)?.into_iter().next();
+    let prepared = session.parse_inner(parsed, &[], true)?;
+    // Values as they are, not as a client would see them.
+    let portal = session.portal(&prepared, vec![], vec![1])?;
+    Box::pin(session.run_inner(&portal, cancel)).await
+}

@@ -1,0 +1,269 @@
+//! Documents over HTTP and COPY: every document is a row or a dead letter, once, whatever happens.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::TcpStream;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+
+use crate::support::client::Client;
+use crate::support::server::Server;
+
+const EVENTS: &str = "CREATE TABLE events (id text PRIMARY KEY, ts timestamptz) WITH (tidemill.evolve = 'add_columns')";
+
+fn post(server: &Server, table: &str, body: &[u8]) -> Value {
+    let (status, answer) = server.post(&format!("/v1/ingest/{table}"), "", body).expect("an answer");
+    assert_eq!(status, 200, "{answer}");
+    serde_json::from_str(&answer).expect("JSON")
+}
+
+fn counts(answer: &Value) -> (u64, u64, u64) {
+    let count = |name: &str| answer[name].as_u64().expect(name);
+    (count("documents"), count("rows"), count("dead_letters"))
+}
+
+#[test]
+fn new_fields_become_columns_and_what_does_not_fit_a_dead_letter() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run(EVENTS);
+    let answer = post(
+        &server,
+        "events",
+        br#"{"id":"a","ts":"2026-01-01T00:00:00Z","amount":12}
+{"id":"b","ts":"yesterday's","amount":13}
+{"id":"c","amount":"many","who":{"name":"x"}}
+{"id":"d","who":{"name":"y"}}
+{broken
+"#,
+    );
+    assert_eq!(counts(&answer), (5, 2, 3));
+    let columns = r#"[{"name":"amount","type":"bigint"},{"name":"who","type":"jsonb"}]"#;
+    assert_eq!(answer["new_columns"].to_string(), columns);
+    assert_eq!(
+        client.value(
+            "SELECT string_agg(id || coalesce(amount, 0) || coalesce(who ->> 'name', '-'), ' ' ORDER BY id) FROM events"
+        ),
+        "a12- d0y"
+    );
+    let letters = "SELECT string_agg(sqlstate || ' ' || coalesce(column_name, '?') || ' ' || line, ', ' ORDER BY line) FROM tidemill.dead_letters";
+    assert_eq!(client.value(letters), "22007 ts 2, 22P02 amount 3, 22P02 ? 5");
+    let raw = "SELECT convert_from(raw, 'UTF8') FROM tidemill.dead_letters WHERE line = 2";
+    assert_eq!(client.value(raw), r#"{"id":"b","ts":"yesterday's","amount":13}"#);
+    let changes = "SELECT string_agg(column_name || ' ' || data_type || ' ' || sample, ', ' ORDER BY column_name) FROM tidemill.schema_changes";
+    assert_eq!(client.value(changes), r#"amount bigint 12, who jsonb {"name":"y"}"#);
+
+    let server = server.crash_and_restart();
+    let mut client = server.connect();
+    assert_eq!(client.value("SELECT count(*) FROM events"), "2");
+    assert_eq!(client.value("SELECT count(*) FROM tidemill.dead_letters"), "3");
+    assert_eq!(counts(&post(&server, "events", br#"[{"id":"e","amount":1},{"id":"f","amount":{}}]"#)), (2, 1, 1));
+}
+
+#[test]
+fn dead_letters_become_rows_once_the_table_takes_them() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run("CREATE TABLE t (id int NOT NULL CHECK (id < 100), name text DEFAULT 'none')");
+    let answer =
+        post(&server, "t", b"{\"id\":1}\n{\"id\":2,\"color\":\"red\"}\n{\"id\":null}\n{\"id\":500}\n{\"id\":\"x\"}");
+    assert_eq!(counts(&answer), (5, 1, 4));
+    assert_eq!(client.value("SELECT name FROM t"), "none");
+    let states = "SELECT string_agg(sqlstate || ' ' || attempts, ', ' ORDER BY sqlstate) FROM tidemill.dead_letters";
+    assert_eq!(client.value(states), "22P02 0, 23502 0, 23514 0, 42703 0");
+    client.run("ALTER TABLE t SET (tidemill.evolve = 'add_columns')");
+    client.run("ALTER TABLE t ALTER COLUMN id DROP NOT NULL");
+    client.run("CALL tidemill.replay_dead_letters('t')");
+    assert_eq!(
+        client.value("SELECT string_agg(coalesce(id::text, '-') || coalesce(color, ''), ' ' ORDER BY id) FROM t"),
+        "1 2red -"
+    );
+    let failed = "SELECT count(*) FROM tidemill.dead_letters";
+    assert_eq!(client.value(failed), "2");
+    client.run("BEGIN");
+    client.run("CALL tidemill.replay_dead_letters('t')");
+    client.run("ROLLBACK");
+    client.run("CALL tidemill.replay_dead_letters('t')");
+    assert_eq!(client.value("SELECT count(*) FROM t"), "3", "each once");
+    assert_eq!(client.value("SELECT max(attempts) FROM tidemill.dead_letters"), "2");
+    client.run("CALL tidemill.discard_dead_letters('t')");
+    assert_eq!(client.value(failed), "0");
+    assert_eq!(client.sqlstate("CALL tidemill.replay_dead_letters('nosuch')"), "42P01");
+}
+
+#[test]
+fn copy_takes_documents_too() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run(EVENTS);
+    let answers = client
+        .simple_with_data("COPY events FROM STDIN (FORMAT ndjson)", b"{\"id\":\"a\",\"n\":1}\n[]\n{\"id\":\"b\"}\n");
+    answers.expect("a COPY");
+    assert_eq!(client.value("SELECT string_agg(id || coalesce(n, 0), ' ' ORDER BY id) FROM events"), "a1 b0");
+    assert_eq!(client.value("SELECT count(*) FROM tidemill.dead_letters WHERE source = 'copy'"), "1");
+    client.run("BEGIN");
+    client
+        .simple_with_data("COPY events FROM STDIN (FORMAT json)", b"[{\"id\":\"c\",\"fresh\":true}]")
+        .expect("a COPY");
+    client.run("ROLLBACK");
+    assert_eq!(client.sqlstate("SELECT fresh FROM events"), "42703", "columns come and go with their rows");
+    assert_eq!(client.sqlstate("COPY events (id) FROM STDIN (FORMAT json)"), "0A000");
+}
+
+#[test]
+fn writers_add_columns_at_the_same_time() {
+    let server = Server::start();
+    server.connect().run(EVENTS);
+    std::thread::scope(|threads| {
+        for writer in 0..4 {
+            let server = &server;
+            threads.spawn(move || {
+                for round in 0..5 {
+                    let body = format!(
+                        "{{\"id\":\"{writer}-{round}\",\"both\":{round},\"w{writer}_{round}\":true}}\n{{\"id\":\"{writer}-{round}b\"}}"
+                    );
+                    assert_eq!(counts(&post(server, "events", body.as_bytes())), (2, 2, 0));
+                }
+            });
+        }
+    });
+    let mut client = server.connect();
+    assert_eq!(client.value("SELECT count(*) FROM events"), "40");
+    assert_eq!(client.value("SELECT count(both) FROM events"), "20");
+    let columns = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'events'";
+    assert_eq!(client.value(columns), "23");
+    assert_eq!(client.value("SELECT count(*) FROM tidemill.schema_changes"), "21");
+}
+
+#[test]
+fn a_request_that_cannot_be_served_says_why() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run(EVENTS);
+    let status = |path: &str, headers: &str| server.post(path, headers, b"{\"id\":\"a\"}").expect("an answer").0;
+    assert_eq!(status("/v1/ingest/nosuch", ""), 404);
+    assert_eq!(status("/v1/ingest/events?database=nosuch", ""), 404);
+    assert_eq!(status("/v1/ingest/events", "Content-Type: text/html\r\n"), 415);
+    assert_eq!(status("/v1/ingest/events", "Content-Encoding: br\r\n"), 415);
+    assert_eq!(status("/v1/ingest/pg_catalog.pg_class", ""), 403);
+    // A body that is cut off leaves nothing.
+    let mut stream = TcpStream::connect(server.http()).expect("a connection");
+    let head = "POST /v1/ingest/events HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\n{\"id\":\"cut\",\"x\":1}\n";
+    stream.write_all(head.as_bytes()).expect("written");
+    drop(stream);
+    assert_eq!(client.value("SELECT count(*) FROM events"), "0");
+    client.run("ALTER ROLE tidemill PASSWORD 'secret'");
+    assert_eq!(status("/v1/ingest/events", ""), 401);
+    // tidemill:secret, tidemill:guess
+    assert_eq!(status("/v1/ingest/events", "Authorization: Basic dGlkZW1pbGw6c2VjcmV0\r\n"), 200);
+    assert_eq!(status("/v1/ingest/events", "Authorization: Basic dGlkZW1pbGw6Z3Vlc3M=\r\n"), 401);
+}
+
+#[test]
+fn hostile_documents_are_rows_or_dead_letters() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run(EVENTS);
+    let long = format!("{{\"id\":\"long\",\"text\":\"{}\"}}", "x".repeat(10 << 20));
+    let deep = format!("{{\"id\":\"deep\",\"d\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let many: String = (0..3000).map(|n| format!(",\"c{n}\":{n}")).collect();
+    let wide = format!("{{\"id\":\"wide\"{many}}}");
+    let documents: Vec<&[u8]> = vec![
+        br#"{"id":"empty name","":1}"#,
+        br#"{"id":"proto","__proto__":{"a":1},"constructor":2}"#,
+        "{\"id\":\"emoji\",\"😀\":\"😀\"}".as_bytes(),
+        br#"{"id":"nan","n":NaN}"#,
+        br#"{"id":"twice","k":1,"k":2}"#,
+        br#"{"id":"large","e":1e400,"i":123456789012345678901234567890}"#,
+        b"{\"id\":\"latin1 \xe9\"}",
+        br#"{"id":"null \u0000"}"#,
+        br#"{"id":"half \ud83d"}"#,
+        br#"{"id":"Case","K":1,"ts":null}"#,
+        br#"{"id":"quote","a\"b":1,"; DROP TABLE events":2}"#,
+        br#"[1,2]"#,
+        br#""text""#,
+        br#"{"id":"int","v":1}"#,
+        br#"{"id":"text","v":"x"}"#,
+        long.as_bytes(),
+        deep.as_bytes(),
+        wide.as_bytes(),
+    ];
+    let mut body = documents.join(&b'\n');
+    body.push(b'\n');
+    let (seen, rows, dead) = counts(&post(&server, "events", &body));
+    assert_eq!((seen, rows + dead), (documents.len() as u64, documents.len() as u64));
+    assert_eq!(client.value("SELECT count(*) FROM events"), rows.to_string());
+    assert_eq!(client.value("SELECT count(*) FROM tidemill.dead_letters"), dead.to_string());
+    assert_eq!(client.value("SELECT length(text) FROM events WHERE id = 'long'"), (10 << 20).to_string());
+    assert_eq!(client.value("SELECT k FROM events WHERE id = 'twice'"), "2");
+    assert_eq!(client.value("SELECT _rest ->> 'c2999' FROM events WHERE id = 'wide'"), "2999");
+}
+
+/// Batches of random documents from several clients while the server is killed: what was answered is there once, row by row
+/// and letter by letter; what was not is there as a whole or not at all.
+#[test]
+fn answered_documents_survive_kills() {
+    let variable = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let rounds = variable("TIDEMILL_CRASH_ROUNDS").unwrap_or(3);
+    let seed = variable("TIDEMILL_TEST_SEED").unwrap_or_else(rand::random);
+    println!("TIDEMILL_TEST_SEED={seed} TIDEMILL_CRASH_ROUNDS={rounds}");
+    let mut server = Server::start();
+    server.connect().run(EVENTS);
+    let mut answered: Vec<(String, u64, u64)> = vec![];
+    for round in 0..rounds {
+        std::thread::scope(|threads| {
+            let writers: Vec<_> = (0..3)
+                .map(|writer| {
+                    let server = &server;
+                    threads.spawn(move || write_batches(server, seed, round, writer))
+                })
+                .collect();
+            let pause = StdRng::seed_from_u64(seed ^ round).random_range(200..900);
+            std::thread::sleep(std::time::Duration::from_millis(pause));
+            server.signal("KILL");
+            answered.extend(writers.into_iter().flat_map(|writer| writer.join().expect("a writer")));
+        });
+        server = server.crash_and_restart();
+        check(&mut server.connect(), &answered, seed);
+    }
+    assert!(!answered.is_empty(), "seed {seed}: nothing was answered");
+}
+
+fn write_batches(server: &Server, seed: u64, round: u64, writer: u64) -> Vec<(String, u64, u64)> {
+    let mut random = StdRng::seed_from_u64(seed ^ (round << 8) ^ (writer << 40));
+    let mut answered = vec![];
+    for number in 0.. {
+        let batch = format!("{round}-{writer}-{number}");
+        let documents = (0..random.random_range(1..30)).map(|at| match random.random_range(0..6) {
+            0 => format!("{{\"id\":\"{batch}/{at}\",\"batch\":\"{batch}\",\"ts\":\"no time {batch} \"}}\n"),
+            1 => format!("{{\"id\":\"{batch}/{at}\",\"batch\":\"{batch}\",\"f{}\":1}}\n", random.random_range(0..40)),
+            _ => format!("{{\"id\":\"{batch}/{at}\",\"batch\":\"{batch}\"}}\n"),
+        });
+        let body: String = documents.collect();
+        let Ok((200, answer)) = server.post("/v1/ingest/events", "", body.as_bytes()) else { return answered };
+        let Ok(answer) = serde_json::from_str::<Value>(&answer) else { return answered };
+        let (_, rows, dead) = counts(&answer);
+        answered.push((batch, rows, dead));
+    }
+    answered
+}
+
+fn check(client: &mut Client, answered: &[(String, u64, u64)], seed: u64) {
+    let mut found = |sql: &str| -> HashMap<String, String> {
+        let all = client.value(&format!(
+            "SELECT coalesce(string_agg(batch || ' ' || n, ';'), '') FROM ({sql} GROUP BY batch) AS b"
+        ));
+        all.split(';').filter_map(|batch| batch.split_once(' ')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
+    };
+    let rows = found("SELECT batch, count(*) || ' ' || count(DISTINCT id) AS n FROM events");
+    let letters = found(
+        "SELECT split_part(split_part(convert_from(raw, 'UTF8'), 'no time ', 2), ' ', 1) AS batch, count(*) AS n FROM tidemill.dead_letters",
+    );
+    for (batch, expected, dead) in answered {
+        let none = |count: u64| (count > 0).then_some(count);
+        assert_eq!(rows.get(batch).cloned(), none(*expected).map(|n| format!("{n} {n}")), "seed {seed}, batch {batch}");
+        assert_eq!(letters.get(batch).cloned(), none(*dead).map(|n| n.to_string()), "seed {seed}, batch {batch}");
+    }
+}
