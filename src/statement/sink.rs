@@ -104,6 +104,30 @@ impl RowSink {
         })
     }
 
+    /// A sink for a table that is not there yet, without constraints.
+    pub(crate) fn empty(session: &mut Session, table: Oid, name: &str, def: &Arc<TableDef>) -> Self {
+        let schema = def.schema();
+        let constraints = Constraints {
+            table: name.to_owned(),
+            schema: Arc::clone(&schema),
+            not_null: vec![],
+            checks: vec![],
+            text: session.text_settings(),
+        };
+        Self {
+            table,
+            schema,
+            def: Arc::clone(def),
+            constraints,
+            store: Arc::clone(&session.instance.store),
+            now_us: session.instance.clock.now(),
+            pending: vec![],
+            pending_bytes: 0,
+            writer: None,
+            rows: 0,
+        }
+    }
+
     /// An empty sink of the same table after columns that may be NULL were added at its end.
     pub(crate) fn of(&self, def: &Arc<TableDef>) -> Self {
         let schema = def.schema();

@@ -94,6 +94,38 @@ fn dead_letters_become_rows_once_the_table_takes_them() {
 }
 
 #[test]
+fn line_protocol_makes_its_tables() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let lines = b"cpu,host=a,region=eu usage=12.5,cores=4i,up=t 1767225600000000000\ncpu,host=b usage=1 1767225601000000000\nmem,host=a free=1u,note=\"a \\\"b\\\"\" 1767225600000000000\n";
+    let write = |path: &str, headers: &str, body: &[u8]| server.post(path, headers, body).expect("an answer");
+    assert_eq!(write("/api/v2/write?org=o&bucket=tidemill", "", lines), (204, String::new()));
+    assert_eq!(
+        client.value("SELECT string_agg(host || usage || coalesce(cores, 0), ' ' ORDER BY time) FROM cpu"),
+        "a12.54 b10"
+    );
+    assert_eq!(client.value("SELECT note || ' ' || time FROM mem"), "a \"b\" 2026-01-01 00:00:00+00");
+    assert_eq!(write("/write?db=tidemill&precision=s", "", b"cpu,host=c usage=2,extra=1i 1767225700\n").0, 204);
+    assert_eq!(client.value("SELECT extra || ' ' || time FROM cpu WHERE host = 'c'"), "1 2026-01-01 00:01:40+00");
+    // A value of another type than its column's is dropped, the rest is written.
+    let (status, answer) = write("/write?db=tidemill", "", b"cpu,host=d usage=\"x\"\ncpu,host=e usage=3\nnonsense\n");
+    assert_eq!(status, 400);
+    assert!(answer.contains("partial write") && answer.contains("dropped=2"), "{answer}");
+    let (status, answer) = write("/api/v2/write?bucket=tidemill", "", b"nonsense\n");
+    assert_eq!(status, 422);
+    assert!(answer.contains("unprocessable entity") && answer.contains("dropped=1"), "{answer}");
+    assert_eq!(client.value("SELECT count(*) FROM cpu"), "4");
+    assert_eq!(client.value("SELECT count(*) FROM tidemill.dead_letters WHERE format = 'line'"), "3");
+    assert_eq!(write("/api/v2/write?bucket=nosuch", "", lines).0, 404);
+    assert_eq!(write("/write?db=tidemill&precision=x", "", lines).0, 422);
+    client.run("ALTER ROLE tidemill PASSWORD 'secret'");
+    assert_eq!(write("/api/v2/write?bucket=tidemill", "", lines).0, 401);
+    assert_eq!(write("/api/v2/write?bucket=tidemill", "Authorization: Token tidemill:secret\r\n", lines).0, 204);
+    assert_eq!(write("/write?db=tidemill&u=tidemill&p=secret", "", lines).0, 204);
+    assert!(server.get("/ping").starts_with("HTTP/1.1 204"));
+}
+
+#[test]
 fn copy_takes_documents_too() {
     let server = Server::start();
     let mut client = server.connect();

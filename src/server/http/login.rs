@@ -1,4 +1,4 @@
-//! Who asks over HTTP: the same roles and passwords as over the Postgres port, by Basic authentication.
+//! Who asks over HTTP: the same roles and passwords as over the Postgres port, by Basic authentication or a token of both.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,12 +20,11 @@ const DEFAULT_NAME: &str = "tidemill";
 /// 28P01 without a password or with another one, 28000, 3D000, 53300.
 pub(super) fn login(
     instance: &Arc<Instance>,
-    headers: &HeaderMap,
+    given: Option<(String, String)>,
     database: Option<&str>,
     peer: SocketAddr,
 ) -> Result<(Registration, Session)> {
     let catalog = Arc::clone(&instance.store.snapshot().catalog);
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(basic);
     let loopback = peer.ip().to_canonical().is_loopback();
     let (user, password) = given.unwrap_or_else(|| (DEFAULT_NAME.to_owned(), String::new()));
     if auth::needs_password(&catalog, loopback) && !auth::is_password(&catalog, &user, &password) {
@@ -49,13 +48,16 @@ pub(super) fn login(
     Ok((registration, session))
 }
 
-/// User and password of `Basic <base64>`.
-fn basic(value: &str) -> Option<(String, String)> {
-    let (scheme, credentials) = value.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let text = String::from_utf8(auth::decode_base64(credentials.trim())?).ok()?;
+/// User and password of the request, by `Basic` or, as InfluxDB's clients and others spell it, `Token user:password` and
+/// `Bearer user:password`.
+pub(super) fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, given) = value.split_once(' ')?;
+    let text = match scheme.to_ascii_lowercase().as_str() {
+        "basic" => String::from_utf8(auth::decode_base64(given.trim())?).ok()?,
+        "token" | "bearer" => given.trim().to_owned(),
+        _ => return None,
+    };
     let (user, password) = text.split_once(':')?;
     Some((user.to_owned(), password.to_owned()))
 }

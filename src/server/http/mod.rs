@@ -1,4 +1,4 @@
-//! HTTP: /v1/ingest for documents, /metrics for Prometheus, /health for load balancers and supervisors.
+//! HTTP: /v1/ingest for documents, InfluxDB's /write, /metrics for Prometheus, /health for load balancers and supervisors.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -13,6 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::instance::Instance;
 use crate::telemetry;
+
+/// Bodies on their way into tables.
+mod body;
+
+/// InfluxDB's addresses.
+mod influx;
 
 /// POST /v1/ingest/{table}.
 mod ingest;
@@ -38,6 +44,9 @@ pub(super) async fn serve(
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .route("/v1/ingest/{table}", post(ingest::ingest).put(ingest::ingest))
+        .route("/api/v2/write", post(influx::write_v2))
+        .route("/write", post(influx::write_v1))
+        .route("/ping", get(influx::ping))
         // Bodies are streamed: their size is no matter of memory.
         .layer(DefaultBodyLimit::disable())
         .with_state(site)

@@ -160,18 +160,20 @@ impl Letters {
         self.letters.len() as u64
     }
 
-    /// The changes that add the rows, and the tables if there are none yet.
-    pub(super) fn changes(&self, session: &mut Session) -> Result<Vec<Change>> {
-        let mut changes = vec![];
+    /// Adds the changes that add the rows, and the tables if there are none yet.
+    pub(super) fn changes(&self, session: &mut Session, changes: &mut Vec<Change>) -> Result<()> {
         if !self.letters.is_empty() {
-            let columns = self.letter_columns();
-            append(session, DEAD_LETTERS, columns, &mut changes)?;
+            append(session, DEAD_LETTERS, self.letter_columns(), changes)?;
         }
         if !self.changes.is_empty() {
-            let columns = self.change_columns();
-            append(session, SCHEMA_CHANGES, columns, &mut changes)?;
+            append(session, SCHEMA_CHANGES, self.change_columns(), changes)?;
         }
-        Ok(changes)
+        Ok(())
+    }
+
+    /// Why the first document is no row.
+    pub(super) fn first_reason(&self) -> Option<&str> {
+        self.letters.first().map(|letter| letter.reason.as_str())
     }
 
     fn letter_columns(&self) -> Vec<ArrayRef> {
@@ -248,12 +250,14 @@ fn append(
         let (comment, acl, depends_on) = (None, vec![], vec![]);
         Change::Put(Arc::new(Object { oid, parent, name, owner, version: 1, comment, acl, depends_on, body }))
     };
-    let made = changes.iter().find_map(|change| match change {
-        Change::Put(object) if object.name == SCHEMA && matches!(object.body, Body::Schema {}) => Some(object.oid),
-        _ => None,
-    });
+    let made = |changes: &[Change], parent: Oid, name: &str| {
+        changes.iter().find_map(|change| match change {
+            Change::Put(object) if object.name == name && object.parent == parent => Some(object.oid),
+            _ => None,
+        })
+    };
     let known = main.find(session.database, NameClass::Schema, SCHEMA).map(|schema| schema.oid);
-    let schema = match known.or(made) {
+    let schema = match known.or_else(|| made(changes, session.database, SCHEMA)) {
         Some(oid) => oid,
         None => {
             let oid = session.fresh_oid(false);
@@ -262,8 +266,9 @@ fn append(
         }
     };
     let def = definition(columns)?;
-    let table = match main.find(schema, NameClass::Relation, name) {
-        Some(table) => table.oid,
+    let known = main.find(schema, NameClass::Relation, name).map(|table| table.oid);
+    let table = match known.or_else(|| made(changes, schema, name)) {
+        Some(oid) => oid,
         None => {
             let oid = session.fresh_oid(false);
             changes.push(object(oid, schema, name, Body::Table(Arc::new(def.clone()))));

@@ -50,7 +50,7 @@ pub(crate) async fn replay(session: &mut Session, table: &Name, cancel: &Cancell
                 source: sources.value(row).to_owned(),
                 attempts: attempts.value(row) + 1,
             };
-            ingest.letters.again(sent);
+            ingest.target.letters.again(sent);
             let raw = raws.value(row);
             ingest.push(raw).await?;
             ingest.push(b"\n").await?;

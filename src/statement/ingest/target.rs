@@ -1,0 +1,238 @@
+//! One table that documents go to.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::kernels::zip::zip;
+use datafusion::arrow::compute::{filter_record_batch, not};
+use datafusion::arrow::datatypes::Schema;
+use datafusion::error::DataFusionError;
+use datafusion::physical_plan::PhysicalExpr;
+use tidemill_catalog::Oid;
+use tidemill_catalog::record::{Body, Change, Object, TableDef, Write};
+use tidemill_ingest::{Decoded, Evolve, Limits, Nested, SchemaChange, ShapeColumn, TableShape};
+use tidemill_udfs::types::{SqlType, ValueError};
+use tokio_util::sync::CancellationToken;
+
+use super::super::control::Name;
+use super::super::copy::default_value;
+use super::super::sink::RowSink;
+use super::super::table::{COLUMNS_MAX, push_column};
+use super::super::{names, options};
+use super::Report;
+use super::letters::{Letter, Letters};
+use crate::error::SqlState;
+use crate::plan::Scope;
+use crate::session::Session;
+use crate::{Error, Result};
+
+/// The table, its rows so far, and what became of the documents.
+pub(super) struct Target {
+    /// As it was; its version is 0 if there was none.
+    object: Arc<Object>,
+    def: Arc<TableDef>,
+    sink: RowSink,
+    /// What went into sinks of earlier definitions.
+    writes: Vec<Write>,
+    /// Values of columns that a row does not mention, by the column's place.
+    defaults: Vec<Option<Arc<dyn PhysicalExpr>>>,
+    pub(super) letters: Letters,
+    report: Report,
+}
+
+impl Target {
+    /// A table that is there.
+    ///
+    /// # Errors
+    /// 42P01, 42809.
+    pub(super) fn of(
+        session: &mut Session,
+        name: &Name,
+        letters: impl FnOnce(&Object) -> Letters,
+        cancel: &CancellationToken,
+    ) -> Result<Self> {
+        let (object, def) = names::table(session, name)?;
+        let scope = session.scope(cancel);
+        let defaults = (0..def.columns.len()).map(|at| default_of(session, &scope, &def, at)).collect::<Result<_>>()?;
+        let sink = RowSink::new(session, object.oid, &scope)?;
+        let letters = letters(&object);
+        Ok(Self { object, def, sink, writes: vec![], defaults, letters, report: Report::default() })
+    }
+
+    /// A table that is to be made when there is a row for it; it evolves.
+    pub(super) fn fresh(
+        session: &mut Session,
+        schema: Oid,
+        name: &str,
+        letters: impl FnOnce(&Object) -> Letters,
+    ) -> Result<Self> {
+        let given = std::collections::BTreeMap::from([("tidemill.evolve".to_owned(), "add_columns".to_owned())]);
+        let def = Arc::new(TableDef {
+            columns: vec![],
+            checks: vec![],
+            primary_key: vec![],
+            options: options::resolve(&given, &[])?,
+            given_options: given,
+            column_mapping: false,
+            next_column_id: 1,
+        });
+        let snapshot = Arc::clone(session.open().view());
+        let object = Arc::new(Object {
+            oid: session.fresh_oid(false),
+            parent: schema,
+            name: name.to_owned(),
+            owner: session.current_role(&snapshot),
+            version: 0,
+            comment: None,
+            acl: vec![],
+            depends_on: vec![],
+            body: Body::Table(Arc::clone(&def)),
+        });
+        let sink = RowSink::empty(session, object.oid, name, &def);
+        let letters = letters(&object);
+        Ok(Self { object, def, sink, writes: vec![], defaults: vec![], letters, report: Report::default() })
+    }
+
+    /// The table as a decoder sees it.
+    pub(super) fn shape(&self) -> Result<TableShape> {
+        shape_of(&self.object.name, &self.def)
+    }
+
+    pub(super) async fn take(&mut self, decoded: Decoded) -> Result<()> {
+        if !decoded.changes.is_empty() {
+            self.change(&decoded.changes).await?;
+        }
+        self.report.documents += decoded.counts.documents;
+        for letter in &decoded.dead_letters {
+            self.letters.add(Letter::of(letter));
+        }
+        let batch = self.with_defaults(&decoded)?;
+        self.write(batch).await
+    }
+
+    async fn change(&mut self, changes: &[SchemaChange]) -> Result<()> {
+        let mut def = TableDef::clone(&self.def);
+        for change in changes {
+            let SchemaChange::AddColumn { name, sql_type, field, sample, .. } = change else {
+                return Err(Error::internal("a column would have to be widened"));
+            };
+            push_column(&mut def, name, sql_type, field)?;
+            self.defaults.push(None);
+            self.letters.changed(name, sql_type, field, sample);
+            self.report.new_columns.push((name.clone(), sql_type.name()));
+        }
+        self.def = Arc::new(def);
+        let next = self.sink.of(&self.def);
+        let before = std::mem::replace(&mut self.sink, next);
+        let write = before.finish().await?;
+        if !write.add_chunks.is_empty() || !write.add_files.is_empty() {
+            self.writes.push(write);
+        }
+        Ok(())
+    }
+
+    /// The rows with defaults where they do not mention a column that has one.
+    fn with_defaults(&self, decoded: &Decoded) -> Result<RecordBatch> {
+        if decoded.defaults.is_empty() {
+            return Ok(decoded.batch.clone());
+        }
+        let rows = decoded.batch.num_rows();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let empty = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)
+            .map_err(DataFusionError::from)?;
+        let mut columns: Vec<ArrayRef> = decoded.batch.columns().to_vec();
+        for missing in &decoded.defaults {
+            let Some(Some(default)) = self.defaults.get(missing.column) else { continue };
+            let values = default.evaluate(&empty)?.into_array(rows)?;
+            let mask = BooleanArray::new(missing.rows.clone(), None);
+            columns[missing.column] = zip(&mask, &values, &columns[missing.column]).map_err(DataFusionError::from)?;
+        }
+        RecordBatch::try_new(decoded.batch.schema(), columns).map_err(|error| DataFusionError::from(error).into())
+    }
+
+    /// Writes the rows that the table's constraints allow; the others are dead letters.
+    async fn write(&mut self, batch: RecordBatch) -> Result<()> {
+        let mut rest = batch;
+        while rest.num_rows() > 0 {
+            let rows = rest.num_rows() as u64;
+            let refused = match self.sink.write(rest.clone()).await {
+                Ok(()) => {
+                    self.report.rows += rows;
+                    return Ok(());
+                }
+                Err(error) if is_violation(&error) => error,
+                Err(error) => return Err(error),
+            };
+            let wrong = self.sink.violations(&rest)?;
+            if wrong.true_count() == 0 {
+                return Err(refused);
+            }
+            for row in (0..wrong.len()).filter(|row| wrong.value(*row)) {
+                let one = rest.slice(row, 1);
+                let error = self.sink.check(&one).err().unwrap_or_else(|| Error::internal("the row is right"));
+                self.letters.add(Letter::of_row(&one, &self.def, &error)?);
+            }
+            rest = filter_record_batch(&rest, &not(&wrong).map_err(DataFusionError::from)?)
+                .map_err(DataFusionError::from)?;
+        }
+        Ok(())
+    }
+
+    /// The changes that put all of it into a transaction.
+    pub(super) async fn finish(self, session: &mut Session, changes: &mut Vec<Change>) -> Result<Report> {
+        let Self { object, def, sink, writes, letters, mut report, .. } = self;
+        report.dead_letters = letters.count();
+        let is_known = object.version > 0;
+        if !report.new_columns.is_empty() && (is_known || report.rows > 0) {
+            changes.push(Change::Put(names::changed(&object, |object| object.body = Body::Table(Arc::clone(&def)))));
+        }
+        letters.changes(session, changes)?;
+        if is_known || report.rows > 0 {
+            let last = sink.finish().await?;
+            changes.extend(writes.into_iter().chain([last]).map(Change::Write));
+        }
+        Ok(report)
+    }
+}
+
+/// NOT NULL or CHECK.
+fn is_violation(error: &Error) -> bool {
+    [SqlState::NOT_NULL_VIOLATION, SqlState::CHECK_VIOLATION].contains(error.code())
+}
+
+fn default_of(
+    session: &mut Session,
+    scope: &Arc<Scope>,
+    def: &TableDef,
+    at: usize,
+) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+    match &def.columns[at].default {
+        Some(text) => default_value(session, scope, def, at, Some(text)).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The table as a decoder sees it.
+pub(super) fn shape_of(name: &str, def: &TableDef) -> Result<TableShape> {
+    let columns = def.columns.iter().map(|column| {
+        Ok(ShapeColumn {
+            name: column.name.clone(),
+            sql_type: SqlType::parse(&column.sql_type)?,
+            nullable: column.nullable,
+            has_default: column.default.is_some(),
+            field: column.source_field.clone(),
+        })
+    });
+    Ok(TableShape {
+        name: name.to_owned(),
+        columns: columns.collect::<Result<_, ValueError>>()?,
+        evolve: if def.options.evolve { Evolve::AddColumns } else { Evolve::Off },
+        nested: match def.options.flatten {
+            Some(depth) => Nested::Flatten { depth: depth as usize },
+            None => Nested::Jsonb,
+        },
+        rest: def.options.evolve,
+        // One is left for `_rest`.
+        limits: Limits { columns_max: COLUMNS_MAX - 1, ..Limits::default() },
+    })
+}
