@@ -24,7 +24,8 @@ COLUMNS = ["ts", "hostname", "region", "usage_user", "usage_system", "usage_idle
 SCHEMA = ("ts timestamp NOT NULL, hostname text NOT NULL, region text NOT NULL, usage_user float8, usage_system float8, "
           "usage_idle float8, usage_nice float8, usage_iowait float8")
 MEASURES = ["copy", "insert", "queries", "select", "prepared", "disk", "restart"]
-# In series.py.
+# In ingest.py and series.py.
+INGEST = ["ndjson", "lines", "wide"]
 SERIES = ["gapfill", "asof", "asof_unsorted", "bucket", "last_point", "gapfill_memory", "day"]
 
 
@@ -106,12 +107,13 @@ class Tidemill(Server):
     def __init__(self, binary, directory, options=()):
         super().__init__("tidemill", "tidemill", "tidemill")
         self.binary, self.directory, self.options = binary, directory, list(options)
+        self.http_port = free_port()
         self.start()
 
     def start(self):
         self.process = subprocess.Popen(
             [self.binary, "serve", "--data-dir", str(self.directory), "--pg-listen", f"127.0.0.1:{self.port}", "--http-listen",
-             "127.0.0.1:0", *self.options], stdout=subprocess.DEVNULL, stderr=open(f"{self.directory}.log", "a"))
+             f"127.0.0.1:{self.http_port}", *self.options], stdout=subprocess.DEVNULL, stderr=open(f"{self.directory}.log", "a"))
         self.wait()
 
     def resident(self):
@@ -484,7 +486,7 @@ class Bench:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--only", default=",".join(MEASURES + SERIES), help=f"of {','.join(MEASURES + SERIES)}")
+    parser.add_argument("--only", default=",".join(MEASURES + INGEST + SERIES), help=f"of {','.join(MEASURES + INGEST + SERIES)}")
     parser.add_argument("--binary", default=str(ROOT / "target" / "release" / "tidemill"))
     parser.add_argument("--rounds", type=int, default=5, help="of each query, after one to warm up; the best counts")
     parser.add_argument("--seconds", type=int, default=10, help="of each pgbench run")
@@ -492,7 +494,7 @@ def main():
     parser.add_argument("--work", help="folder for data, default: a temporary one")
     arguments = parser.parse_args()
     only = arguments.only.split(",")
-    if unknown := set(only) - set(MEASURES + SERIES):
+    if unknown := set(only) - set(MEASURES + INGEST + SERIES):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     into_venv()
     if not os.access(arguments.binary, os.X_OK):
@@ -504,7 +506,7 @@ def main():
         for name in only:
             note(f"--- {name}")
             try:
-                measure = globals().get(name) or getattr(__import__("series"), name)
+                measure = globals().get(name) or getattr(__import__("ingest" if name in INGEST else "series"), name)
                 measure(bench)
             except Exception as error:  # One broken measure must not hide the others.
                 failed.append(name)

@@ -1,0 +1,123 @@
+"""Documents and line protocol over HTTP. Called by run.py."""
+import http.client
+import json
+import threading
+
+from run import note, timed
+
+EVENTS = ("CREATE TABLE events (id text, ts timestamptz) "
+          "WITH (tidemill.evolve = 'add_columns')")
+
+
+def post(bench, path, body, expected):
+    connection = http.client.HTTPConnection("127.0.0.1", bench.tidemill.http_port, timeout=600)
+    connection.request("POST", path, body)
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    assert answer.status == expected, (answer.status, text[:300])
+    return text
+
+
+def event(n):
+    """12 fields, about 250 bytes."""
+    return (f'{{"id":"0190cafe-0000-7000-8000-{n:012x}","ts":"2024-05-01T{n // 3600 % 24:02}:{n // 60 % 60:02}:{n % 60:02}.{n % 1000000:06}Z",'
+            f'"user_id":{n * 7919 % 1000000},"event":"{("click", "view", "purchase")[n % 3]}","page":"/products/{n % 5000}","country":"DE",'
+            f'"amount":{n % 1000}.{n % 100:02},"duration_ms":{n % 90000},"ok":{"true" if n % 2 else "false"},"browser":"Firefox",'
+            f'"score":{n % 7}.{n % 1000},"session":{n % 100000}}}\n')
+
+
+def together(work):
+    """Runs functions at once; raises what one of them raised."""
+    failures = []
+
+    def run(function):
+        try:
+            function()
+        except Exception as error:
+            failures.append(error)
+    threads = [threading.Thread(target=run, args=[function]) for function in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def ndjson(bench):
+    """Events into an evolving table over HTTP, durably; DuckDB's read_json into a table, from a file."""
+    rows, parts = bench.rows // 5, 4
+    bodies = ["".join(map(event, range(part * rows // parts, (part + 1) * rows // parts))).encode() for part in range(parts)]
+    path = bench.work / "events.ndjson"
+    path.write_bytes(b"".join(bodies))
+    note(f"{rows:,} events of {path.stat().st_size / rows:.0f} B")
+    ours = []
+    for _ in range(3):
+        bench.tidemill.psql(f"DROP TABLE IF EXISTS events; {EVENTS}")
+        # The columns are found by one small body first, as by a stream that is under way.
+        post(bench, "/v1/ingest/events?format=ndjson", event(0), 200)
+        seconds, _ = timed(lambda: together([lambda body=body: post(bench, "/v1/ingest/events?format=ndjson", body, 200) for body in bodies]))
+        assert int(bench.tidemill.psql("SELECT count(*) FROM events")) == rows + 1
+        ours.append(rows / seconds)
+    peer = None
+    if bench.duckdb:
+        theirs = []
+        for _ in range(3):
+            with bench.duckdb.connect(str(bench.work / "events.duckdb")) as db:
+                db.execute("DROP TABLE IF EXISTS events")
+                seconds, _ = timed(lambda: (db.execute(f"CREATE TABLE events AS SELECT * FROM read_json('{path}')"), db.execute("CHECKPOINT")))
+            theirs.append(rows / seconds)
+        peer = max(theirs)
+    path.unlink()
+    bench.report.add("NDJSON over HTTP, 12 fields, evolving table: rows/s", f"{max(ours) / 1e3:.0f} k", "duckdb, read_json" if peer else "",
+                     f"{peer / 1e3:.0f} k" if peer else "", max(ours) / peer if peer else None, "≥ 400 k, ≥ 1.0")
+
+
+def lines(bench):
+    """100,000 series, 3 fields, 8 connections."""
+    series, clients, rounds = 100_000, 8, 4
+    bodies = []
+    for client in range(clients):
+        time = 1_704_067_200_000_000_000
+        bodies.append([
+            "".join(f"sensors,device=d{number},site=s{number % 40} temperature={20 + number % 100 / 10},humidity={number % 101}i,"
+                    f"voltage={3 + number % 7 / 10} {time + (round_number * series + number) * 1000}\n"
+                    for number in range(client * series // clients, (client + 1) * series // clients)).encode()
+            for round_number in range(rounds)])
+    rates = []
+    for _ in range(3):
+        bench.tidemill.psql("DROP TABLE IF EXISTS sensors")
+        first = b"sensors,device=d,site=s temperature=1,humidity=1i,voltage=1 1704067200000000000\n"
+        post(bench, "/api/v2/write?bucket=tidemill", first, 204)
+
+        def client(number):
+            for body in bodies[number]:
+                post(bench, "/api/v2/write?bucket=tidemill", body, 204)
+        seconds, _ = timed(lambda: together([lambda number=number: client(number) for number in range(clients)]))
+        assert int(bench.tidemill.psql("SELECT count(*) FROM sensors")) == series * rounds + 1
+        rates.append(series * rounds / seconds)
+    bench.report.add("line protocol, 100,000 series, 3 fields, 8 connections: rows/s", f"{max(rates) / 1e6:.2f} M", "", "", None, "≥ 1.0 M")
+
+
+def wide(bench):
+    """A thousand columns; 1% of the batches' fields are new, against the same rows into a table that has them all."""
+    columns, batches, rows = 1000, 20, 500
+    bodies = []
+    for batch in range(batches):
+        known = columns * 8 // 10 + batch * columns // 100
+        bodies.append("".join(json.dumps({"id": str(batch * rows + row), **{f"c{at}": at + row for at in range(known)}}) + "\n"
+                              for row in range(rows)).encode())
+    seconds = {}
+    for name, table in (("evolving", "grows"), ("fixed", "fixed")):
+        all_columns = ", ".join(f"c{at} bigint" for at in range(columns)) if name == "fixed" else "c0 bigint"
+        option = "" if name == "fixed" else " WITH (tidemill.evolve = 'add_columns')"
+        times = []
+        for _ in range(3):
+            bench.tidemill.psql(f"DROP TABLE IF EXISTS {table}; CREATE TABLE {table} (id text, {all_columns}){option}")
+            spent, _ = timed(lambda: [post(bench, f"/v1/ingest/{table}?format=ndjson", body, 200) for body in bodies])
+            assert int(bench.tidemill.psql(f"SELECT count(*) FROM {table}")) == batches * rows
+            times.append(spent)
+        seconds[name] = min(times)
+    bench.report.add("1,000 columns, 1% new in each batch, ÷ a fixed table", f"{seconds['evolving']:.2f} s", "fixed table",
+                     f"{seconds['fixed']:.2f} s", seconds["evolving"] / seconds["fixed"], "≤ 1.5")
