@@ -109,6 +109,14 @@ pub(super) fn target(udf: &ScalarUDF) -> Option<(SqlType, DataType)> {
         .map(|function| (function.to.clone(), function.data_type.clone()))
 }
 
+/// What an implicit cast made by [`call`] is of, from which type and to which.
+pub(super) fn implicit(expr: &Expr) -> Option<(&Expr, &SqlType, &SqlType)> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    let function = (call.func.inner().as_ref() as &dyn std::any::Any).downcast_ref::<CastFunction>()?;
+    let argument = call.args.first().filter(|_| function.mode == Mode::Implicit)?;
+    Some((argument, &function.from, &function.to))
+}
+
 /// A literal of unknown type as a value of type `to`.
 ///
 /// # Errors

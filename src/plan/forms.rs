@@ -231,7 +231,7 @@ fn clock_precision(name: &str, function: &Function) -> Option<Expr> {
 }
 
 /// Functions whose arguments have names: the names in order, and what stands for one that is not given.
-const NAMED: [(&str, &[&str], Option<&str>); 15] = [
+const NAMED: [(&str, &[&str], Option<&str>); 16] = [
     ("make_interval", &["years", "months", "weeks", "days", "hours", "mins", "secs"], Some("0")),
     ("make_date", &["year", "month", "day"], None),
     ("make_time", &["hour", "min", "sec"], None),
@@ -242,6 +242,7 @@ const NAMED: [(&str, &[&str], Option<&str>); 15] = [
     ("parse_ident", &["str", "strict"], None),
     ("time_bucket", &["bucket_width", "ts", "offset"], None),
     ("time_bucket", &["bucket_width", "ts", "origin"], None),
+    ("time_bucket", &["bucket_width", "ts", "origin", "offset"], None),
     ("time_bucket", &["bucket_width", "ts", "timezone", "origin", "offset"], Some("null")),
     (gapfill::BUCKET, &["bucket_width", "ts", "timezone", "start", "finish", "origin", "offset"], Some("null")),
     ("locf", &["value", "prev", "treat_null_as_missing"], Some("null")),
@@ -264,11 +265,19 @@ fn by_position(name: &str, function: &mut Function) -> Result<bool> {
         }
         _ => None,
     };
-    // A function of several signatures: the first that has all the names.
+    // A function of several signatures: the first that has all the names, where no argument without one stands already.
     let given: Vec<String> = list.args.iter().filter_map(word).collect();
-    let fits = |names: &[&str]| given.iter().all(|word| names.contains(&word.as_str()));
-    let (_, names, default) =
-        NAMED.iter().find(|(known, names, _)| *known == name && fits(names)).ok_or_else(missing)?;
+    let unnamed = list.args.len() - given.len();
+    let fits = |names: &[&str], from: usize| {
+        // Before arguments with names, a third one without is the zone.
+        let is_zone = unnamed <= 2 || names.get(2) != Some(&"origin");
+        is_zone && given.iter().all(|word| names.iter().skip(from).any(|known| known == word)) && unnamed <= names.len()
+    };
+    let signatures = || NAMED.iter().filter(|(known, ..)| *known == name);
+    let (_, names, default) = signatures()
+        .find(|(_, names, _)| fits(names, unnamed))
+        .or_else(|| signatures().find(|(_, names, _)| fits(names, 0)))
+        .ok_or_else(missing)?;
     let mut places: Vec<Option<Expr>> = vec![None; names.len()];
     for (position, arg) in list.args.drain(..).enumerate() {
         let (place, value) = match arg {
@@ -291,10 +300,6 @@ fn by_position(name: &str, function: &mut Function) -> Result<bool> {
         }
     }
     let given = places.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-    if name == "time_bucket" && names.len() == 5 && places[2].is_none() {
-        return Err(Error::unsupported("origin and offset together need a time zone")
-            .hint("Move the origin by the offset, or give a timezone."));
-    }
     // Fewer arguments would be read as others.
     let given = if name == gapfill::BUCKET { names.len() } else { given };
     for place in places.into_iter().take(given) {

@@ -398,7 +398,7 @@ impl Planner {
             .collect();
         let plan = asof::rewrite(scope, plan)?;
         let plan = resample::rewrite(scope, plan)?;
-        let plan = gapfill::rewrite(plan)?;
+        let plan = gapfill::rewrite(scope, plan)?;
         // A plan may be kept for long: it must not keep this statement's snapshot.
         let plan = run::unbound(plan)?;
         Ok(Plan { logical: Arc::new(plan), program: None, parameters, columns, relations })

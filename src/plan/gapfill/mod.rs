@@ -35,8 +35,8 @@ mod range;
 mod rewrite;
 
 pub(super) use node::GapFill;
-pub(super) use physical::{Calendar, physical, whole};
-pub(super) use range::{Bound, Side, conditions};
+pub(super) use physical::{Calendar, physical, with_bounds};
+pub(super) use range::{Bound, Edge, Side, conditions};
 pub(super) use rewrite::rewrite;
 
 /// The bucket.
@@ -310,8 +310,15 @@ fn bucket(typing: &mut Typing, args: Vec<Typed>) -> Result<Vec<Typed>> {
     };
     let constants = [("bucket_width", &width), ("timezone", &zone), ("start", &start), ("finish", &finish)];
     for (word, value) in constants.into_iter().chain([("origin", &origin), ("offset", &offset)]) {
-        let reads = |expr: &Expr| matches!(expr, Expr::AggregateFunction(_) | Expr::WindowFunction(_));
-        if value.expr.exists(|expr| Ok(reads(expr)))? || super::extension::has_subquery(&value.expr) {
+        // The range may be what a query finds that does not depend on rows.
+        let may_ask = matches!(word, "start" | "finish");
+        let reads = |expr: &Expr| match expr {
+            Expr::ScalarSubquery(query) => !may_ask || !query.outer_ref_columns.is_empty(),
+            Expr::Column(_) | Expr::AggregateFunction(_) | Expr::WindowFunction(_) => true,
+            Expr::Exists(_) | Expr::InSubquery(_) => true,
+            _ => false,
+        };
+        if value.expr.exists(|expr| Ok(reads(expr)))? {
             let message = format!("invalid time_bucket_gapfill argument: {word} must be a simple expression");
             return Err(Error::unsupported(message)
                 .hint("It may have constants, parameters and functions, but no columns, aggregates or subqueries."));
@@ -320,11 +327,6 @@ fn bucket(typing: &mut Typing, args: Vec<Typed>) -> Result<Vec<Typed>> {
     let mut plain = vec![width.clone(), ts.clone()];
     if !is_absent(&zone) {
         plain.push(zone.clone());
-    }
-    let both = !is_absent(&origin) && !is_absent(&offset);
-    if both && is_absent(&zone) {
-        return Err(Error::unsupported("origin and offset together need a time zone")
-            .hint("Move the origin by the offset, or give a timezone."));
     }
     if !is_absent(&origin) || !is_absent(&zone) && !is_absent(&offset) {
         let typed = ts.sql_type.clone();
@@ -342,7 +344,7 @@ fn bucket(typing: &mut Typing, args: Vec<Typed>) -> Result<Vec<Typed>> {
 /// # Errors
 /// 22007 for a literal that is neither.
 pub(super) fn with_origin(typing: &mut Typing, mut args: Vec<Typed>) -> Result<Vec<Typed>> {
-    if let [_, ts, third] = args.as_slice()
+    if let [_, ts, third] | [_, ts, third, _] = args.as_slice()
         && !ts.is_unknown()
         && third.is_unknown()
         && matches!(third.expr, Expr::Literal(..))
@@ -351,7 +353,7 @@ pub(super) fn with_origin(typing: &mut Typing, mut args: Vec<Typed>) -> Result<V
     {
         let sql_type = ts.sql_type.clone();
         let third = args.remove(2);
-        args.push(typing.decide(third, &sql_type)?);
+        args.insert(2, typing.decide(third, &sql_type)?);
     }
     Ok(args)
 }

@@ -92,6 +92,12 @@ fn times_offset(call: &Call<'_>) -> Result<ArrayRef> {
     rows(call, |width, time, offset| start_of_time(|| Bucket::of_times(width, None, offset), time))
 }
 
+fn times_from(call: &Call<'_>) -> Result<ArrayRef> {
+    call.map4(|width, time, origin: Timestamp, offset| {
+        start_of_time(|| Bucket::of_times(width, Some(origin.0), Some(offset)), time)
+    })
+}
+
 fn dates(call: &Call<'_>) -> Result<ArrayRef> {
     rows(call, |width, date, origin: Option<Date>| {
         start_of_date(|| Bucket::of_dates(width, origin.map(|origin| origin.0), None), date)
@@ -100,6 +106,12 @@ fn dates(call: &Call<'_>) -> Result<ArrayRef> {
 
 fn dates_offset(call: &Call<'_>) -> Result<ArrayRef> {
     rows(call, |width, date, offset| start_of_date(|| Bucket::of_dates(width, None, offset), date))
+}
+
+fn dates_from(call: &Call<'_>) -> Result<ArrayRef> {
+    call.map4(|width, date, origin: Date, offset| {
+        start_of_date(|| Bucket::of_dates(width, Some(origin.0), Some(offset)), date)
+    })
 }
 
 fn integers<T>(call: &Call<'_>, range: RangeInclusive<T>) -> Result<ArrayRef>
@@ -147,6 +159,9 @@ pub(crate) fn functions() -> Vec<Function> {
         .on("interval, timestamp, interval -> timestamp", times_offset)
         .on("interval, timestamptz, interval -> timestamptz", times_offset)
         .on("interval, date, interval -> date", dates_offset)
+        .on("interval, timestamp, timestamp, interval -> timestamp", times_from)
+        .on("interval, timestamptz, timestamptz, interval -> timestamptz", times_from)
+        .on("interval, date, date, interval -> date", dates_from)
         .on("interval, timestamptz, text [, timestamptz [, interval]] -> timestamptz", in_zone)
         .on("int2, int2 [, int2] -> int2", |c| integers(c, i16::MIN..=i16::MAX))
         .monotonic_in(1)
