@@ -79,9 +79,11 @@ BEGIN
             FROM generate_series((start - shift) AT TIME ZONE zone, finish AT TIME ZONE zone + width + interval '1 day', width) at
             WHERE (at AT TIME ZONE zone) + shift < finish;
     ELSE
+        -- Where the clock is set back, a bucket's start may itself be in an earlier one.
         RETURN QUERY
-            SELECT DISTINCT bucket_in(zone, width, at, origin, by) b
-            FROM generate_series(start, finish - interval '1 us', step) at;
+            SELECT DISTINCT b
+            FROM generate_series(start, finish - interval '1 us', step) at, bucket_in(zone, width, at, origin, by) b
+            WHERE b >= start;
     END IF;
 END $$;
 
