@@ -2,9 +2,11 @@
 //!
 //! Part of making a syntax tree ready ([`super::prepare`]); nothing here looks at types.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    Ident, Parens, Subscript, TimezoneInfo, UnaryOperator, Value, ValueWithSpan,
+    Ident, Parens, Subscript, TimezoneInfo, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 
 use super::gapfill;
@@ -18,6 +20,33 @@ pub(super) const VALUE: &str = "\u{1}value";
 
 /// As [`VALUE`], of the other rows: to the planner it has no type.
 pub(super) const UNTYPED_VALUE: &str = "\u{1}untyped";
+
+/// Begins the name of a function around a cast, which ends with the type: it gives its argument.
+pub(super) const TOLD_CAST: &str = "\u{1}as ";
+
+/// Begins the name of a function around an argument whose name, which ends it, the function does not know.
+pub(super) const UNKNOWN_NAME: &str = "\u{1}named ";
+
+/// Makes casts in a call part of what it is called. The planner finds the results of aggregates and window functions by the
+/// names of their arguments, in which it leaves casts out: `sum(n)` and `sum(n::int8)` would be one column.
+pub(super) fn told_casts(function: &mut Function) {
+    let _ = function.visit(&mut TellCasts);
+}
+
+struct TellCasts;
+
+impl VisitorMut for TellCasts {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Cast { data_type, .. } = expr {
+            let name = format!("{TOLD_CAST}{}", data_type.to_string().to_lowercase());
+            let cast = std::mem::replace(expr, null());
+            *expr = call(&name, vec![cast]);
+        }
+        ControlFlow::Continue(())
+    }
+}
 
 /// Says a special form as a call. True: the expression was replaced, and is to be looked at again.
 ///
@@ -274,10 +303,16 @@ fn by_position(name: &str, function: &mut Function) -> Result<bool> {
         is_zone && given.iter().all(|word| names.iter().skip(from).any(|known| known == word)) && unnamed <= names.len()
     };
     let signatures = || NAMED.iter().filter(|(known, ..)| *known == name);
-    let (_, names, default) = signatures()
+    let found = signatures()
         .find(|(_, names, _)| fits(names, unnamed))
-        .or_else(|| signatures().find(|(_, names, _)| fits(names, 0)))
-        .ok_or_else(missing)?;
+        .or_else(|| signatures().find(|(_, names, _)| fits(names, 0)));
+    let Some((_, names, default)) = found else {
+        if super::registry::aggregate(name).is_some() {
+            return Err(missing());
+        }
+        unknown_names(&mut list.args);
+        return Ok(false);
+    };
     let mut places: Vec<Option<Expr>> = vec![None; names.len()];
     for (position, arg) in list.args.drain(..).enumerate() {
         let (place, value) = match arg {
@@ -321,6 +356,21 @@ fn by_position(name: &str, function: &mut Function) -> Result<bool> {
     Ok(false)
 }
 
+/// Arguments with names that the function does not have, as ones without that say so: what is wrong is told with their types.
+fn unknown_names(args: &mut [FunctionArg]) {
+    for arg in args {
+        let (word, value) = match arg {
+            FunctionArg::Named { name: word, arg: FunctionArgExpr::Expr(value), .. }
+            | FunctionArg::ExprNamed { name: Expr::Identifier(word), arg: FunctionArgExpr::Expr(value), .. } => {
+                (word.value.to_lowercase(), value)
+            }
+            _ => continue,
+        };
+        let value = std::mem::replace(value, null());
+        *arg = FunctionArg::Unnamed(FunctionArgExpr::Expr(call(&format!("{UNKNOWN_NAME}{word}"), vec![value])));
+    }
+}
+
 fn is_text(value: &ValueWithSpan) -> bool {
     matches!(value.value, Value::SingleQuotedString(_))
 }
@@ -360,8 +410,7 @@ mod tests {
             let mut expr = Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).unwrap().parse_expr().unwrap();
             assert_eq!(*rewrite(&mut expr).unwrap_err().code(), code, "{sql}");
         };
-        check("make_date(nothing => 1)", SqlState::UNDEFINED_FUNCTION);
+        check("sum(nothing => 1)", SqlState::UNDEFINED_FUNCTION);
         check("make_date(1, year => 1)", SqlState::SYNTAX_ERROR);
-        check("lower(x => 'a')", SqlState::UNDEFINED_FUNCTION);
     }
 }

@@ -25,6 +25,7 @@ use crate::instance::{Instance, SessionHandle};
 use crate::session::Column;
 use crate::session::settings::Settings;
 
+mod apart;
 mod apply;
 mod arithmetic;
 mod asof;
@@ -399,6 +400,7 @@ impl Planner {
         let plan = asof::rewrite(scope, plan)?;
         let plan = resample::rewrite(scope, plan)?;
         let plan = gapfill::rewrite(scope, plan)?;
+        let plan = apart::rewrite(plan)?;
         // A plan may be kept for long: it must not keep this statement's snapshot.
         let plan = run::unbound(plan)?;
         Ok(Plan { logical: Arc::new(plan), program: None, parameters, columns, relations })

@@ -27,7 +27,7 @@ use tidemill_udfs::types::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX, SqlType
 use super::pending::PendingFunction;
 use super::typing::{Typed, Typing};
 use crate::Result;
-use crate::error::Error;
+use crate::error::{Error, SqlState};
 
 mod node;
 mod physical;
@@ -208,6 +208,7 @@ pub(super) fn typed(typing: &mut Typing, function: &Arc<ScalarUDF>, args: Vec<Ty
             if args.len() < least || args.len() > most {
                 return Err(undefined(&args));
             }
+            let given = args.len();
             let mut args = args;
             let first = typing.settled(args.remove(0))?;
             if marker.name != "locf" && !super::typing::is_number(&first.sql_type) {
@@ -225,12 +226,19 @@ pub(super) fn typed(typing: &mut Typing, function: &Arc<ScalarUDF>, args: Vec<Ty
             args.insert(0, first);
             args.resize_with(most, absent);
             if marker.name == "locf" && !is_absent(&args[1]) {
-                let prev = args.remove(1);
                 let like = args[0].sql_type.clone();
+                let plain = super::typing::without_modifier;
+                let shared = super::types::common_type(&like, &args[1].sql_type);
+                if shared.is_none_or(|shared| plain(&shared) != plain(&like)) {
+                    args.truncate(given);
+                    return Err(undefined(&args));
+                }
+                let prev = args.remove(1);
                 args.insert(1, typing.implicitly(prev, &like)?);
             }
             let pairs = if marker.name == "locf" { 0..0 } else { least..most - 1 };
             if args[pairs].iter().any(|pair| !is_absent(pair) && pair.sql_type != SqlType::Record) {
+                args.truncate(given);
                 return Err(undefined(&args));
             }
             let flag = args.pop().unwrap_or_else(absent);
@@ -291,7 +299,14 @@ fn bucket(typing: &mut Typing, args: Vec<Typed>) -> Result<Vec<Typed>> {
         _ => (next(), next(), next()),
     };
     let (origin, offset) = (next(), next());
-    let ts = typing.settled(ts)?;
+    let ts = if is_absent(&ts) { ts } else { typing.settled(ts)? };
+    if is_absent(&ts) {
+        let message = "invalid time_bucket_gapfill argument: ts cannot be NULL";
+        return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    }
+    if ts.sql_type == SqlType::Uuid {
+        return Err(undefined(&[width, ts]));
+    }
     let is_integer = super::types::is_integer(&ts.sql_type);
     let width = if width.is_unknown() {
         typing.implicitly(width, if is_integer { &ts.sql_type } else { &SqlType::Interval })?
@@ -344,6 +359,11 @@ fn bucket(typing: &mut Typing, args: Vec<Typed>) -> Result<Vec<Typed>> {
 /// # Errors
 /// 22007 for a literal that is neither.
 pub(super) fn with_origin(typing: &mut Typing, mut args: Vec<Typed>) -> Result<Vec<Typed>> {
+    // The time in a uuid of version 7.
+    if args.len() > 1 && args[1].sql_type == SqlType::Uuid {
+        let id = args.remove(1);
+        args.insert(1, typing.call("pg_uuid_time", vec![id])?);
+    }
     if let [_, ts, third] | [_, ts, third, _] = args.as_slice()
         && !ts.is_unknown()
         && third.is_unknown()

@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use datafusion_common::Result;
 
-use super::super::super::call::{Call, Date, FromArgument, Interval, IntoResult, Timestamp, Value};
+use super::super::super::call::{Call, Date, FromArgument, Interval, IntoResult, Timestamp, Value, fail};
 use super::super::super::define::{Function, def};
 use super::super::trunc::zone_reader;
 use super::super::{arithmetic, is_infinite};
@@ -141,13 +141,25 @@ fn in_zone(call: &Call<'_>) -> Result<ArrayRef> {
     })
 }
 
+/// Milliseconds since 1970 are the first 48 bits.
+fn uuid_time(text: &str) -> Value<Timestamp> {
+    let id = uuid::Uuid::parse_str(text).ok().filter(|id| id.get_version_num() == 7);
+    let millis = id.and_then(|id| i64::try_from(id.as_u128() >> 80).ok());
+    match millis.and_then(|millis| millis.checked_mul(1000)) {
+        Some(micros) => Ok(Timestamp(micros)),
+        None => fail("22023", format!("uuid \"{text}\" is not of version 7, which has a time")),
+    }
+}
+
 /// The function. A time with an offset is not marked as monotonic: an offset of months is not, at a month's end. Nor is one
 /// in a zone: for an hour after a clock is set back, a bucket may start before the last one.
 pub(crate) fn functions() -> Vec<Function> {
     vec![
+        def("pg_uuid_time", "The time in a uuid of version 7.", "pg_uuid_time('019b0000-0000-7000-8000-000000000000')")
+            .on("uuid -> timestamptz", |c| c.map1(uuid_time)),
         def(
             "time_bucket",
-            "The start of the bucket a time, date or integer lies in; buckets have one width, counted from an origin.",
+            "The start of the bucket a time, date or integer lies in, or the time in a uuid of version 7; buckets have one width, counted from an origin.",
             "time_bucket('5 minutes', now())",
         )
         .on("interval, timestamp [, timestamp] -> timestamp", times)
