@@ -44,6 +44,7 @@ pub(super) async fn physical(
     engine: &Engine,
     plan: LogicalPlan,
 ) -> Result<Arc<dyn datafusion::physical_plan::ExecutionPlan>> {
+    let plan = super::gapfill::with_bounds(engine, plan).await?;
     let plan = grafted(plan)?;
     if !has_subqueries(&plan) {
         let plan = engine.optimized(plan)?;

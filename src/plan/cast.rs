@@ -109,6 +109,14 @@ pub(super) fn target(udf: &ScalarUDF) -> Option<(SqlType, DataType)> {
         .map(|function| (function.to.clone(), function.data_type.clone()))
 }
 
+/// What an implicit cast made by [`call`] is of, from which type and to which.
+pub(super) fn implicit(expr: &Expr) -> Option<(&Expr, &SqlType, &SqlType)> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    let function = (call.func.inner().as_ref() as &dyn std::any::Any).downcast_ref::<CastFunction>()?;
+    let argument = call.args.first().filter(|_| function.mode == Mode::Implicit)?;
+    Some((argument, &function.from, &function.to))
+}
+
 /// A literal of unknown type as a value of type `to`.
 ///
 /// # Errors
@@ -383,23 +391,16 @@ impl Context<'_> {
         to: &SqlType,
         data_type: &DataType,
     ) -> Result<ArrayRef> {
-        let SqlType::Numeric(None) = to else { return self.through_text(array, from, to, data_type) };
         let floats = arrow(array, &DataType::Float64)?;
-        let is_real = *from == SqlType::Float4;
-        let text = |value: f64| {
-            #[expect(clippy::cast_possible_truncation, reason = "a real that was widened")]
-            let shown = if is_real { (value as f32).to_string() } else { value.to_string() };
-            let behind = shown.find('.').map_or(0, |point| shown.len() - point - 1);
-            if behind <= usize::from(NUMERIC_DEFAULT_SCALE.unsigned_abs()) {
-                return shown;
-            }
-            let digits = if is_real { FLT_DIG } else { DBL_DIG };
-            format!("{value:.*e}", digits - 1)
-        };
+        let digits = if *from == SqlType::Float4 { FLT_DIG } else { DBL_DIG };
+        let text = |value: f64| format!("{value:.*e}", digits - 1);
         let texts: StringViewArray = floats.as_primitive::<Float64Type>().iter().map(|value| value.map(text)).collect();
         let texts: ArrayRef = Arc::new(texts);
         // With a scale, what is behind it is rounded, not refused.
-        let stored = SqlType::Numeric(Some((NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE)));
+        let stored = match to {
+            SqlType::Numeric(None) => SqlType::Numeric(Some((NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE))),
+            other => other.clone(),
+        };
         self.through_text(&texts, &SqlType::Text, &stored, data_type)
     }
 

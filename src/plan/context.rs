@@ -23,7 +23,7 @@ use tidemill_catalog::snapshot::{NameClass, Snapshot};
 use tidemill_catalog::table::scan::SnapshotTable;
 use tidemill_udfs::types::SqlType;
 
-use super::pending::PendingFunction;
+use super::pending::{PendingAggregate, PendingFunction, PendingWindow};
 use super::registry::{self, REGISTRY};
 use super::typing::{Sight, Typed, Typing};
 use super::{Planner, Scope, TEMP_SCHEMA, engine, system};
@@ -507,11 +507,11 @@ impl ContextProvider for Names<'_> {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        registry::aggregate(name)
+        registry::aggregate(name).map(PendingAggregate::udf)
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
-        registry::window(name)
+        registry::window(name).map(PendingWindow::udf)
     }
 
     fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {

@@ -2,9 +2,11 @@
 //!
 //! Part of making a syntax tree ready ([`super::prepare`]); nothing here looks at types.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    Ident, Parens, Subscript, TimezoneInfo, UnaryOperator, Value, ValueWithSpan,
+    Ident, Parens, Subscript, TimezoneInfo, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 
 use super::gapfill;
@@ -18,6 +20,33 @@ pub(super) const VALUE: &str = "\u{1}value";
 
 /// As [`VALUE`], of the other rows: to the planner it has no type.
 pub(super) const UNTYPED_VALUE: &str = "\u{1}untyped";
+
+/// Begins the name of a function around a cast, which ends with the type: it gives its argument.
+pub(super) const TOLD_CAST: &str = "\u{1}as ";
+
+/// Begins the name of a function around an argument whose name, which ends it, the function does not know.
+pub(super) const UNKNOWN_NAME: &str = "\u{1}named ";
+
+/// Makes casts in a call part of what it is called. The planner finds the results of aggregates and window functions by the
+/// names of their arguments, in which it leaves casts out: `sum(n)` and `sum(n::int8)` would be one column.
+pub(super) fn told_casts(function: &mut Function) {
+    let _ = function.visit(&mut TellCasts);
+}
+
+struct TellCasts;
+
+impl VisitorMut for TellCasts {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Cast { data_type, .. } = expr {
+            let name = format!("{TOLD_CAST}{}", data_type.to_string().to_lowercase());
+            let cast = std::mem::replace(expr, null());
+            *expr = call(&name, vec![cast]);
+        }
+        ControlFlow::Continue(())
+    }
+}
 
 /// Says a special form as a call. True: the expression was replaced, and is to be looked at again.
 ///
@@ -231,7 +260,7 @@ fn clock_precision(name: &str, function: &Function) -> Option<Expr> {
 }
 
 /// Functions whose arguments have names: the names in order, and what stands for one that is not given.
-const NAMED: [(&str, &[&str], Option<&str>); 15] = [
+const NAMED: [(&str, &[&str], Option<&str>); 16] = [
     ("make_interval", &["years", "months", "weeks", "days", "hours", "mins", "secs"], Some("0")),
     ("make_date", &["year", "month", "day"], None),
     ("make_time", &["hour", "min", "sec"], None),
@@ -242,6 +271,7 @@ const NAMED: [(&str, &[&str], Option<&str>); 15] = [
     ("parse_ident", &["str", "strict"], None),
     ("time_bucket", &["bucket_width", "ts", "offset"], None),
     ("time_bucket", &["bucket_width", "ts", "origin"], None),
+    ("time_bucket", &["bucket_width", "ts", "origin", "offset"], None),
     ("time_bucket", &["bucket_width", "ts", "timezone", "origin", "offset"], Some("null")),
     (gapfill::BUCKET, &["bucket_width", "ts", "timezone", "start", "finish", "origin", "offset"], Some("null")),
     ("locf", &["value", "prev", "treat_null_as_missing"], Some("null")),
@@ -264,11 +294,25 @@ fn by_position(name: &str, function: &mut Function) -> Result<bool> {
         }
         _ => None,
     };
-    // A function of several signatures: the first that has all the names.
+    // A function of several signatures: the first that has all the names, where no argument without one stands already.
     let given: Vec<String> = list.args.iter().filter_map(word).collect();
-    let fits = |names: &[&str]| given.iter().all(|word| names.contains(&word.as_str()));
-    let (_, names, default) =
-        NAMED.iter().find(|(known, names, _)| *known == name && fits(names)).ok_or_else(missing)?;
+    let unnamed = list.args.len() - given.len();
+    let fits = |names: &[&str], from: usize| {
+        // Before arguments with names, a third one without is the zone.
+        let is_zone = unnamed <= 2 || names.get(2) != Some(&"origin");
+        is_zone && given.iter().all(|word| names.iter().skip(from).any(|known| known == word)) && unnamed <= names.len()
+    };
+    let signatures = || NAMED.iter().filter(|(known, ..)| *known == name);
+    let found = signatures()
+        .find(|(_, names, _)| fits(names, unnamed))
+        .or_else(|| signatures().find(|(_, names, _)| fits(names, 0)));
+    let Some((_, names, default)) = found else {
+        if super::registry::aggregate(name).is_some() {
+            return Err(missing());
+        }
+        unknown_names(&mut list.args);
+        return Ok(false);
+    };
     let mut places: Vec<Option<Expr>> = vec![None; names.len()];
     for (position, arg) in list.args.drain(..).enumerate() {
         let (place, value) = match arg {
@@ -291,10 +335,6 @@ fn by_position(name: &str, function: &mut Function) -> Result<bool> {
         }
     }
     let given = places.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-    if name == "time_bucket" && names.len() == 5 && places[2].is_none() {
-        return Err(Error::unsupported("origin and offset together need a time zone")
-            .hint("Move the origin by the offset, or give a timezone."));
-    }
     // Fewer arguments would be read as others.
     let given = if name == gapfill::BUCKET { names.len() } else { given };
     for place in places.into_iter().take(given) {
@@ -314,6 +354,21 @@ fn by_position(name: &str, function: &mut Function) -> Result<bool> {
         list.args.push(FunctionArg::Unnamed(FunctionArgExpr::Expr(value)));
     }
     Ok(false)
+}
+
+/// Arguments with names that the function does not have, as ones without that say so: what is wrong is told with their types.
+fn unknown_names(args: &mut [FunctionArg]) {
+    for arg in args {
+        let (word, value) = match arg {
+            FunctionArg::Named { name: word, arg: FunctionArgExpr::Expr(value), .. }
+            | FunctionArg::ExprNamed { name: Expr::Identifier(word), arg: FunctionArgExpr::Expr(value), .. } => {
+                (word.value.to_lowercase(), value)
+            }
+            _ => continue,
+        };
+        let value = std::mem::replace(value, null());
+        *arg = FunctionArg::Unnamed(FunctionArgExpr::Expr(call(&format!("{UNKNOWN_NAME}{word}"), vec![value])));
+    }
 }
 
 fn is_text(value: &ValueWithSpan) -> bool {
@@ -355,8 +410,7 @@ mod tests {
             let mut expr = Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).unwrap().parse_expr().unwrap();
             assert_eq!(*rewrite(&mut expr).unwrap_err().code(), code, "{sql}");
         };
-        check("make_date(nothing => 1)", SqlState::UNDEFINED_FUNCTION);
+        check("sum(nothing => 1)", SqlState::UNDEFINED_FUNCTION);
         check("make_date(1, year => 1)", SqlState::SYNTAX_ERROR);
-        check("lower(x => 'a')", SqlState::UNDEFINED_FUNCTION);
     }
 }

@@ -25,6 +25,7 @@ use crate::instance::{Instance, SessionHandle};
 use crate::session::Column;
 use crate::session::settings::Settings;
 
+mod apart;
 mod apply;
 mod arithmetic;
 mod asof;
@@ -408,7 +409,8 @@ impl Planner {
         let plan = latest::rewrite(plan)?;
         let plan = asof::rewrite(scope, plan)?;
         let plan = resample::rewrite(scope, plan)?;
-        let plan = gapfill::rewrite(plan)?;
+        let plan = gapfill::rewrite(scope, plan)?;
+        let plan = apart::rewrite(plan)?;
         // A plan may be kept for long: it must not keep this statement's snapshot.
         let plan = run::unbound(plan)?;
         Ok(Plan { logical: Arc::new(plan), program: None, parameters, columns, relations })

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DFSchema, Result, internal_err};
 use datafusion::logical_expr::binary::BinaryTypeCoercer;
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::function::AccumulatorArgs;
+use datafusion::logical_expr::expr::{AggregateFunctionParams, ScalarFunction, WindowFunctionParams};
+use datafusion::logical_expr::function::{AccumulatorArgs, PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
+use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_with_udf};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Expr, GetFieldAccess, Operator, ReturnFieldArgs,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Expr, GetFieldAccess, Operator, PartitionEvaluator,
+    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility, WindowUDF,
+    WindowUDFImpl,
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use super::forms::{UNTYPED_VALUE, VALUE};
+use super::forms::{TOLD_CAST, UNKNOWN_NAME, UNTYPED_VALUE, VALUE};
 
 /// A binary operator whose meaning depends on the types of its sides.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -63,6 +65,18 @@ impl PendingFunction {
 
     pub(super) fn of(udf: &ScalarUDF) -> Option<&Self> {
         (udf.inner().as_ref() as &dyn std::any::Any).downcast_ref()
+    }
+
+    /// True for a function that only says something of its argument.
+    pub(super) fn is_its_argument(&self) -> bool {
+        let begins = |with: &str| self.name.starts_with(with);
+        [VALUE, UNTYPED_VALUE].contains(&self.name.as_str()) || begins(TOLD_CAST) || begins(UNKNOWN_NAME)
+    }
+
+    /// The name of an argument that the function around it does not know.
+    pub(super) fn unknown_name(expr: &Expr) -> Option<String> {
+        let Expr::ScalarFunction(call) = expr else { return None };
+        Self::of(&call.func)?.name.strip_prefix(UNKNOWN_NAME).map(ToOwned::to_owned)
     }
 
     /// True for a value of VALUES.
@@ -151,12 +165,11 @@ impl ScalarUDFImpl for PendingFunction {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let unknown = || Arc::new(Field::new(&self.name, DataType::Null, true));
-        if let (VALUE, [value]) = (self.name.as_str(), args.arg_fields) {
+        if let ([value], true) = (args.arg_fields, self.name == VALUE || self.name.starts_with(TOLD_CAST)) {
             return Ok(Arc::new(Field::new(&self.name, value.data_type().clone(), true)));
         }
         let Some(function) = &self.function else { return Ok(unknown()) };
-        let fields =
-            datafusion::logical_expr::type_coercion::functions::fields_with_udf(args.arg_fields, function.as_ref());
+        let fields = fields_with_udf(args.arg_fields, function.as_ref());
         // Integer literals are int8 here and int4 later.
         let fields = fields.or_else(|_| {
             let narrow: Vec<FieldRef> = args
@@ -167,7 +180,7 @@ impl ScalarUDFImpl for PendingFunction {
                     _ => Arc::clone(field),
                 })
                 .collect();
-            datafusion::logical_expr::type_coercion::functions::fields_with_udf(&narrow, function.as_ref())
+            fields_with_udf(&narrow, function.as_ref())
         });
         let Ok(fields) = fields else {
             // `generate_series(t, '2024-01-02', '1 day')`: the literals will be what the first argument asks for.
@@ -184,6 +197,130 @@ impl ScalarUDFImpl for PendingFunction {
 
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         internal_err!("function {} was not given a meaning", self.name)
+    }
+}
+
+/// An aggregate function: what it takes is said when its arguments have types.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct PendingAggregate {
+    function: Arc<AggregateUDF>,
+    signature: Signature,
+}
+
+/// What a function makes of these, or NULL where they are not its arguments.
+fn field_or_null<F: UDFCoercionExt>(
+    name: &str,
+    function: &F,
+    args: &[FieldRef],
+    field: impl Fn(&[FieldRef]) -> Result<FieldRef>,
+) -> FieldRef {
+    let known = fields_with_udf(args, function).and_then(|args| field(&args));
+    known.unwrap_or_else(|_| Arc::new(Field::new(name, DataType::Null, true)))
+}
+
+impl PendingAggregate {
+    pub(super) fn udf(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+        let mut signature = Signature::user_defined(function.signature().volatility);
+        signature.parameter_names.clone_from(&function.signature().parameter_names);
+        Arc::new(AggregateUDF::new_from_impl(Self { function, signature }))
+    }
+
+    /// The function that one made by [`Self::udf`] stands for.
+    pub(super) fn meant(udf: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+        let pending = (udf.inner().as_ref() as &dyn std::any::Any).downcast_ref::<Self>();
+        pending.map(|pending| Arc::clone(&pending.function)).unwrap_or(udf)
+    }
+}
+
+impl AggregateUDFImpl for PendingAggregate {
+    fn name(&self) -> &str {
+        self.function.name()
+    }
+
+    fn schema_name(&self, params: &AggregateFunctionParams) -> Result<String> {
+        self.function.schema_name(params)
+    }
+
+    fn window_function_schema_name(&self, params: &WindowFunctionParams) -> Result<String> {
+        self.function.window_function_schema_name(params)
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        Ok(types.to_vec())
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        internal_err!("{} has a field, not a type", self.name())
+    }
+
+    fn return_field(&self, args: &[FieldRef]) -> Result<FieldRef> {
+        let function = self.function.as_ref();
+        Ok(field_or_null(self.name(), function, args, |args| function.return_field(args)))
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.function.is_nullable()
+    }
+
+    fn supports_null_handling_clause(&self) -> bool {
+        self.function.supports_null_handling_clause()
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        self.function.supports_within_group_clause()
+    }
+
+    fn accumulator(&self, _args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        internal_err!("aggregate {} was not given a meaning", self.name())
+    }
+}
+
+/// The same for a window function.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct PendingWindow {
+    function: Arc<WindowUDF>,
+    signature: Signature,
+}
+
+impl PendingWindow {
+    pub(super) fn udf(function: Arc<WindowUDF>) -> Arc<WindowUDF> {
+        let mut signature = Signature::user_defined(function.signature().volatility);
+        signature.parameter_names.clone_from(&function.signature().parameter_names);
+        Arc::new(WindowUDF::new_from_impl(Self { function, signature }))
+    }
+
+    /// The function that one made by [`Self::udf`] stands for.
+    pub(super) fn meant(udf: Arc<WindowUDF>) -> Arc<WindowUDF> {
+        let pending = (udf.inner().as_ref() as &dyn std::any::Any).downcast_ref::<Self>();
+        pending.map(|pending| Arc::clone(&pending.function)).unwrap_or(udf)
+    }
+}
+
+impl WindowUDFImpl for PendingWindow {
+    fn name(&self) -> &str {
+        self.function.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        Ok(types.to_vec())
+    }
+
+    fn field(&self, args: WindowUDFFieldArgs) -> Result<FieldRef> {
+        let function = self.function.as_ref();
+        let field = |fields: &[FieldRef]| function.field(WindowUDFFieldArgs::new(fields, args.name()));
+        Ok(field_or_null(args.name(), function, args.input_fields(), field))
+    }
+
+    fn partition_evaluator(&self, _args: PartitionEvaluatorArgs) -> Result<Box<dyn PartitionEvaluator>> {
+        internal_err!("window function {} was not given a meaning", self.name())
     }
 }
 

@@ -53,6 +53,18 @@ fn finish(flow: ControlFlow<Error>) -> Result<()> {
 #[derive(Default)]
 struct Prepare {
     hidden: SystemColumns,
+    /// Of how many calls whose result goes by its name the expression is part.
+    named_calls: usize,
+}
+
+/// True for the call of an aggregate or window function.
+fn is_named_call(expr: &Expr) -> bool {
+    let Expr::Function(function) = expr else { return false };
+    function.over.is_some()
+        || match function.name.0.as_slice() {
+            [ObjectNamePart::Identifier(ident)] => super::registry::aggregate(&folded(ident)).is_some(),
+            _ => false,
+        }
 }
 
 impl VisitorMut for Prepare {
@@ -156,10 +168,21 @@ impl VisitorMut for Prepare {
         if let Some(replacement) = self.hidden.replacement(expr) {
             *expr = replacement;
         }
-        match rewrite(expr) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(error),
+        if let Err(error) = rewrite(expr) {
+            return ControlFlow::Break(error);
         }
+        if is_named_call(expr) {
+            if let (0, Expr::Function(function)) = (self.named_calls, expr) {
+                forms::told_casts(function);
+            }
+            self.named_calls += 1;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        self.named_calls -= usize::from(is_named_call(expr));
+        ControlFlow::Continue(())
     }
 }
 

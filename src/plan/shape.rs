@@ -156,7 +156,11 @@ pub(super) fn select(select: &mut Select) -> Result<()> {
     match &mut select.group_by {
         GroupByExpr::Expressions(exprs, _) => {
             exprs.iter_mut().for_each(|expr| grouping(expr, items));
-            expressions(exprs, Place { word: "GROUP BY", aggregates: false, windows: false })
+            let place = Place { word: "GROUP BY", aggregates: false, windows: false };
+            for meant in exprs.iter().filter_map(|expr| at_ordinal(expr, items)) {
+                check(meant, place)?;
+            }
+            expressions(exprs, place)
         }
         GroupByExpr::All(_) => Err(Error::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"ALL\"")),
     }
@@ -296,6 +300,14 @@ fn check(expr: &Expr, place: Place) -> Result<()> {
             if is_window(function) {
                 if !self.place.windows {
                     return fail(windowing, format!("window functions are not allowed in {}", self.place.word));
+                }
+                let name = function_name(function);
+                let is_known = registry::window(&name).is_some() || registry::aggregate(&name).is_some();
+                if !is_known && registry::window(&registry::over(&name)).is_none() && registry::scalar(&name).is_some()
+                {
+                    let message =
+                        format!("OVER specified, but {name} is not a window function nor an aggregate function");
+                    return fail(SqlState::WRONG_OBJECT_TYPE, message);
                 }
                 if self.aggregates > 0 {
                     return fail(grouping, "aggregate function calls cannot contain window function calls".into());

@@ -6,41 +6,8 @@
 set -euo pipefail
 binary=$(realpath "${1:-$(dirname "$0")/../../target/debug/tidemill}")
 cd "$(dirname "$0")"
-work=$(mktemp -d)
-server=
-passed=() skipped=() failed=()
-
-finish() {
-    if [ -n "$server" ]; then
-        kill "$server" 2>/dev/null || true
-        wait "$server" 2>/dev/null || true
-    fi
-    rm -rf "$work"
-}
-trap finish EXIT
-
-start_server() {
-    "$binary" serve --data-dir "$work/data" --pg-listen 127.0.0.1:0 --http-listen 127.0.0.1:0 \
-        >"$work/server.out" 2>"$work/server.log" &
-    server=$!
-    for _ in $(seq 300); do
-        if grep -q ' listens on ' "$work/server.out"; then
-            PGPORT=$(sed -n 's/.* listens on 127\.0\.0\.1:\([0-9]*\),.*/\1/p' "$work/server.out")
-            export PGHOST=127.0.0.1 PGPORT PGUSER=tidemill PGDATABASE=tidemill
-            return
-        fi
-        kill -0 "$server" 2>/dev/null || break
-        sleep 0.1
-    done
-    cat "$work/server.log"
-    echo "!!! the server did not start"
-    exit 1
-}
-
-skip() {
-    skipped+=("$1")
-    printf '!!! SKIPPED %s: %s\n' "$1" "$2"
-}
+. ../support/servers.sh
+passed=() failed=()
 
 check() {
     local name=$1
@@ -52,12 +19,7 @@ check() {
     fi
 }
 
-python_packages() {
-    python3 -m venv "$work/venv" >"$work/install.log" 2>&1 &&
-        "$work/venv/bin/pip" install -q --disable-pip-version-check "$@" >>"$work/install.log" 2>&1
-}
-
-start_server
+start_tidemill "$binary"
 
 if command -v psql >/dev/null; then check psql ./psql.sh; else skip psql "not installed"; fi
 
@@ -108,13 +70,7 @@ else
     skip "delta readers" "pip cannot install deltalake here"
 fi
 
-if ! kill -0 "$server" 2>/dev/null; then
-    failed+=("server still running")
-    tail -50 "$work/server.log"
-elif grep -q 'panic' "$work/server.log"; then
-    failed+=("server without panics")
-    grep -A20 'panic' "$work/server.log" | head -50
-fi
+tidemill_is_well || failed+=("server well")
 printf '\nclients: %d passed (%s), %d skipped (%s), %d failed (%s)\n' \
     "${#passed[@]}" "${passed[*]-}" "${#skipped[@]}" "${skipped[*]-}" "${#failed[@]}" "${failed[*]-}"
 [ "${#failed[@]}" -eq 0 ]

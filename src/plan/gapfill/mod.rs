@@ -27,7 +27,7 @@ use tidemill_udfs::types::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX, SqlType
 use super::pending::PendingFunction;
 use super::typing::{Typed, Typing};
 use crate::Result;
-use crate::error::Error;
+use crate::error::{Error, SqlState};
 
 mod interleave;
 mod node;
@@ -37,8 +37,8 @@ mod rewrite;
 
 pub(super) use interleave::Interleave;
 pub(super) use node::GapFill;
-pub(super) use physical::{Calendar, physical, whole};
-pub(super) use range::{Bound, Side, conditions};
+pub(super) use physical::{Calendar, physical, with_bounds};
+pub(super) use range::{Bound, Edge, Side, conditions};
 pub(super) use rewrite::rewrite;
 
 /// The bucket.
@@ -210,6 +210,7 @@ pub(super) fn typed(typing: &mut Typing, function: &Arc<ScalarUDF>, args: Vec<Ty
             if args.len() < least || args.len() > most {
                 return Err(undefined(&args));
             }
+            let given = args.len();
             let mut args = args;
             let first = typing.settled(args.remove(0))?;
             if marker.name != "locf" && !super::typing::is_number(&first.sql_type) {
@@ -227,12 +228,19 @@ pub(super) fn typed(typing: &mut Typing, function: &Arc<ScalarUDF>, args: Vec<Ty
             args.insert(0, first);
             args.resize_with(most, absent);
             if marker.name == "locf" && !is_absent(&args[1]) {
-                let prev = args.remove(1);
                 let like = args[0].sql_type.clone();
+                let plain = super::typing::without_modifier;
+                let shared = super::types::common_type(&like, &args[1].sql_type);
+                if shared.is_none_or(|shared| plain(&shared) != plain(&like)) {
+                    args.truncate(given);
+                    return Err(undefined(&args));
+                }
+                let prev = args.remove(1);
                 args.insert(1, typing.implicitly(prev, &like)?);
             }
             let pairs = if marker.name == "locf" { 0..0 } else { least..most - 1 };
             if args[pairs].iter().any(|pair| !is_absent(pair) && pair.sql_type != SqlType::Record) {
+                args.truncate(given);
                 return Err(undefined(&args));
             }
             let flag = args.pop().unwrap_or_else(absent);
@@ -293,7 +301,14 @@ fn bucket(typing: &mut Typing, args: Vec<Typed>) -> Result<Vec<Typed>> {
         _ => (next(), next(), next()),
     };
     let (origin, offset) = (next(), next());
-    let ts = typing.settled(ts)?;
+    let ts = if is_absent(&ts) { ts } else { typing.settled(ts)? };
+    if is_absent(&ts) {
+        let message = "invalid time_bucket_gapfill argument: ts cannot be NULL";
+        return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    }
+    if ts.sql_type == SqlType::Uuid {
+        return Err(undefined(&[width, ts]));
+    }
     let is_integer = super::types::is_integer(&ts.sql_type);
     let width = if width.is_unknown() {
         typing.implicitly(width, if is_integer { &ts.sql_type } else { &SqlType::Interval })?
@@ -312,8 +327,15 @@ fn bucket(typing: &mut Typing, args: Vec<Typed>) -> Result<Vec<Typed>> {
     };
     let constants = [("bucket_width", &width), ("timezone", &zone), ("start", &start), ("finish", &finish)];
     for (word, value) in constants.into_iter().chain([("origin", &origin), ("offset", &offset)]) {
-        let reads = |expr: &Expr| matches!(expr, Expr::AggregateFunction(_) | Expr::WindowFunction(_));
-        if value.expr.exists(|expr| Ok(reads(expr)))? || super::extension::has_subquery(&value.expr) {
+        // The range may be what a query finds that does not depend on rows.
+        let may_ask = matches!(word, "start" | "finish");
+        let reads = |expr: &Expr| match expr {
+            Expr::ScalarSubquery(query) => !may_ask || !query.outer_ref_columns.is_empty(),
+            Expr::Column(_) | Expr::AggregateFunction(_) | Expr::WindowFunction(_) => true,
+            Expr::Exists(_) | Expr::InSubquery(_) => true,
+            _ => false,
+        };
+        if value.expr.exists(|expr| Ok(reads(expr)))? {
             let message = format!("invalid time_bucket_gapfill argument: {word} must be a simple expression");
             return Err(Error::unsupported(message)
                 .hint("It may have constants, parameters and functions, but no columns, aggregates or subqueries."));
@@ -322,11 +344,6 @@ fn bucket(typing: &mut Typing, args: Vec<Typed>) -> Result<Vec<Typed>> {
     let mut plain = vec![width.clone(), ts.clone()];
     if !is_absent(&zone) {
         plain.push(zone.clone());
-    }
-    let both = !is_absent(&origin) && !is_absent(&offset);
-    if both && is_absent(&zone) {
-        return Err(Error::unsupported("origin and offset together need a time zone")
-            .hint("Move the origin by the offset, or give a timezone."));
     }
     if !is_absent(&origin) || !is_absent(&zone) && !is_absent(&offset) {
         let typed = ts.sql_type.clone();
@@ -344,7 +361,12 @@ fn bucket(typing: &mut Typing, args: Vec<Typed>) -> Result<Vec<Typed>> {
 /// # Errors
 /// 22007 for a literal that is neither.
 pub(super) fn with_origin(typing: &mut Typing, mut args: Vec<Typed>) -> Result<Vec<Typed>> {
-    if let [_, ts, third] = args.as_slice()
+    // The time in a uuid of version 7.
+    if args.len() > 1 && args[1].sql_type == SqlType::Uuid {
+        let id = args.remove(1);
+        args.insert(1, typing.call("pg_uuid_time", vec![id])?);
+    }
+    if let [_, ts, third] | [_, ts, third, _] = args.as_slice()
         && !ts.is_unknown()
         && third.is_unknown()
         && matches!(third.expr, Expr::Literal(..))
@@ -353,7 +375,7 @@ pub(super) fn with_origin(typing: &mut Typing, mut args: Vec<Typed>) -> Result<V
     {
         let sql_type = ts.sql_type.clone();
         let third = args.remove(2);
-        args.push(typing.decide(third, &sql_type)?);
+        args.insert(2, typing.decide(third, &sql_type)?);
     }
     Ok(args)
 }

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err, plan_err};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use parking_lot::Mutex;
 use tidemill_operators::gapfill::{Fill, GapFillExec, Lookup, Range, Sample, Steps};
 use tidemill_udfs::functions::Bucket;
 
 use super::node::{Filling, GapFill};
-use super::range::Side;
+use super::range::{Edge, Side, number};
 use crate::error::{Error, SqlState};
 use crate::plan::engine::Engine;
 use crate::plan::{Scope, apply, run};
@@ -68,23 +68,70 @@ pub(in crate::plan) fn physical(
     Ok(Arc::new(GapFillExec::try_new(input, node.time, node.series.clone(), range, steps, columns)?))
 }
 
+/// The plan with values in place of the queries that a range was given as. They are run here: a range is wanted before rows.
+///
+/// # Errors
+/// Of the queries; 21000 for one of several rows.
+pub(in crate::plan) async fn with_bounds(engine: &Engine, plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut queries = vec![];
+    plan.apply_with_subqueries(|node| {
+        let LogicalPlan::Extension(Extension { node }) = node else { return Ok(TreeNodeRecursion::Continue) };
+        let bounds = node.as_any().downcast_ref::<GapFill>().map_or(&[][..], |node| &node.bounds);
+        for bound in bounds {
+            bound.value.apply(|expr| {
+                if let Expr::ScalarSubquery(query) = expr {
+                    queries.push(Arc::clone(&query.subquery));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if queries.is_empty() {
+        return Ok(plan);
+    }
+    let mut values = vec![];
+    for query in queries {
+        let data_type = query.schema().field(0).data_type().clone();
+        let physical = Box::pin(apply::physical(engine, query.as_ref().clone())).await?;
+        let rows = collect(physical, engine.task()).await?;
+        let rows: Vec<_> = rows.iter().filter(|batch| batch.num_rows() > 0).collect();
+        let value = match rows.as_slice() {
+            [] => ScalarValue::try_from(&data_type)?,
+            [batch] if batch.num_rows() == 1 => ScalarValue::try_from_array(batch.column(0), 0)?,
+            _ => {
+                let message = "more than one row returned by a subquery used as an expression";
+                return Err(Error::new(SqlState::CARDINALITY_VIOLATION, message).into());
+            }
+        };
+        values.push((query, value));
+    }
+    let value_of = |expr: Expr| match &expr {
+        Expr::ScalarSubquery(query) => match values.iter().find(|(known, _)| Arc::ptr_eq(known, &query.subquery)) {
+            Some((_, value)) => Ok(Transformed::yes(Expr::Literal(value.clone(), None))),
+            None => internal_err!("a query of a range that was not run"),
+        },
+        _ => Ok(Transformed::no(expr)),
+    };
+    let replaced = plan.transform_down_with_subqueries(|node| {
+        let LogicalPlan::Extension(Extension { node: extension }) = &node else { return Ok(Transformed::no(node)) };
+        let Some(gaps) = extension.as_any().downcast_ref::<GapFill>() else { return Ok(Transformed::no(node)) };
+        let mut gaps = gaps.clone();
+        for bound in &mut gaps.bounds {
+            bound.value = std::mem::take(&mut bound.value).transform_down(value_of)?.data;
+        }
+        Ok(Transformed::yes(LogicalPlan::Extension(Extension { node: Arc::new(gaps) })))
+    })?;
+    Ok(replaced.data)
+}
+
 fn invalid(detail: impl std::fmt::Display) -> DataFusionError {
     Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid time_bucket_gapfill argument: {detail}")).into()
 }
 
 /// A constant in the unit of the column of time; `None`: NULL.
-pub(in crate::plan) fn whole(engine: &Engine, expr: &Expr, data_type: &DataType) -> Result<Option<i64>> {
+fn whole(engine: &Engine, expr: &Expr, data_type: &DataType) -> Result<Option<i64>> {
     number(&engine.value(expr)?.cast_to(data_type)?)
-}
-
-fn number(value: &ScalarValue) -> Result<Option<i64>> {
-    Ok(match value {
-        ScalarValue::Null => None,
-        ScalarValue::Int16(value) => value.map(i64::from),
-        ScalarValue::Int32(value) | ScalarValue::Date32(value) => value.map(i64::from),
-        ScalarValue::Int64(value) | ScalarValue::TimestampMicrosecond(value, _) => *value,
-        other => return plan_err!("{} is no type of buckets", other.data_type()),
-    })
 }
 
 fn bucket(node: &GapFill, engine: &Engine, time_type: &DataType) -> Result<Bucket> {
@@ -142,25 +189,27 @@ fn range(node: &GapFill, engine: &Engine, time_type: &DataType, bucket: &Bucket)
     let (mut start, mut finish) = (i64::MIN, i64::MAX);
     for bound in &node.bounds {
         let word = if bound.side == Side::Start { "start" } else { "finish" };
-        let value = whole(engine, &bound.value, time_type)?.ok_or_else(|| invalid(format!("{word} cannot be NULL")))?;
-        let is_infinite = match time_type {
-            DataType::Date32 => value == i64::from(i32::MIN) || value == i64::from(i32::MAX),
-            DataType::Timestamp(..) => value == i64::MIN || value == i64::MAX,
-            _ => false,
-        };
-        if is_infinite {
-            return Err(invalid(format!("{word} cannot be infinite")));
-        }
-        // `> x` begins after x, `<= x` ends after it.
-        match (bound.side, bound.inclusive) {
-            (Side::Start, true) => start = start.max(value),
-            (Side::Start, false) => start = start.max(value.saturating_add(1)),
-            (Side::Finish, true) => finish = finish.min(value.saturating_add(1)),
-            (Side::Finish, false) => finish = finish.min(value),
+        match (bound.side, bound.edge(engine, time_type)?) {
+            (_, Edge::Null) => return Err(invalid(format!("{word} cannot be NULL"))),
+            (_, Edge::Infinite) => return Err(invalid(format!("{word} cannot be infinite"))),
+            (Side::Start, Edge::At(at)) => start = start.max(at),
+            (Side::Finish, Edge::At(at)) => finish = finish.min(at),
         }
     }
+    // Bounds of a wider type: no time of the column's is outside of its own.
+    let (least, most) = match time_type {
+        DataType::Int16 => (i16::MIN.into(), i16::MAX.into()),
+        DataType::Int32 => (i32::MIN.into(), i32::MAX.into()),
+        _ => (i64::MIN, i64::MAX),
+    };
+    let start = if start > most {
+        finish = least;
+        most
+    } else {
+        start.max(least)
+    };
     let start = bucket.start_of(start).map_err(|error| DataFusionError::from(Error::from(error)))?;
-    Ok(Range { start, finish })
+    Ok(Range { start, finish: finish.min(most.saturating_add(1)) })
 }
 
 /// Buckets by the calendar.

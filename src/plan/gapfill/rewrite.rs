@@ -13,18 +13,19 @@ use super::range::{Bound, Side, bounds};
 use super::{BUCKET, FILLS, call_of};
 use crate::Result;
 use crate::error::{Error, SqlState};
+use crate::plan::Scope;
 use crate::plan::extension::{has_subquery, rewritten};
 
 /// Puts the node under every projection of a query grouped by `time_bucket_gapfill`.
 ///
 /// # Errors
 /// 0A000 for calls where they cannot stand, as TimescaleDB words it.
-pub(in crate::plan) fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub(in crate::plan) fn rewrite(scope: &Arc<Scope>, plan: LogicalPlan) -> Result<LogicalPlan> {
     if !mentions(&plan)? {
         return Ok(plan);
     }
     rewritten(plan, |node| match node {
-        LogicalPlan::Projection(projection) => projected(projection),
+        LogicalPlan::Projection(projection) => projected(scope, projection),
         other => Ok(Transformed::no(other)),
     })
 }
@@ -83,7 +84,7 @@ fn stack(plan: &LogicalPlan) -> Option<Stack> {
     }
 }
 
-fn projected(projection: Projection) -> Result<Transformed<LogicalPlan>> {
+fn projected(scope: &Arc<Scope>, projection: Projection) -> Result<Transformed<LogicalPlan>> {
     let unchanged = |projection| Ok(Transformed::no(LogicalPlan::Projection(projection)));
     let Some(Stack { windows, having, aggregate }) = stack(&projection.input) else { return unchanged(projection) };
     let count: usize = aggregate.group_expr.iter().map(|expr| calls(expr, &[BUCKET])).sum();
@@ -102,7 +103,7 @@ fn projected(projection: Projection) -> Result<Transformed<LogicalPlan>> {
             return refuse(format!("aggregate functions must be below {name}"));
         }
     }
-    let mut filling = Building::new(aggregate, time, &args, having)?;
+    let mut filling = Building::new(scope, aggregate, time, &args, having)?;
     // Windows last: what they refer to is found under the names they know.
     let exprs = projection.expr.iter().map(|expr| filling.without_calls(expr, &windows)).collect::<Result<Vec<_>>>()?;
     let mut above = vec![];
@@ -148,10 +149,10 @@ struct Building {
 }
 
 impl Building {
-    fn new(aggregate: Aggregate, time: usize, args: &[Expr], having: Vec<Expr>) -> Result<Self> {
+    fn new(scope: &Arc<Scope>, aggregate: Aggregate, time: usize, args: &[Expr], having: Vec<Expr>) -> Result<Self> {
         let groups = aggregate.group_expr.len();
         let mut bounds = match unaliased(&args[1]) {
-            Expr::Column(column) => bounds(&aggregate.input, column),
+            Expr::Column(column) => bounds(scope, &aggregate.input, column),
             _ => vec![],
         };
         // What is given explicitly counts instead.

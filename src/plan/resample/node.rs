@@ -15,7 +15,7 @@ use tidemill_udfs::types::SqlType;
 
 use super::{FILLED, Options, USAGE, invalid};
 use crate::plan::engine::Engine;
-use crate::plan::gapfill::{Bound, Calendar, Side, whole};
+use crate::plan::gapfill::{Bound, Calendar, Edge, Side};
 use crate::plan::typing::type_metadata;
 use crate::plan::{Scope, cast};
 
@@ -184,13 +184,10 @@ pub(in crate::plan) fn physical(
     };
     let (mut start, mut finish) = (None::<i64>, None::<i64>);
     for bound in &node.bounds {
-        let Some(value) = whole(engine, &bound.value, &time_type)? else { continue };
-        let after = value.saturating_add(1);
-        match (bound.side, bound.inclusive) {
-            (Side::Start, true) => start = start.max(Some(value)),
-            (Side::Start, false) => start = start.max(Some(after)),
-            (Side::Finish, true) => finish = Some(finish.map_or(after, |known| known.min(after))),
-            (Side::Finish, false) => finish = Some(finish.map_or(value, |known| known.min(value))),
+        let Edge::At(at) = bound.edge(engine, &time_type)? else { continue };
+        match bound.side {
+            Side::Start => start = start.max(Some(at)),
+            Side::Finish => finish = Some(finish.map_or(at, |known| known.min(at))),
         }
     }
     // The first step that is wanted: rows before it would only be filtered out again.

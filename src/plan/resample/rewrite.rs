@@ -64,7 +64,7 @@ fn told(scope: &Arc<Scope>, filter: &Filter) -> Result<Option<LogicalPlan>> {
     let time_at = source.series.len();
     let Some(time) = places.iter().position(|place| *place == Some(time_at)) else { return Ok(None) };
     let mut bounds = vec![];
-    conditions(&filter.input, &filter.predicate, time, &mut bounds);
+    conditions(scope, &filter.input, &filter.predicate, time, &mut bounds);
     // Conditions on the series alone: said of the source's rows.
     let series: Vec<Expr> = split_conjunction(&filter.predicate)
         .into_iter()

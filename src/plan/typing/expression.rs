@@ -17,7 +17,6 @@ use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::plan::arithmetic::Arithmetic;
 use crate::plan::cast;
-use crate::plan::forms::{UNTYPED_VALUE, VALUE};
 use crate::plan::pending::{PendingFunction, PendingOperator};
 
 impl Typing<'_> {
@@ -171,7 +170,11 @@ impl Typing<'_> {
 
     fn scalar_function(&mut self, call: ScalarFunction, sight: &Sight) -> Result<Typed> {
         let ScalarFunction { func, args } = call;
+        let names: Vec<Option<String>> = args.iter().map(PendingFunction::unknown_name).collect();
         let mut args = args.into_iter().map(|arg| self.expression(arg, sight)).collect::<Result<Vec<_>>>()?;
+        if names.iter().any(Option::is_some) {
+            return Err(super::functions::undefined_with_names(func.name(), &names, &args));
+        }
         if let Some(pending) = PendingOperator::of(&func) {
             let right = args.pop().ok_or_else(|| Error::internal("an operator without sides"))?;
             let left = args.pop().ok_or_else(|| Error::internal("an operator with one side"))?;
@@ -201,9 +204,7 @@ impl Typing<'_> {
                 let oid = args[0].sql_type.oid();
                 Ok(Typed::literal(ScalarValue::UInt32(Some(oid)), SqlType::RegType))
             }
-            Some(pending) if [VALUE, UNTYPED_VALUE].contains(&pending.name.as_str()) && args.len() == 1 => {
-                Ok(args.remove(0))
-            }
+            Some(pending) if pending.is_its_argument() && args.len() == 1 => Ok(args.remove(0)),
             Some(pending) => Err(super::functions::undefined(&pending.name, &args)),
             None => self.function(func, args),
         }

@@ -14,12 +14,24 @@ use tidemill_udfs::types::SqlType;
 use super::{Sight, Typed, Typing, canonical, element_of, is_textual, type_list};
 use crate::Result;
 use crate::error::{Error, SqlState};
+use crate::plan::pending::{PendingAggregate, PendingWindow};
 use crate::plan::types::{Category, category, is_integer};
 use crate::plan::{asof, gapfill, latest, registry, window_join};
 
 /// 42883 for a function that does not exist with these arguments.
 pub(in crate::plan) fn undefined(name: &str, args: &[Typed]) -> Error {
     Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}({}) does not exist", type_list(args)))
+        .hint("No function matches the given name and argument types. You might need to add explicit type casts.")
+}
+
+/// The same with names before arguments.
+pub(super) fn undefined_with_names(function: &str, names: &[Option<String>], args: &[Typed]) -> Error {
+    let shown = |(name, arg): (&Option<String>, &Typed)| {
+        let sql_type = arg.sql_type.plain_name();
+        name.as_ref().map_or(sql_type.clone(), |name| format!("{name} => {sql_type}"))
+    };
+    let list: Vec<_> = names.iter().zip(args).map(shown).collect();
+    Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {function}({}) does not exist", list.join(", ")))
         .hint("No function matches the given name and argument types. You might need to add explicit type casts.")
 }
 
@@ -110,7 +122,10 @@ impl Typing<'_> {
             return gapfill::typed(self, &function, args);
         }
         let args = self.padded(function.name(), args)?;
-        let args = if function.name() == "time_bucket" { gapfill::with_origin(self, args)? } else { args };
+        let args = match function.name() {
+            "time_bucket" => gapfill::with_origin(self, args)?,
+            _ => args,
+        };
         let args = if function.name() == "generate_series" { self.series_args(args)? } else { args };
         if let ("abs", [Typed { data_type: DataType::Decimal256(..), .. }]) = (function.name(), args.as_slice()) {
             return Ok(wide_absolute(args));
@@ -293,6 +308,7 @@ impl Typing<'_> {
     /// An aggregate function.
     pub(super) fn aggregate(&mut self, call: AggregateFunction, sight: &Sight) -> Result<Typed> {
         let AggregateFunction { func, params } = call;
+        let func = PendingAggregate::meant(func);
         let AggregateFunctionParams { args, distinct, filter, order_by, null_treatment } = params;
         let name = func.name().to_owned();
         let filter = match filter {
@@ -336,6 +352,11 @@ impl Typing<'_> {
                 let first = args.remove(0);
                 args.insert(0, self.convert_to(first, &SqlType::Numeric(None), DataType::Decimal128(38, 0))?);
             }
+            // The order of intervals is that of their lengths.
+            ("first" | "last", _) if args.len() == 2 && args[1].sql_type == SqlType::Interval => {
+                let time = args.remove(1);
+                args.push(self.ordered(time)?);
+            }
             ("string_agg", Some(_)) => {
                 args = args.into_iter().map(|arg| self.implicitly(arg, &SqlType::Text)).collect::<Result<_>>()?;
             }
@@ -350,6 +371,14 @@ impl Typing<'_> {
     /// A window function.
     pub(super) fn window(&mut self, call: WindowFunction, sight: &Sight) -> Result<Typed> {
         let WindowFunction { fun, mut params } = call;
+        let mut fun = match fun {
+            WindowFunctionDefinition::AggregateUDF(func) => {
+                WindowFunctionDefinition::AggregateUDF(PendingAggregate::meant(func))
+            }
+            WindowFunctionDefinition::WindowUDF(func) => {
+                WindowFunctionDefinition::WindowUDF(PendingWindow::meant(func))
+            }
+        };
         params.partition_by = params
             .partition_by
             .into_iter()
@@ -371,7 +400,6 @@ impl Typing<'_> {
         }
         let args = std::mem::take(&mut params.args);
         let args = args.into_iter().map(|arg| self.expression(arg, sight)).collect::<Result<Vec<_>>>()?;
-        let mut fun = fun;
         let (args, sql_type, data_type) = match &mut fun {
             WindowFunctionDefinition::AggregateUDF(aggregate) => {
                 let args = self.aggregate_args(&name, args)?;

@@ -60,7 +60,7 @@ pub(super) fn type_metadata(sql_type: &SqlType) -> HashMap<String, String> {
     HashMap::from([(SQL_TYPE_KEY.to_owned(), sql_type.name())])
 }
 
-fn field_metadata(sql_type: &SqlType) -> FieldMetadata {
+pub(super) fn field_metadata(sql_type: &SqlType) -> FieldMetadata {
     FieldMetadata::from(type_metadata(sql_type))
 }
 

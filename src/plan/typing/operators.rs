@@ -30,6 +30,15 @@ fn native(left: Expr, op: Operator, right: Expr) -> Expr {
     Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
 }
 
+/// A comparison with what has columns on the left. `2 < t AND t >= 2` is `t >= 2` to DataFusion's rule that keeps the stricter
+/// one of two conditions, wherever its simplifier has not turned the first: in joins, and below our own nodes.
+fn compared(left: Expr, op: Operator, right: Expr) -> Expr {
+    match op.swap() {
+        Some(turned) if left.column_refs().is_empty() && !right.column_refs().is_empty() => native(right, turned, left),
+        _ => native(left, op, right),
+    }
+}
+
 impl Typing<'_> {
     /// `left op right`.
     pub(super) fn operator(&mut self, op: &BinaryOperator, left: Typed, right: Typed) -> Result<Typed> {
@@ -137,9 +146,9 @@ impl Typing<'_> {
         }
         if shared == SqlType::Interval {
             let (left, right) = (self.ordered(left)?, self.ordered(right)?);
-            return Ok(Typed::bool(native(left.expr, op, right.expr)));
+            return Ok(Typed::bool(compared(left.expr, op, right.expr)));
         }
-        Ok(Typed::bool(native(left.expr, op, right.expr)))
+        Ok(Typed::bool(compared(left.expr, op, right.expr)))
     }
 
     /// What stands for the value in comparisons, where its Arrow values do not compare as PostgreSQL's.

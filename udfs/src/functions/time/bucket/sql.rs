@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use datafusion_common::Result;
 
-use super::super::super::call::{Call, Date, FromArgument, Interval, IntoResult, Timestamp, Value};
+use super::super::super::call::{Call, Date, FromArgument, Interval, IntoResult, Timestamp, Value, fail};
 use super::super::super::define::{Function, def};
 use super::super::trunc::zone_reader;
 use super::super::{arithmetic, is_infinite};
@@ -92,6 +92,12 @@ fn times_offset(call: &Call<'_>) -> Result<ArrayRef> {
     rows(call, |width, time, offset| start_of_time(|| Bucket::of_times(width, None, offset), time))
 }
 
+fn times_from(call: &Call<'_>) -> Result<ArrayRef> {
+    call.map4(|width, time, origin: Timestamp, offset| {
+        start_of_time(|| Bucket::of_times(width, Some(origin.0), Some(offset)), time)
+    })
+}
+
 fn dates(call: &Call<'_>) -> Result<ArrayRef> {
     rows(call, |width, date, origin: Option<Date>| {
         start_of_date(|| Bucket::of_dates(width, origin.map(|origin| origin.0), None), date)
@@ -100,6 +106,12 @@ fn dates(call: &Call<'_>) -> Result<ArrayRef> {
 
 fn dates_offset(call: &Call<'_>) -> Result<ArrayRef> {
     rows(call, |width, date, offset| start_of_date(|| Bucket::of_dates(width, None, offset), date))
+}
+
+fn dates_from(call: &Call<'_>) -> Result<ArrayRef> {
+    call.map4(|width, date, origin: Date, offset| {
+        start_of_date(|| Bucket::of_dates(width, Some(origin.0), Some(offset)), date)
+    })
 }
 
 fn integers<T>(call: &Call<'_>, range: RangeInclusive<T>) -> Result<ArrayRef>
@@ -129,13 +141,25 @@ fn in_zone(call: &Call<'_>) -> Result<ArrayRef> {
     })
 }
 
+/// Milliseconds since 1970 are the first 48 bits.
+fn uuid_time(text: &str) -> Value<Timestamp> {
+    let id = uuid::Uuid::parse_str(text).ok().filter(|id| id.get_version_num() == 7);
+    let millis = id.and_then(|id| i64::try_from(id.as_u128() >> 80).ok());
+    match millis.and_then(|millis| millis.checked_mul(1000)) {
+        Some(micros) => Ok(Timestamp(micros)),
+        None => fail("22023", format!("uuid \"{text}\" is not of version 7, which has a time")),
+    }
+}
+
 /// The function. A time with an offset is not marked as monotonic: an offset of months is not, at a month's end. Nor is one
 /// in a zone: for an hour after a clock is set back, a bucket may start before the last one.
 pub(crate) fn functions() -> Vec<Function> {
     vec![
+        def("pg_uuid_time", "The time in a uuid of version 7.", "pg_uuid_time('019b0000-0000-7000-8000-000000000000')")
+            .on("uuid -> timestamptz", |c| c.map1(uuid_time)),
         def(
             "time_bucket",
-            "The start of the bucket a time, date or integer lies in; buckets have one width, counted from an origin.",
+            "The start of the bucket a time, date or integer lies in, or the time in a uuid of version 7; buckets have one width, counted from an origin.",
             "time_bucket('5 minutes', now())",
         )
         .on("interval, timestamp [, timestamp] -> timestamp", times)
@@ -147,6 +171,9 @@ pub(crate) fn functions() -> Vec<Function> {
         .on("interval, timestamp, interval -> timestamp", times_offset)
         .on("interval, timestamptz, interval -> timestamptz", times_offset)
         .on("interval, date, interval -> date", dates_offset)
+        .on("interval, timestamp, timestamp, interval -> timestamp", times_from)
+        .on("interval, timestamptz, timestamptz, interval -> timestamptz", times_from)
+        .on("interval, date, date, interval -> date", dates_from)
         .on("interval, timestamptz, text [, timestamptz [, interval]] -> timestamptz", in_zone)
         .on("int2, int2 [, int2] -> int2", |c| integers(c, i16::MIN..=i16::MAX))
         .monotonic_in(1)
