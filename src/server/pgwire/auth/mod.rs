@@ -136,7 +136,6 @@ pub(in crate::server) fn is_password(catalog: &Catalog, user: &str, password: &s
         let _ = scram_verifier(password, &[0; SALT_BYTES], SCRAM_ITERATIONS);
         return false;
     };
-    let iterations = usize::from(iterations);
     stored == Some(scram_verifier(password, &salt, iterations).as_str())
 }
 

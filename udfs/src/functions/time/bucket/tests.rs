@@ -422,10 +422,7 @@ fn comparisons_of_starts_are_comparisons_of_times() {
     for round in 0..300 {
         let function = |name: &str| super::super::all().into_iter().find(|function| function.name() == name).unwrap();
         let (name, args) = match round % 3 {
-            0 => (
-                "time_bucket",
-                vec![lit(ScalarValue::IntervalMonthDayNano(Some(width_of(&mut random).into()))), col("t")],
-            ),
+            0 => ("time_bucket", vec![lit(ScalarValue::IntervalMonthDayNano(Some(width_of(&mut random)))), col("t")]),
             1 => {
                 let units = ["second", "minute", "hour", "day", "week", "month", "quarter", "year", "decade"];
                 let unit = units[random.random_range(0..units.len())];
