@@ -126,6 +126,33 @@ fn line_protocol_makes_its_tables() {
 }
 
 #[test]
+fn packed_bodies_are_unpacked() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run(EVENTS);
+    let post = |encoding: &str, body: &[u8]| {
+        server.post("/v1/ingest/events", &format!("Content-Encoding: {encoding}\r\n"), body).expect("an answer").0
+    };
+    let gzip = |text: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::default());
+        encoder.write_all(text).expect("written");
+        encoder.finish().expect("packed")
+    };
+    let one = gzip(b"{\"id\":\"gzip\"}\n");
+    assert_eq!(post("gzip", &[one.clone(), one.clone()].concat()), 200, "members follow each other");
+    assert_eq!(post("zstd", &zstd::encode_all(&b"{\"id\":\"zstd\"}"[..], 3).expect("packed")), 200);
+    assert_eq!(client.value("SELECT string_agg(id, ' ' ORDER BY id) FROM events"), "gzip gzip zstd");
+    assert_eq!(post("gzip", &one[..one.len() - 5]), 422, "cut off");
+    assert_eq!(post("gzip", b"{\"id\":\"plain\"}"), 422);
+    // 200 MB of nothing: unpacked in pieces, one dead letter.
+    let bomb = gzip(&[b"{\"id\":\"bomb\",\"x\":\"".as_slice(), &vec![b' '; 200 << 20], b"\"}\n"].concat());
+    assert!(bomb.len() < 1 << 20);
+    assert_eq!(post("gzip", &bomb), 200);
+    assert_eq!(client.value("SELECT sqlstate FROM tidemill.dead_letters"), "54000");
+    assert_eq!(client.value("SELECT count(*) FROM events"), "3");
+}
+
+#[test]
 fn copy_takes_documents_too() {
     let server = Server::start();
     let mut client = server.connect();

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use tidemill_ingest::Precision;
 use tokio_util::sync::CancellationToken;
 
+use super::unpack::{Packing, Unpacker};
 use crate::error::SqlState;
 use crate::instance::{Instance, Registration};
 use crate::session::Session;
@@ -78,12 +79,12 @@ pub(super) async fn ingest(
     (registration, mut session): (Registration, Session),
     job: Job,
     source: String,
-    body: Body,
+    (body, packing): (Body, Packing),
 ) -> Result<Done> {
     let held = Arc::clone(instance);
     // Decoding computes; clients and the log have threads of their own.
     let work = instance.query_threads.spawn(async move {
-        let done = run(&held, &mut session, &job, &source, body).await;
+        let done = run(&held, &mut session, &job, &source, body, packing).await;
         session.end();
         drop(registration);
         done
@@ -91,10 +92,17 @@ pub(super) async fn ingest(
     work.await.map_err(|error| Error::internal(format!("ingestion panicked: {error}")))?
 }
 
-async fn run(instance: &Arc<Instance>, session: &mut Session, job: &Job, source: &str, body: Body) -> Result<Done> {
+async fn run(
+    instance: &Arc<Instance>,
+    session: &mut Session,
+    job: &Job,
+    source: &str,
+    body: Body,
+    packing: Packing,
+) -> Result<Done> {
     let cancel = session.handle.terminate.child_token();
     let mut kept = Some(vec![]);
-    let mut done = first(session, job, source, body, &mut kept, &cancel).await;
+    let mut done = first(session, job, source, (body, packing), &mut kept, &cancel).await;
     let (mut tries, mut turn) = (1, None);
     while let (Err(error), Some(bytes)) = (&done, &kept) {
         let lost = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::DUPLICATE_TABLE].contains(error.code());
@@ -115,11 +123,20 @@ async fn first(
     session: &mut Session,
     job: &Job,
     source: &str,
-    body: Body,
+    (body, packing): (Body, Packing),
     kept: &mut Option<Vec<u8>>,
     cancel: &CancellationToken,
 ) -> Result<Done> {
     let mut running = Running::begin(session, job, source, cancel)?;
+    let mut unpacker = Unpacker::new(packing)?;
+    let mut keep = |bytes: &[u8]| {
+        if let Some(all) = kept {
+            all.extend_from_slice(bytes);
+            if all.len() > RETRY_BYTES {
+                *kept = None;
+            }
+        }
+    };
     let mut stream = body.into_data_stream();
     while let Some(chunk) = stream.next().await {
         let chunk: Bytes = chunk
@@ -127,14 +144,15 @@ async fn first(
         if cancel.is_cancelled() {
             return Err(Error::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command"));
         }
-        if let Some(bytes) = kept {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > RETRY_BYTES {
-                *kept = None;
-            }
+        for piece in unpacker.pieces(&chunk) {
+            let bytes = unpacker.unpack(piece)?;
+            keep(&bytes);
+            running.push(session, &bytes).await?;
         }
-        running.push(session, &chunk).await?;
     }
+    let rest = unpacker.finish()?;
+    keep(&rest);
+    running.push(session, &rest).await?;
     running.commit(session).await
 }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -16,6 +16,7 @@ use tidemill_ingest::Precision;
 
 use super::body::{self, Done, Job};
 use super::ingest::{challenged, status};
+use super::unpack::Packing;
 use super::{Site, login};
 use crate::error::SqlState;
 use crate::{Error, Result};
@@ -73,10 +74,7 @@ async fn write(
     body: Body,
 ) -> Response {
     let answer = async {
-        let encoding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if !matches!(encoding, "" | "identity") {
-            return Err(Error::unsupported(format!("content encoding \"{encoding}\" is not supported")));
-        }
+        let packing = Packing::of(&headers)?;
         let job = Job::Lines(precision(version, parameters.precision.as_deref())?);
         let by_address = parameters.u.clone().map(|user| (user, parameters.p.clone().unwrap_or_default()));
         let given = login::credentials(&headers).or(by_address);
@@ -85,7 +83,7 @@ async fn write(
         let database = named.map(|name| name.split('/').next().unwrap_or(name));
         let client = login::login(&site.instance, given, database, peer)?;
         client.0.handle().activity.lock().query = "POST /write".to_owned();
-        body::ingest(&site.instance, client, job, format!("line protocol {}", peer.ip()), body).await
+        body::ingest(&site.instance, client, job, format!("line protocol {}", peer.ip()), (body, packing)).await
     };
     match answer.await {
         Ok(Done { report, reason, .. }) if report.dead_letters > 0 => {

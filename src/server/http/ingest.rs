@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::{self, Job};
+use super::unpack::Packing;
 use super::{Site, login};
 use crate::instance::Instance;
 use crate::plan::split_name;
@@ -41,12 +42,12 @@ pub(super) async fn ingest(
     body: Body,
 ) -> Response {
     let answer = async {
-        let format = format(&parameters, &headers)?;
+        let (format, packing) = (format(&parameters, &headers)?, Packing::of(&headers)?);
         let job = Job::Documents { table: Name { parts: split_name(&table)?, offset: 0 }, format };
         let client = login::login(&site.instance, login::credentials(&headers), parameters.database.as_deref(), peer)?;
         client.0.handle().activity.lock().query = format!("POST /v1/ingest/{table}");
         let source = format!("http {}", peer.ip());
-        body::ingest(&site.instance, client, job, source, body).await
+        body::ingest(&site.instance, client, job, source, (body, packing)).await
     };
     match answer.await {
         Ok(done) => {
@@ -70,12 +71,8 @@ fn format(parameters: &Parameters, headers: &HeaderMap) -> Result<Format> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let unsupported = |what: &str, given: &str| {
         Error::unsupported(format!("{what} \"{given}\" is not supported"))
-            .hint("Send application/json, application/x-ndjson or text/csv, not compressed.")
+            .hint("Send application/json, application/x-ndjson or text/csv.")
     };
-    let encoding = text(header::CONTENT_ENCODING);
-    if !matches!(encoding, "" | "identity") {
-        return Err(unsupported("content encoding", encoding));
-    }
     let content = text(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     Ok(match (parameters.format.as_deref(), content.as_str()) {
         (Some("json"), _) => Format::Json,

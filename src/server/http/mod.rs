@@ -26,6 +26,9 @@ mod ingest;
 /// Roles and passwords.
 mod login;
 
+/// Compressed bodies.
+mod unpack;
+
 #[derive(Clone)]
 struct Site {
     instance: Arc<Instance>,
