@@ -13,6 +13,9 @@ pub mod newest;
 /// Rows at regular times, from samples that are at any.
 pub mod resample;
 
+/// Rows in the order of a time, without comparisons.
+pub mod time_sort;
+
 /// Aggregates of the rows around each row in time.
 pub mod window_join;
 

@@ -1,7 +1,7 @@
 //! Rows that have to be sorted are spread by key first: then nothing has to be merged on the way.
 //!
 //! ```text
-//!  RepartitionExec hash(k), keeping the order     SortExec ts
+//!  RepartitionExec hash(k), keeping the order     TimeSortExec ts
 //!    SortExec ts                             →      RepartitionExec hash(k)
 //! ```
 //! Joins in time ask for the order below the spreading, as a table may have it. Where it had to be made after all, this comes
@@ -17,6 +17,7 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, Partitioning};
+use tidemill_operators::time_sort::TimeSortExec;
 
 /// The rule.
 #[derive(Debug)]
@@ -56,6 +57,9 @@ fn spread_first(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Executio
         return Ok(None);
     };
     let spread = RepartitionExec::try_new(Arc::clone(sort.input()), spread.partitioning().clone())?;
-    let sorted = SortExec::new(sort.expr().clone(), Arc::new(spread)).with_preserve_partitioning(true);
-    Ok(Some(Arc::new(sorted)))
+    let spread = Arc::new(spread);
+    if TimeSortExec::takes(sort.expr(), &spread.schema()) {
+        return Ok(Some(Arc::new(TimeSortExec::try_new(sort.expr(), spread)?)));
+    }
+    Ok(Some(Arc::new(SortExec::new(sort.expr().clone(), spread).with_preserve_partitioning(true))))
 }
