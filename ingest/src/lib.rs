@@ -32,5 +32,5 @@ mod throughput;
 pub use csv::{CsvDecoder, CsvOptions};
 pub use json::{JsonDecoder, JsonFormat};
 pub use line::{LineDecoder, LineOptions, Precision, ShapeOf};
-pub use outcome::{Counts, DeadLetter, Decoded, Defaults, SchemaChange};
+pub use outcome::{Counts, DeadLetter, Decoded, Defaults, Position, SchemaChange};
 pub use shape::{Evolve, Limits, Nested, REST, ShapeColumn, TableShape};

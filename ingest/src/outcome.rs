@@ -22,8 +22,24 @@ pub struct Decoded {
     pub dead_letters: Vec<DeadLetter>,
     /// Counts.
     pub counts: Counts,
-    /// Bytes of the input that are dealt with by this batch and those before it.
-    pub end_offset: u64,
+    /// Where the input goes on behind the documents of this batch and those before it.
+    pub end: Position,
+}
+
+/// A place between documents of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Bytes before it.
+    pub offset: u64,
+    /// The line it is in, from 1.
+    pub line: u64,
+    /// It is in an array around documents.
+    pub(crate) in_array: bool,
+}
+
+impl Position {
+    /// The beginning of the input.
+    pub const START: Self = Self { offset: 0, line: 1, in_array: false };
 }
 
 /// The rows that get a column's default.

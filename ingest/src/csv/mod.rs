@@ -7,7 +7,7 @@ use memchr::{memchr, memchr2};
 use tidemill_udfs::types::{TextSettings, ValueError};
 
 use crate::json::invalid_utf8;
-use crate::outcome::Decoded;
+use crate::outcome::{Decoded, Position};
 use crate::rows::{KeyEnd, NONE, Place, ROOT, RowFault, Rows};
 use crate::shape::TableShape;
 use crate::value::{Span, Value};
@@ -86,7 +86,8 @@ impl CsvDecoder {
 
     /// Ends the batch under construction.
     pub fn flush(&mut self) {
-        self.ready.extend(self.rows.take(self.offset));
+        let end = Position { offset: self.offset, line: self.line, in_array: false };
+        self.ready.extend(self.rows.take(end));
     }
 
     /// A full batch, if there is one.
@@ -193,7 +194,10 @@ impl CsvDecoder {
             self.rows.abandon(raw, place, *fault);
         }
         if self.rows.count(raw.len()) {
-            self.ready.extend(self.rows.take(self.offset + place.bytes));
+            let lines = memchr::memchr_iter(b'\n', raw).count() + 1;
+            let line = self.line + u64::try_from(lines).expect("fewer than 2^64");
+            let end = Position { offset: self.offset + place.bytes + 1, line, in_array: false };
+            self.ready.extend(self.rows.take(end));
         }
         true
     }

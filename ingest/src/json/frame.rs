@@ -2,6 +2,8 @@
 
 use memchr::memchr;
 
+use crate::outcome::Position;
+
 /// How documents follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum JsonFormat {
@@ -26,15 +28,8 @@ pub(super) struct Framer {
     /// Where the next byte is, and where the pending document began.
     offset: u64,
     line: u64,
-    start: Start,
+    start: Position,
     state: State,
-}
-
-/// Where a document begins.
-#[derive(Debug, Clone, Copy)]
-struct Start {
-    offset: u64,
-    line: u64,
 }
 
 /// The structure around the next byte, of `Documents`.
@@ -60,8 +55,8 @@ pub(super) struct Frame<'a> {
     pub(super) bytes: u64,
     pub(super) offset: u64,
     pub(super) line: u64,
-    /// The offset behind it.
-    pub(super) end: u64,
+    /// Behind it.
+    pub(super) end: Position,
 }
 
 /// Brackets whose kind is remembered: a document with more within each other is none, and needs no more memory for that.
@@ -73,22 +68,32 @@ fn wide(length: usize) -> u64 {
 }
 
 impl Framer {
-    pub(super) fn new(format: JsonFormat, row_bytes_max: usize) -> Self {
+    /// `start`: where the first byte that will be pushed is.
+    pub(super) fn new(format: JsonFormat, row_bytes_max: usize, start: Position) -> Self {
         Self {
             format,
             pending: vec![],
             pending_bytes: 0,
             row_bytes_max,
-            offset: 0,
-            line: 1,
-            start: Start { offset: 0, line: 1 },
-            state: State::default(),
+            offset: start.offset,
+            line: start.line,
+            start,
+            state: State { in_array: start.in_array, ..State::default() },
         }
     }
 
-    /// The offset behind all documents that were given.
-    pub(super) fn offset(&self) -> u64 {
-        if self.pending_bytes > 0 { self.start.offset } else { self.offset }
+    pub(super) fn format(&self) -> JsonFormat {
+        self.format
+    }
+
+    /// Behind all documents that were given.
+    pub(super) fn position(&self) -> Position {
+        if self.pending_bytes > 0 { self.start } else { self.here(self.offset) }
+    }
+
+    /// A place in the line at hand.
+    fn here(&self, offset: u64) -> Position {
+        Position { offset, line: self.line, in_array: self.state.in_array }
     }
 
     /// Gives the documents that end in the chunk.
@@ -115,7 +120,7 @@ impl Framer {
             self.pending_bytes = 0;
             self.push(&kept, take);
         }
-        self.end_pending(self.offset, take);
+        self.end_pending(self.here(self.offset), take);
     }
 
     /// Adds to the pending document, as far as it is kept.
@@ -126,9 +131,9 @@ impl Framer {
         self.pending_bytes += wide(bytes.len());
     }
 
-    fn end_pending(&mut self, end: u64, take: &mut impl FnMut(Frame<'_>)) {
+    fn end_pending(&mut self, end: Position, take: &mut impl FnMut(Frame<'_>)) {
         let pending = std::mem::take(&mut self.pending);
-        let Start { offset, line } = self.start;
+        let Position { offset, line, .. } = self.start;
         if !is_blank(&pending) {
             take(Frame { raw: &pending, bytes: self.pending_bytes, offset, line, end });
         }
@@ -143,7 +148,7 @@ impl Framer {
         let mut rest = chunk;
         while let Some(length) = memchr(b'\n', rest) {
             let (line, after) = (&rest[..length], &rest[length + 1..]);
-            let end = self.offset + wide(length + 1);
+            let end = Position { line: self.line + 1, ..self.here(self.offset + wide(length + 1)) };
             if self.pending_bytes > 0 {
                 self.keep(line);
                 self.end_pending(end, take);
@@ -152,12 +157,11 @@ impl Framer {
                 take(Frame { raw, bytes: wide(length), offset: self.offset, line: self.line, end });
             }
             rest = after;
-            self.offset = end;
-            self.line += 1;
+            (self.offset, self.line) = (end.offset, end.line);
         }
         if !rest.is_empty() {
             if self.pending_bytes == 0 {
-                self.start = Start { offset: self.offset, line: self.line };
+                self.start = self.here(self.offset);
             }
             self.keep(rest);
             self.offset += wide(rest.len());
@@ -180,12 +184,12 @@ impl Framer {
             if self.state.inside {
                 continue;
             }
-            let end = base + wide(at);
+            let end = self.here(base + wide(at));
             if self.pending_bytes > 0 {
                 self.keep(&chunk[from..at]);
                 self.end_pending(end, take);
             } else {
-                let Start { offset, line } = self.start;
+                let Position { offset, line, .. } = self.start;
                 let raw = &chunk[from..at];
                 let kept = &raw[..raw.len().min(self.row_bytes_max + 1)];
                 take(Frame { raw: kept, bytes: wide(raw.len()), offset, line, end });
@@ -205,7 +209,7 @@ impl Framer {
             b'[' if !self.state.in_array => self.state.in_array = true,
             b']' if self.state.in_array => self.state.in_array = false,
             _ => {
-                self.start = Start { offset, line: self.line };
+                self.start = self.here(offset);
                 self.state.inside = true;
             }
         }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tidemill_udfs::types::{TextSettings, ValueError};
 
-use crate::outcome::Decoded;
+use crate::outcome::{Decoded, Position};
 use crate::rows::{KeyEnd, Place, RowFault, Rows};
 use crate::shape::TableShape;
 
@@ -39,8 +39,14 @@ struct Documents {
 impl JsonDecoder {
     /// A decoder for the table.
     pub fn new(format: JsonFormat, shape: TableShape, settings: TextSettings) -> Self {
+        Self::resume(format, shape, settings, Position::START)
+    }
+
+    /// A decoder that goes on where another one was ([`Decoded::end`], and its [`Self::format`]): to decode documents again
+    /// after the table was changed in a way that their rows do not fit ([`Decoded::changes_on`]).
+    pub fn resume(format: JsonFormat, shape: TableShape, settings: TextSettings, start: Position) -> Self {
         let rows = Rows::new(shape, settings, true, KEY_END);
-        let framer = Framer::new(format, rows.row_bytes_max());
+        let framer = Framer::new(format, rows.row_bytes_max(), start);
         Self { framer, documents: Documents { rows, ready: VecDeque::new(), stack: vec![] } }
     }
 
@@ -57,13 +63,18 @@ impl JsonDecoder {
 
     /// Ends the batch under construction, so that all whole documents so far can be taken.
     pub fn flush(&mut self) {
-        let offset = self.framer.offset();
-        self.documents.ready.extend(self.documents.rows.take(offset));
+        let end = self.framer.position();
+        self.documents.ready.extend(self.documents.rows.take(end));
     }
 
     /// A full batch, if there is one.
     pub fn take_batch(&mut self) -> Option<Decoded> {
         self.documents.ready.pop_front()
+    }
+
+    /// The format, which is not `Auto` any more once the first line was seen.
+    pub fn format(&self) -> JsonFormat {
+        self.framer.format()
     }
 
     /// The table as it is with all changes so far, those of batches not yet taken included.

@@ -7,7 +7,7 @@ use memchr::{memchr, memchr2};
 use tidemill_udfs::types::{TextSettings, ValueError};
 
 use crate::json::invalid_utf8;
-use crate::outcome::Decoded;
+use crate::outcome::{Decoded, Position};
 use crate::rows::{KeyEnd, NONE, Place, RowFault, Rows};
 use crate::shape::{Evolve, Limits, Nested, TableShape};
 use crate::value::Value;
@@ -171,8 +171,9 @@ impl LineDecoder {
     /// Ends the batches under construction.
     pub fn flush(&mut self) {
         self.batch_bytes = 0;
+        let end = self.position();
         for table in &mut self.tables {
-            if let Some(decoded) = table.rows.take(self.offset) {
+            if let Some(decoded) = table.rows.take(end) {
                 self.ready.push_back((table.measurement.clone(), decoded));
             }
         }
@@ -187,6 +188,11 @@ impl LineDecoder {
     /// The table of a measurement as it is with all changes so far.
     pub fn shape(&self, measurement: &str) -> Option<TableShape> {
         self.by_name.get(measurement).map(|table| self.tables[*table].rows.shape())
+    }
+
+    /// Behind the lines so far.
+    fn position(&self) -> Position {
+        Position { offset: self.offset, line: self.line, in_array: false }
     }
 
     fn parse(&mut self, is_last: bool) {
@@ -210,6 +216,9 @@ impl LineDecoder {
             }
             self.position += rest.len().min(length + 1);
             self.line += lines;
+            if self.batch_bytes >= self.options.batch_bytes {
+                self.flush();
+            }
         }
         if input.len() - self.position > self.options.row_bytes_max {
             self.begin_overlong(&input[self.position..]);
@@ -251,12 +260,10 @@ impl LineDecoder {
         }
         self.batch_bytes += raw.len();
         if self.tables[table].rows.count(raw.len()) {
-            let taken = self.tables[table].rows.take(self.offset);
+            let end = Position { line: self.line + lines, ..self.position() };
+            let taken = self.tables[table].rows.take(end);
             let measurement = &self.tables[table].measurement;
             self.ready.extend(taken.map(|decoded| (measurement.clone(), decoded)));
-        }
-        if self.batch_bytes >= self.options.batch_bytes {
-            self.flush();
         }
         true
     }

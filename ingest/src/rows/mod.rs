@@ -12,7 +12,7 @@ use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::Schema;
 use tidemill_udfs::types::{SqlType, TextSettings, ValueError, input};
 
-use crate::outcome::{Counts, DeadLetter, Decoded, Defaults, SchemaChange, reason};
+use crate::outcome::{Counts, DeadLetter, Decoded, Defaults, Position, SchemaChange, reason};
 use crate::shape::{Evolve, Nested, REST, TableShape};
 use crate::value::Value;
 
@@ -354,7 +354,7 @@ impl Rows {
     }
 
     /// The batch, unless nothing happened since the last one.
-    pub(crate) fn take(&mut self, end_offset: u64) -> Option<Decoded> {
+    pub(crate) fn take(&mut self, end: Position) -> Option<Decoded> {
         if self.counts.documents == 0 {
             return None;
         }
@@ -385,7 +385,7 @@ impl Rows {
             changes: std::mem::take(&mut self.changes),
             dead_letters: std::mem::take(&mut self.dead_letters),
             counts,
-            end_offset,
+            end,
         })
     }
 

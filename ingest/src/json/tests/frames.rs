@@ -118,7 +118,7 @@ fn dead_letters_say_where() {
         assert_eq!(places, [(9, 3, "22P02", Some("a")), (19, 4, "22021", None)]);
         assert_eq!(letters[1].raw, b"{\"b\":\"\xff\"}");
         assert_eq!(letters[1].error.message, "invalid byte sequence for encoding \"UTF8\": 0xff");
-        assert_eq!(all.last().unwrap().end_offset, 37);
+        assert_eq!(all.last().unwrap().end.offset, 37);
     }
     let all = decode(table(T), JsonFormat::Auto, b"[\n{\"a\":1},\n\n {\"a\":\"x\"}]", 3);
     assert_eq!((all[0].dead_letters[0].offset, all[0].dead_letters[0].line), (13, 4));
@@ -175,9 +175,34 @@ fn batches_end_by_rows_and_bytes() {
     t.limits.batch_rows = 2;
     let all = decode(t.clone(), JsonFormat::Lines, "{\"a\":1}\n".repeat(5).as_bytes(), 1000);
     assert_eq!(all.iter().map(|decoded| decoded.counts.rows).collect::<Vec<_>>(), [2, 2, 1]);
-    assert_eq!(all.iter().map(|decoded| decoded.end_offset).collect::<Vec<_>>(), [16, 32, 40]);
+    assert_eq!(all.iter().map(|decoded| decoded.end.offset).collect::<Vec<_>>(), [16, 32, 40]);
     t.limits.batch_rows = 1000;
     t.limits.batch_bytes = 14;
     let all = decode(t, JsonFormat::Lines, "{\"a\":1}\n".repeat(5).as_bytes(), 1000);
     assert_eq!(all.iter().map(|decoded| decoded.counts.rows).collect::<Vec<_>>(), [2, 2, 1]);
+}
+
+/// Whoever commits batches can decode again from the end of any of them.
+#[test]
+fn decoding_goes_on_from_the_end_of_a_batch() {
+    let mut t = table(T);
+    t.limits.batch_rows = 1;
+    for (format, input) in [
+        (JsonFormat::Lines, "{\"a\":1}\n\n{\"a\":\"x\"}\n{\"a\":3}"),
+        (JsonFormat::Documents, "[{\"a\":1},\n{\"a\":\"x\"} ,{\n\"a\":3}]{\"a\":4}\n"),
+    ] {
+        let all = decode(t.clone(), format, input.as_bytes(), 3);
+        for (at, batch) in all.iter().enumerate() {
+            let mut decoder = JsonDecoder::resume(format, t.clone(), TextSettings::default(), batch.end);
+            decoder.push(&input.as_bytes()[usize::try_from(batch.end.offset).unwrap()..]);
+            decoder.finish();
+            let rest: Vec<_> = std::iter::from_fn(|| decoder.take_batch()).collect();
+            assert_eq!(shown(&rest), shown(&all[at + 1..]));
+            let places = |all: &[Decoded]| {
+                let letters = all.iter().flat_map(|decoded| decoded.dead_letters.clone());
+                letters.map(|letter| (letter.offset, letter.line)).collect::<Vec<_>>()
+            };
+            assert_eq!(places(&rest), places(&all[at + 1..]));
+        }
+    }
 }
