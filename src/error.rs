@@ -154,6 +154,24 @@ impl Error {
         &mut self.0
     }
 
+    /// The status by which HTTP says it.
+    pub fn http_status(&self) -> u16 {
+        match self.code().code() {
+            "42P01" | "3D000" | "3F000" => 404,
+            "28000" | "28P01" => 401,
+            "42501" => 403,
+            // Formats and encodings: what else is not supported is no matter of requests.
+            "0A000" => 415,
+            "40001" => 409,
+            "53100" => 507,
+            "53300" => 429,
+            "57P01" | "57P03" | "58030" => 503,
+            code if code.starts_with("XX") => 500,
+            code if code.starts_with("53") => 503,
+            _ => 422,
+        }
+    }
+
     /// SQLSTATE.
     pub fn code(&self) -> &SqlState {
         &self.0.code

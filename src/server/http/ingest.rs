@@ -92,19 +92,7 @@ fn format(parameters: &Parameters, headers: &HeaderMap) -> Result<Format> {
 
 /// The status of an error.
 pub(super) fn status(error: &Error) -> StatusCode {
-    match error.code().code() {
-        "42P01" | "3D000" | "3F000" => StatusCode::NOT_FOUND,
-        "28000" | "28P01" => StatusCode::UNAUTHORIZED,
-        "42501" => StatusCode::FORBIDDEN,
-        "0A000" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "40001" => StatusCode::CONFLICT,
-        "53100" => StatusCode::INSUFFICIENT_STORAGE,
-        "53300" => StatusCode::TOO_MANY_REQUESTS,
-        "57P01" | "57P03" | "58030" => StatusCode::SERVICE_UNAVAILABLE,
-        class if class.starts_with("XX") => StatusCode::INTERNAL_SERVER_ERROR,
-        class if class.starts_with("53") => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::UNPROCESSABLE_ENTITY,
-    }
+    StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// An answer that asks for a password, if the error says so.

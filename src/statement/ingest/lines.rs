@@ -145,10 +145,16 @@ fn shape(snapshot: &Snapshot, schema: Oid, measurement: &str) -> Result<TableSha
         rest: true,
         limits: Limits::default(),
     };
-    let wrong = |code, message: String| ValueError { code, message, detail: None, hint: None };
+    let (detail, hint) = (None, None);
     match snapshot.catalog.find(schema, NameClass::Relation, measurement).map(|object| &object.body) {
         None => Ok(fresh),
-        Some(Body::Table(def)) => shape_of(measurement, def).map_err(|error| wrong("XX000", error.to_string())),
-        Some(_) => Err(wrong("42809", format!("\"{measurement}\" is not a table"))),
+        Some(Body::Table(def)) => shape_of(measurement, def).map_err(|error| {
+            let message = error.to_string();
+            ValueError { code: "XX000", message, detail, hint }
+        }),
+        Some(_) => {
+            let message = format!("\"{measurement}\" is not a table");
+            Err(ValueError { code: "42809", message, detail, hint })
+        }
     }
 }
