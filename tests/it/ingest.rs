@@ -122,6 +122,10 @@ fn line_protocol_makes_its_tables() {
     assert_eq!(write("/api/v2/write?bucket=tidemill", "", lines).0, 401);
     assert_eq!(write("/api/v2/write?bucket=tidemill", "Authorization: Token tidemill:secret\r\n", lines).0, 204);
     assert_eq!(write("/write?db=tidemill&u=tidemill&p=secret", "", lines).0, 204);
+    client.run("CREATE ROLE guest LOGIN PASSWORD 'guest'");
+    let fresh = "/write?db=tidemill&u=guest&p=guest";
+    assert_eq!(write(fresh, "", b"fresh a=1\n").0, 403, "who may not make tables makes none");
+    assert_eq!(client.sqlstate("SELECT * FROM fresh"), "42P01");
     assert!(server.get("/ping").starts_with("HTTP/1.1 204"));
 }
 

@@ -11,6 +11,7 @@ use tidemill_udfs::types::ValueError;
 use tokio_util::sync::CancellationToken;
 
 use super::super::control::Name;
+use super::super::names;
 use super::Report;
 use super::letters::Letters;
 use super::target::{Target, shape_of};
@@ -107,6 +108,7 @@ impl Lines {
             let name = Name { parts: vec![SCHEMA.to_owned(), measurement.to_owned()], offset: 0 };
             Target::of(session, &name, letters, &self.cancel)
         } else {
+            names::require_create(session, self.schema)?;
             Target::fresh(session, self.schema, measurement, letters)
         }
     }
