@@ -88,6 +88,15 @@ fn dead_letters_become_rows_once_the_table_takes_them() {
     client.run("CALL tidemill.replay_dead_letters('t')");
     assert_eq!(client.value("SELECT count(*) FROM t"), "3", "each once");
     assert_eq!(client.value("SELECT max(attempts) FROM tidemill.dead_letters"), "2");
+    // What is malformed in one letter does not reach the next, and letters stay as they came.
+    assert_eq!(counts(&post(&server, "t", b"[{\"id\":7,\n\"nose\":{\"x\" 1}},\n{\"id\":800}]")), (2, 0, 2));
+    let raws = "SELECT string_agg(encode(raw, 'hex'), ' ' ORDER BY id) FROM tidemill.dead_letters";
+    let before = client.value(raws);
+    client.run("ALTER TABLE t DROP CONSTRAINT t_id_check");
+    client.run("CALL tidemill.replay_dead_letters('t')");
+    assert_eq!(client.value("SELECT count(*) FROM t WHERE id IN (500, 800)"), "2");
+    let after = client.value(raws);
+    assert!(before.contains("0a") && after.split(' ').all(|raw| before.contains(raw)), "{before} {after}");
     client.run("CALL tidemill.discard_dead_letters('t')");
     assert_eq!(client.value(failed), "0");
     assert_eq!(client.sqlstate("CALL tidemill.replay_dead_letters('nosuch')"), "42P01");

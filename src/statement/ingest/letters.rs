@@ -104,6 +104,8 @@ impl Letter {
 /// A letter that is tried again, and where its document begins in what the decoder gets.
 pub(super) struct Sent {
     pub(super) offset: u64,
+    /// Its bytes, where the decoder got others.
+    pub(super) raw: Option<Vec<u8>>,
     pub(super) id: String,
     pub(super) received_at: Timestamp,
     pub(super) source: String,
@@ -181,8 +183,10 @@ impl Letters {
             Arc::new(self.letters.iter().map(text).collect::<StringViewArray>())
         };
         let mut raw = BinaryViewBuilder::with_capacity(self.letters.len());
-        self.letters.iter().for_each(|letter| raw.append_value(&letter.raw));
         let sent: Vec<Option<&Sent>> = self.letters.iter().map(|letter| self.before(letter)).collect();
+        for (letter, sent) in self.letters.iter().zip(&sent) {
+            raw.append_value(sent.and_then(|sent| sent.raw.as_ref()).unwrap_or(&letter.raw));
+        }
         let ids = sent.iter().map(|sent| sent.map_or_else(|| Uuid::now_v7().to_string(), |sent| sent.id.clone()));
         let times = sent.iter().map(|sent| sent.map_or(self.now, |sent| sent.received_at));
         let sources = sent.iter().map(|sent| Some(sent.map_or(self.source.as_str(), |sent| &sent.source)));

@@ -33,8 +33,6 @@ pub(crate) enum Format {
     Json,
     /// Objects, one on each line.
     Lines,
-    /// Objects, one behind the other.
-    Documents,
     /// Comma-separated, with a header.
     Csv,
 }
@@ -108,7 +106,6 @@ impl Ingest {
         let decoder = match format {
             Format::Json => json(JsonFormat::Auto),
             Format::Lines => json(JsonFormat::Lines),
-            Format::Documents => json(JsonFormat::Documents),
             Format::Csv => {
                 Decoder::Csv(Box::new(CsvDecoder::new(CsvOptions::default(), shape.clone(), settings.clone())))
             }

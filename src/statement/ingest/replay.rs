@@ -29,7 +29,7 @@ pub(crate) async fn replay(session: &mut Session, table: &Name, cancel: &Cancell
         return none(session, &object.name);
     }
     let of_table = format!("table_oid = {} AND attempts <= {ATTEMPTS_MAX} AND format = 'json'", object.oid);
-    let mut ingest = Ingest::begin(session, table, Format::Documents, "replay", cancel)?;
+    let mut ingest = Ingest::begin(session, table, Format::Lines, "replay", cancel)?;
     let sql = format!(
         "SELECT id, received_at, source, attempts, raw FROM tidemill.dead_letters WHERE {of_table} ORDER BY id"
     );
@@ -43,18 +43,24 @@ pub(crate) async fn replay(session: &mut Session, table: &Name, cancel: &Cancell
         let times = batch.column(1).as_primitive::<TimestampMicrosecondType>();
         let (attempts, raws) = (batch.column(3).as_primitive::<Int32Type>(), batch.column(4).as_binary_view());
         for row in 0..batch.num_rows() {
+            let raw = raws.value(row);
+            // A line each: what is wrong with a letter must not reach the next. Between tokens a space is as good as a line's
+            // end, and within strings neither is JSON.
+            let has_lines = raw.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+            let line: Vec<u8> =
+                raw.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect();
             let sent = Sent {
                 offset,
+                raw: has_lines.then(|| raw.to_vec()),
                 id: ids.value(row).to_owned(),
                 received_at: times.value(row),
                 source: sources.value(row).to_owned(),
                 attempts: attempts.value(row) + 1,
             };
             ingest.target.letters.again(sent);
-            let raw = raws.value(row);
-            ingest.push(raw).await?;
+            ingest.push(&line).await?;
             ingest.push(b"\n").await?;
-            offset += raw.len() as u64 + 1;
+            offset += line.len() as u64 + 1;
             letters += 1;
         }
     }
