@@ -8,6 +8,7 @@ use super::builder::Builder;
 use super::convert::{Conversion, Target};
 use super::slot::{Scratch, Slot};
 use crate::shape::ShapeColumn;
+use crate::value::Value;
 
 /// A column: its definition, and the values of the rows so far. It may have fewer values than there are rows: the rows at
 /// the end do not mention it.
@@ -22,7 +23,7 @@ pub(crate) struct Column {
     /// Where in the changes it is widened, if this batch does so.
     pub(crate) widened: Option<usize>,
     /// All values have a text that tells them: they were not typed.
-    pub(crate) keeps_originals: bool,
+    keeps_originals: bool,
     /// Types that would lose some of the values of this batch.
     pub(crate) refused: Vec<SqlType>,
     builder: Option<Builder>,
@@ -76,6 +77,17 @@ impl Column {
     /// A row of this batch mentions it.
     pub(crate) fn is_mentioned(&self) -> bool {
         self.length > 0
+    }
+
+    /// The text that a value of a new column was read from.
+    #[cold]
+    pub(crate) fn original(&mut self, value: &Value) -> Option<Slot> {
+        self.keeps_originals |= matches!(value, Value::Untyped(_));
+        match value {
+            Value::Text(span) | Value::Untyped(span) => Some(Slot::Text(*span)),
+            Value::Number(number) => Some(Slot::Text(number.span)),
+            _ => None,
+        }
     }
 
     /// Another type, for a column without values.

@@ -101,11 +101,11 @@ impl Conversion<'_> {
     /// # Errors
     /// As PostgreSQL's input functions.
     #[inline]
-    pub(crate) fn convert(&mut self, target: &Target, value: Value) -> Result<Slot, ValueError> {
-        match value {
+    pub(crate) fn convert(&mut self, target: &Target, value: &Value) -> Result<Slot, ValueError> {
+        match *value {
             Value::Null if target.sql_type != SqlType::Record => Ok(Slot::Null),
             Value::Null => Err(no_input(&target.sql_type)),
-            Value::Number(number) => self.number(target, &number),
+            Value::Number(ref number) => self.number(target, number),
             Value::Text(span) => match target.kind {
                 Kind::Text => Ok(Slot::Text(span)),
                 Kind::Json | Kind::Jsonb if self.json_strings => self.json_string(span),
@@ -226,11 +226,11 @@ impl Conversion<'_> {
         while let Some(value) = next_element(&mut lexer, span, self.scratch)? {
             let slot = match (value, element.kind) {
                 (Value::Array(_), Kind::Array) | (Value::Null, _) | (_, Kind::Json | Kind::Jsonb) => {
-                    self.convert(element, value)?
+                    self.convert(element, &value)?
                 }
                 (Value::Array(_), _) => return Err(too_many_dimensions(&target.sql_type)),
                 (_, Kind::Array) => return Err(expected_array()),
-                _ => self.convert(element, value)?,
+                _ => self.convert(element, &value)?,
             };
             if let Slot::List(start, end) = slot
                 && *inner_length.get_or_insert(end - start) != end - start

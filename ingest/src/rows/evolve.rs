@@ -7,7 +7,7 @@ use super::convert::Conversion;
 use super::fields::{ROOT, Target};
 use super::infer::{infer, wider_in_batch, wider_in_table};
 use super::slot::Slot;
-use super::{Cell, RowFault, Rows, UNSET};
+use super::{RowFault, Rows, UNSET};
 use crate::name::candidates;
 use crate::outcome::{SchemaChange, sample};
 use crate::shape::{Evolve, REST};
@@ -94,6 +94,7 @@ impl Rows {
         let column = self.columns.len();
         self.columns.push(Column::added(name.clone(), &sql_type, path.clone(), self.changes.len()));
         self.cells.push(UNSET);
+        self.values.push(Value::Null);
         self.by_name.insert(name.clone(), column);
         self.by_field.insert(path.clone(), column);
         self.changes.push(SchemaChange::AddColumn {
@@ -106,7 +107,8 @@ impl Rows {
         let known = self.fields.get_mut(field);
         (known.target, known.exact) = (Target::Column(column), true);
         self.resolved.push(field);
-        self.fill(column, Cell { field, value, slot });
+        self.values[column] = value;
+        self.fill(column, field, slot);
         Ok(())
     }
 
@@ -115,11 +117,11 @@ impl Rows {
         let mut conversion = self.conversion(doc);
         let inferred = infer(value, &mut conversion).unwrap_or(SqlType::Text);
         let target = Column::target(&inferred);
-        let slot = conversion.convert(&target, value).map(|slot| (inferred, slot));
+        let slot = conversion.convert(&target, &value).map(|slot| (inferred, slot));
         // What one type cannot hold, jsonb can.
         slot.or_else(|_| {
             let target = Column::target(&SqlType::Jsonb);
-            conversion.convert(&target, value).map(|slot| (SqlType::Jsonb, slot))
+            conversion.convert(&target, &value).map(|slot| (SqlType::Jsonb, slot))
         })
         .map_err(|error| Box::new(RowFault { error, column: Some(name.to_owned()) }))
     }
@@ -134,7 +136,8 @@ impl Rows {
         value: Value,
     ) -> Result<(), Box<RowFault>> {
         if value == Value::Null {
-            self.fill(column, Cell { field, value, slot: Slot::Null });
+            self.values[column] = value;
+            self.fill(column, field, Slot::Null);
             return Ok(());
         }
         let name = self.columns[column].name.clone();
@@ -145,7 +148,8 @@ impl Rows {
         if let Some(SchemaChange::AddColumn { sql_type, sample, .. }) = change {
             (*sql_type, *sample) = (found, new_sample);
         }
-        self.fill(column, Cell { field, value, slot });
+        self.values[column] = value;
+        self.fill(column, field, slot);
         Ok(())
     }
 
@@ -159,12 +163,13 @@ impl Rows {
         column: usize,
         value: Value,
     ) -> Result<(), Box<RowFault>> {
-        let holder = self.cells[column];
-        let newcomer_owns = self.fields.get(field).exact && !self.fields.get(holder.field).exact;
+        let holder = self.cells[column].field;
+        let newcomer_owns = self.fields.get(field).exact && !self.fields.get(holder).exact;
         if newcomer_owns {
-            let slot = self.convert(doc, column, value)?;
-            self.cells[column] = Cell { field, value, slot };
-            self.displace(doc, holder.field, column, holder.value)
+            let slot = self.convert(doc, column, &value)?;
+            let displaced = std::mem::replace(&mut self.values[column], value);
+            self.fill(column, field, slot);
+            self.displace(doc, holder, column, displaced)
         } else {
             self.displace(doc, field, column, value)
         }
@@ -209,6 +214,7 @@ impl Rows {
             self.columns.push(Column::added(REST.to_owned(), &SqlType::Jsonb, REST.to_owned(), self.changes.len()));
             self.columns[column].field = None;
             self.cells.push(UNSET);
+            self.values.push(Value::Null);
             self.by_name.insert(REST.to_owned(), column);
             self.rest_column = Some(column);
             self.changes.push(SchemaChange::AddColumn {
@@ -237,7 +243,7 @@ impl Rows {
         }
         for to in types.iter().filter(|to| **to != from) {
             let target = Column::target(to);
-            let Ok(slot) = self.conversion(doc).convert(&target, value) else { continue };
+            let Ok(slot) = self.conversion(doc).convert(&target, &value) else { continue };
             // A double keeps more than a real in any case.
             if from != SqlType::Float4 && !super::infer::keeps(to, value, doc, &self.scratch) {
                 continue;

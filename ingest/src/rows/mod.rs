@@ -60,14 +60,13 @@ pub(crate) struct Place {
 struct Cell {
     /// Whose value it is; `NONE`: the row does not mention the column.
     field: usize,
-    value: Value,
     slot: Slot,
 }
 
 /// Stands for the field of `_rest`, which has many.
 const MANY: usize = NONE - 1;
 
-const UNSET: Cell = Cell { field: NONE, value: Value::Null, slot: Slot::Null };
+const UNSET: Cell = Cell { field: NONE, slot: Slot::Null };
 
 /// See the module.
 pub(crate) struct Rows {
@@ -86,6 +85,9 @@ pub(crate) struct Rows {
     // The row at hand.
     pub(crate) scratch: Scratch,
     cells: Vec<Cell>,
+    /// What the cells were made from, where that may be asked for: if another field may claim the column, or its type is not
+    /// fixed yet.
+    values: Vec<Value>,
     touched: Vec<usize>,
     rest: Rest,
     /// Columns and changes before the row.
@@ -119,6 +121,7 @@ impl Rows {
             rest_column: None,
             scratch: Scratch::default(),
             cells: vec![],
+            values: vec![],
             touched: vec![],
             rest: Rest::default(),
             columns_before: 0,
@@ -162,6 +165,8 @@ impl Rows {
         self.rest_column = rest.filter(|at| self.columns[*at].target.sql_type == SqlType::Jsonb);
         self.cells.clear();
         self.cells.resize(self.columns.len(), UNSET);
+        self.values.clear();
+        self.values.resize(self.columns.len(), Value::Null);
         self.fields.reset();
     }
 
@@ -201,22 +206,27 @@ impl Rows {
                 return self.type_again(doc, field, column, value);
             }
         }
-        let slot = self.convert(doc, column, value)?;
-        self.fill(column, Cell { field, value, slot });
+        let slot = self.convert(doc, column, &value)?;
+        if !self.fields.get(field).exact || self.columns[column].added.is_some() {
+            self.values[column] = value;
+        }
+        self.fill(column, field, slot);
         Ok(())
     }
 
     #[inline]
-    fn fill(&mut self, column: usize, cell: Cell) {
-        if self.cells[column].field == NONE {
+    fn fill(&mut self, column: usize, field: usize, slot: Slot) {
+        let cell = &mut self.cells[column];
+        if cell.field == NONE {
             self.touched.push(column);
         }
-        self.cells[column] = cell;
+        cell.field = field;
+        cell.slot = slot;
     }
 
     /// The value as one of the column's type, which may be made wider for it.
     #[inline]
-    fn convert(&mut self, doc: &str, column: usize, value: Value) -> Result<Slot, Box<RowFault>> {
+    fn convert(&mut self, doc: &str, column: usize, value: &Value) -> Result<Slot, Box<RowFault>> {
         let target = &self.columns[column];
         let Self { scratch, settings, json_strings, .. } = self;
         let converted =
@@ -224,9 +234,9 @@ impl Rows {
         let may_widen = target.added.is_some() || self.shape.evolve == Evolve::Widen;
         match converted {
             Ok(slot) if !may_widen => Ok(slot),
-            Ok(slot) if infer::keeps(&target.target.sql_type, value, doc, &self.scratch) => Ok(slot),
-            Ok(slot) => Ok(self.widen_for(doc, column, value).unwrap_or(slot)),
-            Err(error) => match may_widen.then(|| self.widen_for(doc, column, value)).flatten() {
+            Ok(slot) if infer::keeps(&target.target.sql_type, *value, doc, &self.scratch) => Ok(slot),
+            Ok(slot) => Ok(self.widen_for(doc, column, *value).unwrap_or(slot)),
+            Err(error) => match may_widen.then(|| self.widen_for(doc, column, *value)).flatten() {
                 Some(slot) => Ok(slot),
                 None => Err(Box::new(RowFault { error, column: Some(self.columns[column].name.clone()) })),
             },
@@ -271,16 +281,12 @@ impl Rows {
             }
         }
         for column in self.touched.drain(..) {
-            let cell = std::mem::replace(&mut self.cells[column], UNSET);
-            let original = match cell.value {
-                Value::Text(span) | Value::Untyped(span) => Some(Slot::Text(span)),
-                Value::Number(number) => Some(Slot::Text(number.span)),
-                _ => None,
-            };
-            let is_untyped = matches!(cell.value, Value::Untyped(_));
-            let column = &mut self.columns[column];
-            column.keeps_originals |= is_untyped;
-            column.append(self.rows, cell.slot, original, doc, &self.scratch);
+            let cell = &mut self.cells[column];
+            cell.field = NONE;
+            let slot = cell.slot;
+            let target = &mut self.columns[column];
+            let original = if target.added.is_some() { target.original(&self.values[column]) } else { None };
+            target.append(self.rows, slot, original, doc, &self.scratch);
         }
         self.scratch.clear();
         self.resolved.clear();
@@ -327,6 +333,7 @@ impl Rows {
             }
         }
         self.cells.truncate(self.columns_before);
+        self.values.truncate(self.columns_before);
         self.rest_column = self.rest_column.filter(|column| *column < self.columns_before);
         // A column that was widened for the row stays wide: its other values have been converted.
         let before = self.changes_before;
@@ -396,7 +403,7 @@ impl Rows {
         let canonical = input::checked_text(&SqlType::Jsonb, &text)
             .map_err(|error| Box::new(RowFault { error, column: Some(REST.to_owned()) }))?;
         let span = self.scratch.keep(&canonical);
-        self.fill(column, Cell { field: MANY, value: Value::Null, slot: Slot::Text(span) });
+        self.fill(column, MANY, Slot::Text(span));
         Ok(())
     }
 }
