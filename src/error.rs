@@ -163,7 +163,7 @@ impl Error {
             // Formats and encodings: what else is not supported is no matter of requests.
             "0A000" => 415,
             "40001" => 409,
-            "53100" => 507,
+            "53100" | "53400" => 507,
             "53300" => 429,
             "57P01" | "57P03" | "58030" => 503,
             code if code.starts_with("XX") => 500,

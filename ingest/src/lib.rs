@@ -26,8 +26,6 @@ mod value;
 
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod throughput;
 
 pub use csv::{CsvDecoder, CsvOptions};
 pub use json::{JsonDecoder, JsonFormat};

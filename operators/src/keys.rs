@@ -87,6 +87,22 @@ impl Keys {
     }
 }
 
+impl Keys {
+    /// As [`Self::intern`], where NULL is a key like others: its number is 0, and all others are one more.
+    pub(crate) fn intern_nulls(&mut self, columns: &[ArrayRef], rows: usize, numbers: &mut Vec<usize>) -> Result<()> {
+        // A single column's table takes no NULL; the others do.
+        let valid = match columns {
+            [column] => column.logical_nulls().filter(|nulls| nulls.null_count() > 0),
+            _ => None,
+        };
+        self.intern(columns, rows, valid.as_ref(), numbers)?;
+        for number in numbers {
+            *number = if *number == NO_KEY { 0 } else { *number + 1 };
+        }
+        Ok(())
+    }
+}
+
 fn groups(types: &[DataType]) -> Result<Box<dyn GroupValues>> {
     let field = |(at, data_type): (usize, &DataType)| Field::new(at.to_string(), data_type.clone(), true);
     let fields: Vec<Field> = types.iter().enumerate().map(field).collect();

@@ -29,8 +29,8 @@ use datafusion_physical_plan::{
 use futures::TryStreamExt;
 use parking_lot::Mutex;
 
-use crate::gapfill::window::{is_time, times};
-use crate::keys::{Keys, NO_KEY};
+use crate::gapfill::window::{is_time, times_or_any};
+use crate::keys::Keys;
 
 /// After so many rows it is looked whether there are few keys.
 const PROBE_ROWS: usize = 65_536;
@@ -103,7 +103,7 @@ impl Newest {
         seen.number(keys)?;
         seen.rows += keys.len();
         seen.given_up = seen.rows > PROBE_ROWS && seen.best.len() * ROWS_PER_KEY > seen.rows;
-        let (times, nulls) = (times_of(time)?, time.nulls());
+        let (times, nulls) = (times_or_any(time)?, time.nulls());
         let mut passed = 0;
         let mask: Vec<bool> = seen
             .numbers
@@ -128,19 +128,9 @@ impl Newest {
     }
 }
 
-/// Times, whatever where they are NULL.
-fn times_of(array: &ArrayRef) -> Result<arrow::buffer::ScalarBuffer<i64>> {
-    let data = array.to_data().into_builder().nulls(None).null_count(0).build()?;
-    times(&arrow::array::make_array(data))
-}
-
 impl Seen {
     fn number(&mut self, keys: &ArrayRef) -> Result<()> {
-        let valid = keys.logical_nulls().filter(|nulls| nulls.null_count() > 0);
-        self.keys.intern(std::slice::from_ref(keys), keys.len(), valid.as_ref(), &mut self.numbers)?;
-        for number in &mut self.numbers {
-            *number = if *number == NO_KEY { 0 } else { *number + 1 };
-        }
+        self.keys.intern_nulls(std::slice::from_ref(keys), keys.len(), &mut self.numbers)?;
         self.best.resize(self.keys.len() + 1, None);
         Ok(())
     }

@@ -12,7 +12,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, make_array};
+use arrow::array::{Array, RecordBatch};
 use arrow::compute::{SortOptions, interleave_record_batch};
 use arrow::datatypes::SchemaRef;
 use datafusion_common::tree_node::TreeNodeRecursion;
@@ -32,7 +32,7 @@ use datafusion_physical_plan::{
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
-use crate::gapfill::window::{is_time, times};
+use crate::gapfill::window::{is_time, times_or_any};
 
 /// A key of the sort: the number, and the row's place among all.
 type Key = (u64, u32);
@@ -222,7 +222,7 @@ fn places(batches: &[RecordBatch], column: usize, options: SortOptions) -> Resul
     for (at, batch) in batches.iter().enumerate() {
         let array = batch.column(column);
         let valid = array.nulls();
-        for (row, time) in numbers(array)?.iter().enumerate() {
+        for (row, time) in times_or_any(array)?.iter().enumerate() {
             let number = u32::try_from(all.len()).unwrap_or(u32::MAX);
             all.push((at, row));
             if valid.is_some_and(|valid| valid.is_null(row)) {
@@ -240,12 +240,6 @@ fn places(batches: &[RecordBatch], column: usize, options: SortOptions) -> Resul
     let numbers: Vec<u32> =
         if options.nulls_first { nulls.into_iter().chain(sorted).collect() } else { sorted.chain(nulls).collect() };
     Ok(numbers.into_iter().map(|number| all[number as usize]).collect())
-}
-
-/// The values of the column, whatever where they are NULL.
-fn numbers(array: &ArrayRef) -> Result<arrow::buffer::ScalarBuffer<i64>> {
-    let data = array.to_data().into_builder().nulls(None).null_count(0).build()?;
-    times(&make_array(data))
 }
 
 /// Sorts by the bytes that have a bit of `differing`, the least first. Stable.
@@ -343,7 +337,7 @@ impl ExecutionPlan for Once {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int16Array, Int64Array, TimestampMicrosecondArray};
+    use arrow::array::{ArrayRef, Int16Array, Int64Array, TimestampMicrosecondArray};
     use arrow::compute::{concat_batches, lexsort_to_indices, take_record_batch};
     use arrow::datatypes::{Field, Schema};
     use datafusion_execution::config::SessionConfig;

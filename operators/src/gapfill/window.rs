@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::types::{Date32Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, make_array};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::compute::{concat, partition};
 use arrow::datatypes::{DataType, TimeUnit};
@@ -144,6 +144,12 @@ pub(crate) fn times(array: &ArrayRef) -> Result<ScalarBuffer<i64>> {
         DataType::Date32 => array.as_primitive::<Date32Type>().values().iter().map(|&time| time.into()).collect(),
         other => return internal_err!("{other} is not a type of time"),
     })
+}
+
+/// As [`times`], with whatever stands where it is NULL.
+pub(crate) fn times_or_any(array: &ArrayRef) -> Result<ScalarBuffer<i64>> {
+    let data = array.to_data().into_builder().nulls(None).null_count(0).build()?;
+    times(&make_array(data))
 }
 
 /// One value of a column of time that is not NULL.

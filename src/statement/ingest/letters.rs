@@ -16,11 +16,15 @@ use uuid::Uuid;
 
 use super::super::{names, options};
 use crate::clock::Timestamp;
+use crate::error::SqlState;
 use crate::session::Session;
 use crate::{Error, Result};
 
 /// Where the tables are. Users cannot make a schema of this name.
 const SCHEMA: &str = "tidemill";
+
+/// Memory for the dead letters of one request: they are written at its end.
+const LETTER_BYTES_MAX: usize = 256 << 20;
 
 const DEAD_LETTERS: (&str, &[(&str, SqlType)]) = (
     "dead_letters",
@@ -122,6 +126,7 @@ pub(super) struct Letters {
     sent: Vec<Sent>,
     now: Timestamp,
     letters: Vec<Letter>,
+    bytes: usize,
     /// Column, type, field, sample.
     changes: Vec<[String; 4]>,
 }
@@ -135,12 +140,23 @@ impl Letters {
             sent: vec![],
             now,
             letters: vec![],
+            bytes: 0,
             changes: vec![],
         }
     }
 
-    pub(super) fn add(&mut self, letter: Letter) {
+    /// # Errors
+    /// 53400 where they are more than memory is kept for: the whole request is refused then, and nothing is lost.
+    pub(super) fn add(&mut self, letter: Letter) -> Result<()> {
+        self.bytes += size_of::<Letter>() + letter.raw.len() + letter.reason.len();
+        if self.bytes > LETTER_BYTES_MAX {
+            let message = format!("the dead letters of one request take more than {} MB", LETTER_BYTES_MAX >> 20);
+            return Err(Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
+                .detail(format!("The last one says: {}", letter.reason))
+                .hint("Send the documents in smaller requests."));
+        }
         self.letters.push(letter);
+        Ok(())
     }
 
     /// The next document is a letter that was sent before.

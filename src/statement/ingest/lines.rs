@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::control::Name;
 use super::super::names;
 use super::Report;
-use super::letters::Letters;
+use super::letters::{Letter, Letters};
 use super::target::{Target, shape_of};
 use crate::error::SqlState;
 use crate::session::Session;
@@ -86,7 +86,9 @@ impl Lines {
     async fn drain(&mut self, session: &mut Session) -> Result<()> {
         while let Some((measurement, decoded)) = self.decoder.take_batch() {
             if measurement.is_empty() {
-                decoded.dead_letters.iter().for_each(|letter| self.nowhere.add(super::letters::Letter::of(letter)));
+                for letter in &decoded.dead_letters {
+                    self.nowhere.add(Letter::of(letter))?;
+                }
                 continue;
             }
             if !self.targets.contains_key(&measurement) {

@@ -104,7 +104,7 @@ impl Target {
         }
         self.report.documents += decoded.counts.documents;
         for letter in &decoded.dead_letters {
-            self.letters.add(Letter::of(letter));
+            self.letters.add(Letter::of(letter))?;
         }
         let batch = self.with_defaults(&decoded)?;
         self.write(batch).await
@@ -170,7 +170,7 @@ impl Target {
             for row in (0..wrong.len()).filter(|row| wrong.value(*row)) {
                 let one = rest.slice(row, 1);
                 let error = self.sink.check(&one).err().unwrap_or_else(|| Error::internal("the row is right"));
-                self.letters.add(Letter::of_row(&one, &self.def, &error)?);
+                self.letters.add(Letter::of_row(&one, &self.def, &error)?)?;
             }
             rest = filter_record_batch(&rest, &not(&wrong).map_err(DataFusionError::from)?)
                 .map_err(DataFusionError::from)?;

@@ -14,7 +14,7 @@ use crate::gapfill::assemble::detached;
 use crate::gapfill::column::{constant, time_array};
 use crate::gapfill::line::{Lane, Point, number};
 use crate::gapfill::window::{time, times};
-use crate::keys::{Keys, NO_KEY};
+use crate::keys::Keys;
 
 /// A row that is kept: its batch, and its place in that.
 type Place = (u32, u32);
@@ -179,15 +179,8 @@ impl Walk {
 
     /// The number of each row's series.
     fn number(&mut self, keys: &[ArrayRef], rows: usize) -> Result<()> {
-        // A single column's table takes no NULL; those are the series 0.
-        let valid = match keys {
-            [key] => key.logical_nulls().filter(|nulls| nulls.null_count() > 0),
-            _ => None,
-        };
-        self.keys.intern(keys, rows, valid.as_ref(), &mut self.numbers)?;
-        for number in &mut self.numbers {
-            *number = if *number == NO_KEY { 0 } else { *number + 1 };
-        }
+        // NULL is the series 0.
+        self.keys.intern_nulls(keys, rows, &mut self.numbers)?;
         let count = self.keys.len() + 1;
         self.first.resize(count, NONE);
         self.last.resize(count, NONE);
