@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, WAL_SEGMENT_BYTES};
 use crate::error::SqlState;
+use crate::source::Statuses;
+use crate::statement::ingest::receipts::Keys;
 use crate::telemetry::Metrics;
 use crate::{Error, Result};
 
@@ -42,6 +44,10 @@ pub struct Instance {
     pub metrics: Metrics,
     /// Held by an ingestion that lost a race for a table's definition, while it tries again: else many could lose for ever.
     pub evolution: tokio::sync::Mutex<()>,
+    /// Idempotency keys of requests.
+    pub(crate) keys: Keys,
+    /// What sources do.
+    pub(crate) sources: Statuses,
     /// Cancelled when the server stops.
     pub shutdown: CancellationToken,
     /// When it started.
@@ -81,6 +87,8 @@ impl Instance {
             sessions: Mutex::default(),
             metrics: Metrics::default(),
             evolution: tokio::sync::Mutex::default(),
+            keys: Keys::default(),
+            sources: Statuses::default(),
             shutdown: CancellationToken::new(),
             started_at,
         }))
@@ -150,6 +158,20 @@ pub struct SessionHandle {
     pub terminate: CancellationToken,
     /// What it does now.
     pub activity: Mutex<Activity>,
+}
+
+impl SessionHandle {
+    /// For work of the server itself: no client, nobody sees it and it takes no place.
+    pub(crate) fn internal(started_at: Timestamp) -> Arc<Self> {
+        Arc::new(Self {
+            pid: 0,
+            secret: 0,
+            started_at,
+            client_address: None,
+            terminate: CancellationToken::new(),
+            activity: Mutex::default(),
+        })
+    }
 }
 
 /// What a client does now.

@@ -14,6 +14,9 @@ pub mod statement;
 /// HOW: the only place where DataFusion is configured; names, types, rules, system tables.
 pub mod plan;
 
+/// IN, by itself: sources of files and messages.
+mod source;
+
 /// LATER: flush, compact, checkpoint.
 pub mod background;
 

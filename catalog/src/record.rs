@@ -58,6 +58,58 @@ pub enum Body {
     View(ViewDef),
     /// A login or group role.
     Role(RoleDef),
+    /// What the server reads into a table by itself.
+    Source(SourceDef),
+}
+
+/// A source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceDef {
+    /// Where documents come from.
+    pub connector: Connector,
+    /// How they are written: `json`, `ndjson`, `csv`, `raw`; `None`: as the name of a file says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// The table they go to.
+    pub table: Oid,
+    /// `ALTER SOURCE … PAUSE`
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// Where documents come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Connector {
+    /// The messages of a Kafka topic.
+    Kafka {
+        /// `host:port`, separated by commas.
+        brokers: String,
+        /// The topic.
+        topic: String,
+        /// The group under which progress is shown to Kafka's tools; `None`: `tidemill-<oid>`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<String>,
+        /// Begins behind the messages that are there when it first starts.
+        #[serde(default)]
+        latest: bool,
+        /// Settings of librdkafka. Passwords are among them.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        settings: BTreeMap<String, String>,
+    },
+    /// The files of a folder.
+    Files {
+        /// The folder, absolute.
+        folder: String,
+        /// What their names are like, with `*` and `?`; `None`: all files, those of folders within too.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pattern: Option<String>,
+        /// Pause between two looks, milliseconds.
+        every_ms: u64,
+        /// A file that did not change for this long is complete, milliseconds.
+        settle_ms: u64,
+    },
 }
 
 /// A view.
@@ -233,6 +285,8 @@ pub enum Change {
     Remove(Oid),
     /// Adds and removes rows of a table.
     Write(Write),
+    /// Changes nothing: the other changes are made only while that object has that version, else [`Error::Conflict`]. Not logged.
+    Expect(Oid, u64),
 }
 
 /// Rows in, rows out, of one table. INSERT adds chunks; DELETE and UPDATE remove what they rewrite and add the rest;

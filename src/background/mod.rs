@@ -16,6 +16,9 @@ use tracing::Instrument;
 use crate::clock::Timestamp;
 use crate::instance::Instance;
 
+/// Old receipts.
+mod receipts;
+
 /// Flush, compact and checkpoint: what the store says is due.
 mod storage;
 
@@ -76,9 +79,11 @@ pub trait Job: Send {
     }
 }
 
-/// The background jobs, in the order in which they are drained: rows into files, then what the files make obsolete.
+/// The background jobs, in the order in which they are drained: what brings rows, rows into files, then what the files make obsolete.
 pub fn all(instance: &Arc<Instance>) -> Vec<Box<dyn Job>> {
     vec![
+        Box::new(crate::source::Sources::new(instance)),
+        Box::new(receipts::Receipts::new(instance)),
         Box::new(storage::Compact::new(instance)),
         Box::new(storage::Flush::new(instance)),
         Box::new(storage::Checkpoint::new(instance)),
@@ -155,7 +160,7 @@ async fn run(mut job: Box<dyn Job>, now: Now, stop: CancellationToken) -> Box<dy
 }
 
 /// The wait after a failure that `earlier` failures came before.
-fn retry_wait(earlier: u32) -> Duration {
+pub(crate) fn retry_wait(earlier: u32) -> Duration {
     RETRY_MIN.saturating_mul(2_u32.saturating_pow(earlier)).min(RETRY_MAX)
 }
 

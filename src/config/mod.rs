@@ -54,6 +54,9 @@ pub const WAL_BYTES_MAX_DEFAULT: u64 = GIB;
 /// How long a file that a table no longer needs stays on disk: other Delta readers may still be reading it.
 const FILE_RETENTION_DEFAULT: Duration = Duration::from_secs(3600);
 
+/// How long keys of requests are known: longer than a client that was cut off goes on trying.
+const IDEMPOTENCY_RETENTION_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+
 /// How long running statements may take to finish at shutdown: below the 90 s after which systemd kills.
 const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -93,6 +96,8 @@ pub struct Config {
     pub wal_bytes_max: u64,
     /// Removed files are deleted after this long.
     pub file_retention: Duration,
+    /// Idempotency keys of requests may be used again after this long.
+    pub idempotency_retention: Duration,
     /// Cut a damaged log at the damage (loses what follows).
     pub repair_wal: bool,
     /// Time to finish running statements at shutdown.
@@ -155,6 +160,9 @@ pub struct Options {
     /// How long files that no table needs any more stay on disk, e.g. 30min [default: 1h]
     #[arg(long, value_name = "DURATION", env = "TIDEMILL_FILE_RETENTION", global = true)]
     pub file_retention: Option<Interval>,
+    /// How long a request with the same Idempotency-Key gets the first one's answer [default: 24h]
+    #[arg(long, value_name = "DURATION", env = "TIDEMILL_IDEMPOTENCY_RETENTION", global = true)]
+    pub idempotency_retention: Option<Interval>,
     /// How long running statements may take to finish at shutdown [default: 30s]
     #[arg(long, value_name = "DURATION", env = "TIDEMILL_DRAIN_TIMEOUT", global = true)]
     pub drain_timeout: Option<Interval>,
@@ -220,6 +228,7 @@ impl Options {
             fsync: self.fsync.or(other.fsync),
             wal_max: self.wal_max.or(other.wal_max),
             file_retention: self.file_retention.or(other.file_retention),
+            idempotency_retention: self.idempotency_retention.or(other.idempotency_retention),
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             threads: self.threads.or(other.threads),
             log: self.log.or(other.log),
@@ -252,6 +261,7 @@ impl Options {
             fsync: self.fsync.is_none_or(Switch::is_on),
             wal_bytes_max: self.wal_max.map_or(WAL_BYTES_MAX_DEFAULT, ByteSize::bytes),
             file_retention: self.file_retention.map_or(FILE_RETENTION_DEFAULT, Interval::duration),
+            idempotency_retention: self.idempotency_retention.map_or(IDEMPOTENCY_RETENTION_DEFAULT, Interval::duration),
             repair_wal: self.repair_wal,
             drain_timeout: self.drain_timeout.map_or(DRAIN_TIMEOUT_DEFAULT, Interval::duration),
             threads: self.threads.unwrap_or(0),

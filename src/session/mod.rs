@@ -160,6 +160,22 @@ impl Session {
         })
     }
 
+    /// A session of the server itself, with a role's rights: no client, and no place among the connections.
+    ///
+    /// # Errors
+    /// 3D000, 28000 if the database or the role is gone.
+    pub(crate) fn internal(instance: &Arc<Instance>, database: Oid, role: Oid) -> Result<Self> {
+        let snapshot = instance.store.snapshot();
+        let name = |oid| snapshot.catalog.get(oid).map_or_else(String::new, |object| object.name.clone());
+        let login = Login {
+            user: name(role),
+            database: name(database),
+            parameters: vec![("application_name".to_owned(), "tidemill".to_owned())],
+        };
+        let handle = SessionHandle::internal(instance.clock.now());
+        Self::start(Arc::clone(instance), handle, login)
+    }
+
     /// ReadyForQuery's status.
     pub fn status(&self) -> TransactionStatus {
         match &self.transaction {

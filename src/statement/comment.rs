@@ -22,6 +22,7 @@ pub(super) fn comment(session: &mut Session, target: &CommentTarget, comment: Op
         }
         CommentTarget::Database(name) => names::database(session, name)?,
         CommentTarget::Role(name) => names::role(session, name)?,
+        CommentTarget::Source(name) => names::source(session, name)?,
     };
     names::require_owner(session, &object)?;
     session.apply(vec![Change::Put(names::changed(&object, |object| object.comment = comment))])?;

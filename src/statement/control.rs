@@ -253,6 +253,26 @@ pub enum Control {
         /// Its arguments.
         arguments: Vec<ast::Expr>,
     },
+    /// CREATE SOURCE
+    CreateSource(Box<CreateSource>),
+    /// ALTER SOURCE
+    AlterSource {
+        /// Its name.
+        name: Name,
+        /// IF EXISTS
+        if_exists: bool,
+        /// What to do.
+        action: AlterSource,
+    },
+    /// DROP SOURCE
+    DropSource {
+        /// The sources.
+        names: Vec<Name>,
+        /// IF EXISTS
+        if_exists: bool,
+        /// CASCADE
+        cascade: bool,
+    },
     /// UNLISTEN: nothing is ever listened to, so there is nothing to do.
     Unlisten,
     /// SET CONSTRAINTS ALL: no constraint can be deferred, so there is nothing to do.
@@ -447,6 +467,43 @@ pub struct CreateView {
     pub query_text: String,
 }
 
+/// CREATE SOURCE.
+#[derive(Debug, Clone)]
+pub struct CreateSource {
+    /// Its name.
+    pub name: Name,
+    /// IF NOT EXISTS
+    pub if_not_exists: bool,
+    /// FROM KAFKA, FROM FILES
+    pub kind: SourceKind,
+    /// The folder or pattern of FILES, and where it stands in the text.
+    pub location: Option<(String, usize)>,
+    /// Its options, keys lower case, and where each stands in the text.
+    pub options: Vec<(String, String, usize)>,
+    /// INTO
+    pub table: Name,
+}
+
+/// What a source reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A topic of Kafka.
+    Kafka,
+    /// Files of a folder.
+    Files,
+}
+
+/// ALTER SOURCE.
+#[derive(Debug, Clone)]
+pub enum AlterSource {
+    /// PAUSE
+    Pause,
+    /// RESUME
+    Resume,
+    /// RENAME TO, OWNER TO
+    Object(AlterObject),
+}
+
 /// One action of ALTER TABLE.
 #[derive(Debug, Clone)]
 pub enum AlterTable {
@@ -566,4 +623,6 @@ pub enum CommentTarget {
     Database(Name),
     /// ROLE
     Role(String),
+    /// SOURCE
+    Source(Name),
 }

@@ -67,7 +67,8 @@ pub(super) fn alter(session: &mut Session, name: &Name, action: &AlterObject) ->
     Ok("ALTER DATABASE".into())
 }
 
-fn put(session: &mut Session, object: &Arc<Object>, action: &AlterObject) -> Result<()> {
+/// Puts the object renamed, or with another owner.
+pub(super) fn put(session: &mut Session, object: &Arc<Object>, action: &AlterObject) -> Result<()> {
     let changed = match action {
         AlterObject::Rename(to) => names::changed(object, |object| object.name.clone_from(to)),
         AlterObject::Owner(owner) => {

@@ -114,6 +114,28 @@ pub(super) fn relations(
     Ok(tag.into())
 }
 
+pub(super) fn sources(session: &mut Session, list: &[Name], if_exists: bool, cascade: bool) -> Result<String> {
+    session.require_writable("DROP SOURCE")?;
+    let mut doomed: Vec<Arc<Object>> = vec![];
+    for name in list {
+        let Some(object) = names::find(session, name, NameClass::Source)? else {
+            if !if_exists {
+                names::source(session, name)?;
+            }
+            let message = format!("source \"{name}\" does not exist, skipping");
+            session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, message);
+            continue;
+        };
+        names::require_owner(session, &object)?;
+        if !doomed.iter().any(|other| other.oid == object.oid) {
+            doomed.push(object);
+        }
+    }
+    let changes = removals(session, &doomed, cascade)?;
+    session.apply(changes)?;
+    Ok("DROP SOURCE".into())
+}
+
 pub(super) fn schemas(session: &mut Session, list: &[Name], if_exists: bool, cascade: bool) -> Result<String> {
     session.require_writable("DROP SCHEMA")?;
     let mut doomed = vec![];

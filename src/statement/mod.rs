@@ -60,6 +60,9 @@ mod set;
 /// Rows on their way into a table: constraints, hot chunks or files.
 pub(crate) mod sink;
 
+/// CREATE and ALTER SOURCE.
+mod source;
+
 /// CREATE TABLE, ALTER TABLE, TRUNCATE.
 pub(crate) mod table;
 
@@ -173,6 +176,11 @@ pub(crate) async fn execute(
                 }
                 Control::AlterRole { name, action } => role::alter(session, name, action)?,
                 Control::DropRole { names, if_exists } => drop::roles(session, names, *if_exists)?,
+                Control::CreateSource(create) => source::create(session, create)?,
+                Control::AlterSource { name, if_exists, action } => source::alter(session, name, *if_exists, action)?,
+                Control::DropSource { names, if_exists, cascade } => {
+                    drop::sources(session, names, *if_exists, *cascade)?
+                }
                 Control::Unlisten => "UNLISTEN".to_owned(),
                 Control::SetConstraints => "SET CONSTRAINTS".to_owned(),
                 Control::Lock(names) => maintain::lock(session, names)?,

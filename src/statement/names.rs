@@ -99,11 +99,16 @@ fn search_path(session: &mut Session) -> Vec<String> {
 
 /// The relation of that name, by the search path; `None`: there is none.
 pub(crate) fn find_relation(session: &mut Session, name: &Name) -> Result<Option<Arc<Object>>> {
+    find(session, name, NameClass::Relation)
+}
+
+/// The object of that name and class, by the search path; `None`: there is none.
+pub(crate) fn find(session: &mut Session, name: &Name, class: NameClass) -> Result<Option<Arc<Object>>> {
     let (main, temp) = catalogs(session);
     let (qualifier, relation) = qualified(session, name)?;
     let within = |schema: Oid| {
         let catalog = if schema == TEMP_SCHEMA { &temp } else { &main };
-        catalog.find(schema, NameClass::Relation, relation).cloned()
+        catalog.find(schema, class, relation).cloned()
     };
     if let Some(qualifier) = qualifier {
         return match schema(session, qualifier) {
@@ -126,6 +131,13 @@ pub(crate) fn find_relation(session: &mut Session, name: &Name) -> Result<Option
 pub(crate) fn relation(session: &mut Session, name: &Name) -> Result<Arc<Object>> {
     find_relation(session, name)?.ok_or_else(|| {
         Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist")).at(name.offset)
+    })
+}
+
+/// The source of that name: 42704.
+pub(crate) fn source(session: &mut Session, name: &Name) -> Result<Arc<Object>> {
+    find(session, name, NameClass::Source)?.ok_or_else(|| {
+        Error::new(SqlState::UNDEFINED_OBJECT, format!("source \"{name}\" does not exist")).at(name.offset)
     })
 }
 

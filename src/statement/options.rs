@@ -134,13 +134,16 @@ fn invalid(message: String) -> Error {
     Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
 }
 
-fn interval_ms(text: &str) -> Result<u64> {
+/// A duration in milliseconds; a number without a unit is seconds.
+pub(super) fn duration_ms(text: &str) -> Option<u64> {
     scaled(text, &[("ms", 1), ("s", 1000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("", 1000)])
-        .filter(|ms| (100..=86_400_000).contains(ms))
-        .ok_or_else(|| {
-            invalid(format!("invalid value for parameter \"tidemill.flush_interval\": \"{text}\""))
-                .hint("Give a duration from 100ms to 1d, for example '10s'.")
-        })
+}
+
+fn interval_ms(text: &str) -> Result<u64> {
+    duration_ms(text).filter(|ms| (100..=86_400_000).contains(ms)).ok_or_else(|| {
+        invalid(format!("invalid value for parameter \"tidemill.flush_interval\": \"{text}\""))
+            .hint("Give a duration from 100ms to 1d, for example '10s'.")
+    })
 }
 
 fn bytes(text: &str) -> Result<u64> {

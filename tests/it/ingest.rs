@@ -233,6 +233,150 @@ fn a_request_that_cannot_be_served_says_why() {
     assert_eq!(status("/v1/ingest/events", "Authorization: Basic dGlkZW1pbGw6Z3Vlc3M=\r\n"), 401);
 }
 
+const KEY: &str = "Idempotency-Key: 8e03978e-40d5-43dd-bc93-6894a57f9324\r\n";
+
+/// A retry after a lost answer adds nothing and gets the first answer, also behind a crash.
+#[test]
+fn a_key_is_taken_in_once() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run(EVENTS);
+    client.run("CREATE TABLE other (id text)");
+    let body = b"{\"id\":\"a\",\"amount\":1}\n{\"id\":\"b\",\"amount\":\"x\"}\n";
+    let send = |server: &Server, path: &str, headers: &str, body: &[u8]| {
+        let (status, answer) = server.post(path, headers, body).expect("an answer");
+        (status, serde_json::from_str::<Value>(&answer).expect("JSON"))
+    };
+    let (status, first) = send(&server, "/v1/ingest/events", KEY, body);
+    assert_eq!((status, counts(&first)), (200, (2, 1, 1)));
+    assert!(first.get("replayed").is_none());
+    let check = |server: &Server| {
+        let (status, again) = send(server, "/v1/ingest/events", KEY, body);
+        assert_eq!((status, counts(&again), &again["replayed"]), (200, (2, 1, 1), &Value::Bool(true)));
+        assert_eq!(again["new_columns"], first["new_columns"]);
+        let mut client = server.connect();
+        assert_eq!(client.value("SELECT count(*) FROM events"), "1");
+        assert_eq!(client.value("SELECT count(*) FROM tidemill.dead_letters"), "1");
+    };
+    check(&server);
+    // Packed otherwise it is the same body.
+    let packed = zstd::encode_all(&body[..], 3).expect("packed");
+    let (status, again) = send(&server, "/v1/ingest/events", &format!("{KEY}Content-Encoding: zstd\r\n"), &packed);
+    assert_eq!((status, &again["replayed"]), (200, &Value::Bool(true)));
+    let (status, other) = send(&server, "/v1/ingest/events", KEY, b"{\"id\":\"c\"}");
+    assert_eq!(status, 422, "{other}");
+    assert!(other["error"]["message"].as_str().is_some_and(|text| text.contains("another body")), "{other}");
+    // A key is about one table.
+    let (status, answer) = send(&server, "/v1/ingest/other", KEY, b"{\"id\":\"c\"}");
+    assert_eq!((status, counts(&answer)), (200, (1, 1, 0)));
+    // What failed is not taken in: the key is free.
+    let fresh = "Idempotency-Key: fresh\r\n";
+    assert_eq!(send(&server, "/v1/ingest/events", &format!("{fresh}Content-Encoding: gzip\r\n"), body).0, 422);
+    let (status, answer) = send(&server, "/v1/ingest/other", fresh, b"{\"id\":\"d\"}");
+    assert_eq!((status, answer.get("replayed")), (200, None));
+    assert_eq!(send(&server, "/v1/ingest/events", "Idempotency-Key: \r\n", body).0, 422);
+    assert_eq!(send(&server, "/v1/ingest/events", &format!("Idempotency-Key: {}\r\n", "x".repeat(256)), body).0, 422);
+    let server = server.crash_and_restart();
+    check(&server);
+    let server = server.restart();
+    check(&server);
+    let mut client = server.connect();
+    let receipts = "SELECT string_agg(source || ' ' || table_name || ' ' || (report ->> 'rows'), ', ' ORDER BY table_name, key) FROM tidemill.receipts";
+    assert_eq!(client.value(receipts), "http events 1, http other 1, http other 1");
+    // Line protocol too.
+    for _ in 0..2 {
+        let write = "/api/v2/write?bucket=tidemill";
+        assert_eq!(server.post(write, KEY, b"cpu,host=a usage=1 1\n").expect("an answer").0, 204);
+    }
+    assert_eq!(client.value("SELECT count(*) FROM cpu"), "1");
+}
+
+#[test]
+fn of_requests_with_one_key_at_once_one_wins() {
+    let server = Server::start();
+    server.connect().run(EVENTS);
+    for round in 0..5 {
+        let headers = format!("Idempotency-Key: round {round}\r\n");
+        let answers: Vec<Value> = std::thread::scope(|threads| {
+            let one = || {
+                let body = format!("{{\"id\":\"{round}\",\"c{round}\":1}}\n");
+                let (status, answer) = server.post("/v1/ingest/events", &headers, body.as_bytes()).expect("an answer");
+                assert_eq!(status, 200, "{answer}");
+                serde_json::from_str(&answer).expect("JSON")
+            };
+            let all: Vec<_> = (0..6).map(|_| threads.spawn(one)).collect();
+            all.into_iter().map(|thread| thread.join().expect("an answer")).collect()
+        });
+        assert_eq!(answers.iter().filter(|answer| answer.get("replayed").is_none()).count(), 1);
+        assert!(answers.iter().all(|answer| counts(answer) == (1, 1, 0)));
+    }
+    let mut client = server.connect();
+    assert_eq!(client.value("SELECT count(*) FROM events"), "5");
+    assert_eq!(client.value("SELECT count(*) FROM tidemill.receipts"), "5");
+}
+
+#[test]
+fn keys_end_with_their_time() {
+    let server = Server::start_with(&["--idempotency-retention", "1s"]);
+    let mut client = server.connect();
+    client.run(EVENTS);
+    let send = || server.post("/v1/ingest/events", KEY, b"{\"id\":\"a\"}").expect("an answer");
+    assert!(!send().1.contains("replayed"));
+    assert!(send().1.contains("replayed"));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while client.value("SELECT count(*) FROM tidemill.receipts") != "0" {
+        assert!(std::time::Instant::now() < deadline, "the receipt is still there");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(!send().1.contains("replayed"));
+    assert_eq!(client.value("SELECT count(*) FROM events"), "2");
+}
+
+/// Clients that send each batch until it is answered, while the server is killed: each batch is there once.
+#[test]
+fn keys_survive_kills() {
+    let seed: u64 =
+        std::env::var("TIDEMILL_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
+    println!("TIDEMILL_TEST_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut server = Server::start();
+    server.connect().run(EVENTS);
+    // Of each client: the batch that has no answer yet.
+    let mut pending = [0_u64; 3];
+    for _ in 0..4 {
+        std::thread::scope(|threads| {
+            for (client, batch) in pending.iter_mut().enumerate() {
+                let server = &server;
+                threads.spawn(move || {
+                    loop {
+                        let headers = format!("Idempotency-Key: {client}-{batch}\r\n");
+                        let lines: String = (0..3).map(|n| format!("{{\"id\":\"{client}-{batch}-{n}\"}}\n")).collect();
+                        match server.post("/v1/ingest/events", &headers, lines.as_bytes()) {
+                            Ok((200, _)) => *batch += 1,
+                            Ok((status, answer)) => panic!("{status} {answer}"),
+                            Err(_) => return,
+                        }
+                    }
+                });
+            }
+            std::thread::sleep(std::time::Duration::from_millis(random.random_range(200..800)));
+            server.signal("KILL");
+        });
+        server = server.crash_and_restart();
+    }
+    for (client, batch) in pending.iter().enumerate() {
+        let headers = format!("Idempotency-Key: {client}-{batch}\r\n");
+        let lines: String = (0..3).map(|n| format!("{{\"id\":\"{client}-{batch}-{n}\"}}\n")).collect();
+        assert_eq!(server.post("/v1/ingest/events", &headers, lines.as_bytes()).expect("an answer").0, 200);
+    }
+    let expected = pending.iter().map(|batch| 3 * (batch + 1)).sum::<u64>();
+    let mut client = server.connect();
+    assert_eq!(
+        client.value("SELECT count(*) || ' ' || count(DISTINCT id) FROM events"),
+        format!("{expected} {expected}")
+    );
+}
+
 #[test]
 fn hostile_documents_are_rows_or_dead_letters() {
     let server = Server::start();

@@ -19,6 +19,8 @@ mod ingest;
 mod protocol;
 /// Stop, start, second server on the same directory, bad directories, damaged logs.
 mod restart;
+/// Files and Kafka messages that are read by themselves: restarts, kills, brokers that go away.
+mod sources;
 /// Rules of the source tree that no lint holds.
 mod tidy;
 /// Plans that use the order of time.

@@ -38,6 +38,7 @@ impl Snapshot {
             match change {
                 Change::Put(object) => self.put(object, lsn)?,
                 Change::Remove(oid) => self.remove(*oid)?,
+                Change::Expect(oid, version) => self.expect(*oid, *version)?,
                 Change::Write(write) => {
                     self.write(write, lsn)?;
                     written.push(write.table);
@@ -74,6 +75,14 @@ impl Snapshot {
         }
         Arc::make_mut(&mut self.catalog).insert(object);
         Ok(())
+    }
+
+    fn expect(&self, oid: Oid, version: u64) -> Result<()> {
+        match self.catalog.objects.get(&oid) {
+            Some(object) if object.version == version => Ok(()),
+            Some(object) => conflict(oid, format!("{} \"{}\" was altered", object.body.kind(), object.name)),
+            None => conflict(oid, "it was dropped"),
+        }
     }
 
     fn remove(&mut self, oid: Oid) -> Result<()> {
@@ -136,7 +145,7 @@ fn check_put(catalog: &Catalog, stored: Option<&Arc<Object>>, object: &Object) -
     let is_parent_right = match object.body {
         Body::Database {} | Body::Role(_) => object.parent == 0,
         Body::Schema {} => matches!(parent, Some(Body::Database {})),
-        Body::Table(_) | Body::View(_) => matches!(parent, Some(Body::Schema {})),
+        Body::Table(_) | Body::View(_) | Body::Source(_) => matches!(parent, Some(Body::Schema {})),
     };
     if !is_parent_right {
         return conflict(

@@ -57,6 +57,8 @@ pub enum NameClass {
     Relation,
     /// Roles.
     Role,
+    /// Sources of a schema.
+    Source,
 }
 
 /// A table's rows in one snapshot.
@@ -180,6 +182,7 @@ impl Body {
             Self::Schema {} => NameClass::Schema,
             Self::Table(_) | Self::View(_) => NameClass::Relation,
             Self::Role(_) => NameClass::Role,
+            Self::Source(_) => NameClass::Source,
         }
     }
 
@@ -190,6 +193,7 @@ impl Body {
             Self::Schema {} => "schema",
             Self::Table(_) | Self::View(_) => "relation",
             Self::Role(_) => "role",
+            Self::Source(_) => "source",
         }
     }
 }

@@ -74,6 +74,16 @@ fn a_rename_frees_the_name_and_keeps_the_rows() {
 }
 
 #[test]
+fn what_is_expected_must_be_so() {
+    let state = fresh();
+    state.apply(&[Change::Expect(1, 1), insert(1, 1, &[1])], 2).unwrap();
+    is_conflict(&state, &[insert(1, 1, &[1]), Change::Expect(1, 2)]);
+    let next = state.apply(&[put_table(1, 2)], 2).unwrap();
+    is_conflict(&next, &[Change::Expect(1, 1), insert(1, 1, &[1])]);
+    is_conflict(&next, &[Change::Expect(99, 1)]);
+}
+
+#[test]
 fn the_second_change_of_an_object_conflicts() {
     let state = fresh();
     let next = state.apply(&[put_table(1, 2)], 2).unwrap();

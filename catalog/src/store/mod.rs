@@ -278,7 +278,7 @@ pub(crate) fn with_physical_rows(state: &Snapshot, mut changes: Vec<Change>) -> 
                     defs.push((object.oid, Arc::clone(def)));
                 }
             }
-            Change::Remove(_) => {}
+            Change::Remove(_) | Change::Expect(..) => {}
             Change::Write(write) => {
                 if write.add_chunks.iter().all(|chunk| hot::is_physical(&chunk.batch)) {
                     continue;

@@ -45,7 +45,7 @@ pub(crate) fn encode(changes: &[Change]) -> Result<Payload> {
     let rows: usize = changes.iter().map(size_hint).sum();
     let mut out = Vec::with_capacity(64 + rows);
     out.push(FORMAT);
-    put_number(&mut out, changes.len() as u64);
+    put_number(&mut out, changes.iter().filter(|change| !matches!(change, Change::Expect(..))).count() as u64);
     for change in changes {
         match change {
             Change::Put(object) => {
@@ -60,6 +60,7 @@ pub(crate) fn encode(changes: &[Change]) -> Result<Payload> {
                 out.push(WRITE);
                 put_write(&mut out, write)?;
             }
+            Change::Expect(..) => {}
         }
     }
     if out.len() > PAYLOAD_BYTES_MAX {

@@ -239,7 +239,7 @@ pub(crate) fn target_of(object: &Object) -> Option<Target<'_>> {
         Body::Database {} => On::Database,
         Body::Schema {} => On::Schema,
         Body::Table(_) | Body::View(_) => On::Relation,
-        Body::Role(_) => return None,
+        Body::Role(_) | Body::Source(_) => return None,
     };
     Some(Target { on, owner: object.owner, acl: &object.acl, system: false })
 }

@@ -115,6 +115,7 @@ fn sql_type(name: &str) -> SqlType {
         "timestamp" => SqlType::Timestamp,
         "timestamptz" => SqlType::TimestampTz,
         "interval" => SqlType::Interval,
+        "jsonb" => SqlType::Jsonb,
         "oid" => SqlType::Oid,
         "regproc" => SqlType::RegProc,
         "regprocedure" => SqlType::RegProcedure,

@@ -1,7 +1,9 @@
 //! Schema `tidemill`: what the server itself knows about tables, files, the log, running queries, settings and functions.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use tidemill_catalog::record::{Body, Connector, Object, SourceDef};
 use tidemill_catalog::snapshot::TableState;
 use tidemill_catalog::table::file::FileEntry;
 
@@ -11,6 +13,7 @@ use super::privileges::Target;
 use super::registry::Fill;
 use super::{routines, stats};
 use crate::plan::Scope;
+use crate::source::Status;
 
 /// The relations: name, columns, what makes their rows. The order gives them their oids: add at the end.
 pub(crate) const RELATIONS: &[(&str, &str, Fill)] = &[
@@ -40,6 +43,13 @@ pub(crate) const RELATIONS: &[(&str, &str, Fill)] = &[
     ),
     ("functions", "name text!,kind text!,arguments text!,result text,description text,example text", functions),
     ("cache", "bytes int8!,budget_bytes int8!,entries int8!,hits int8!,misses int8!", cache),
+    (
+        "sources",
+        "schema name!,name name!,oid oid!,kind text!,table text!,format text,state text!,rows int8!,dead_letters int8!,\
+         files int8!,failed_files int8!,lag int8,partitions jsonb!,last_commit_at timestamptz,last_error text,\
+         last_error_at timestamptz,retries int4!,options _text!,comment text",
+        sources,
+    ),
 ];
 
 /// The tables of the session's database that the current role may see, with their rows.
@@ -131,6 +141,53 @@ fn cache(scope: &Scope, batch: &mut Batch<'_>) {
     batch.constant("entries", status.entries);
     batch.constant("hits", status.hits);
     batch.constant("misses", status.misses);
+}
+
+/// The sources of the session's database: what was said when they were made, and what they do. Passwords are not shown.
+fn sources(scope: &Scope, batch: &mut Batch<'_>) {
+    let catalog = &scope.snapshot.catalog;
+    let name = |oid| catalog.get(oid).map_or("", |object| object.name.as_str());
+    let in_schema = |schema: &Arc<Object>| {
+        let sources = catalog.children(schema.oid).filter_map(|object| match &object.body {
+            Body::Source(def) => Some((Arc::clone(object), def.clone())),
+            _ => None,
+        });
+        sources.collect::<Vec<_>>()
+    };
+    let all: Vec<_> = catalog.children(scope.database).flat_map(in_schema).collect();
+    let statuses: Vec<Status> =
+        all.iter().map(|(object, _)| scope.instance.sources.get(object.oid).unwrap_or_default()).collect();
+    let state = |((_, def), status): (&(Arc<Object>, SourceDef), &Status)| match status.state {
+        _ if def.paused => "paused",
+        "" => "starting",
+        state => state,
+    };
+    batch.rows(all.len());
+    batch.column("schema", all.iter().map(|(object, _)| name(object.parent)));
+    batch.column("name", all.iter().map(|(object, _)| object.name.as_str()));
+    batch.column("oid", all.iter().map(|(object, _)| object.oid));
+    let kind = |def: &SourceDef| match &def.connector {
+        Connector::Kafka { .. } => "kafka",
+        Connector::Files { .. } => "files",
+    };
+    batch.column("kind", all.iter().map(|(_, def)| kind(def)));
+    let table =
+        |oid| catalog.get(oid).map_or_else(String::new, |table| format!("{}.{}", name(table.parent), table.name));
+    batch.column("table", all.iter().map(|(_, def)| table(def.table)));
+    batch.column("format", all.iter().map(|(_, def)| def.format.as_deref()));
+    batch.column("state", all.iter().zip(&statuses).map(state));
+    batch.column("rows", statuses.iter().map(|status| status.totals.rows));
+    batch.column("dead_letters", statuses.iter().map(|status| status.totals.dead_letters));
+    batch.column("files", statuses.iter().map(|status| status.totals.files));
+    batch.column("failed_files", statuses.iter().map(|status| status.failed_files));
+    batch.column("lag", statuses.iter().map(Status::lag));
+    batch.column("partitions", statuses.iter().map(|status| status.partitions_json()));
+    batch.column("last_commit_at", statuses.iter().map(|status| status.last_commit_at));
+    batch.column("last_error", statuses.iter().map(|status| status.last_error.as_ref().map(|(text, _)| text)));
+    batch.column("last_error_at", statuses.iter().map(|status| status.last_error.as_ref().map(|(_, at)| *at)));
+    batch.column("retries", statuses.iter().map(|status| i64::from(status.retries)));
+    batch.column("options", all.iter().map(|(_, def)| Value::from(crate::source::shown(&def.connector))));
+    batch.column("comment", all.iter().map(|(object, _)| object.comment.as_deref()));
 }
 
 fn queries(scope: &Scope, batch: &mut Batch<'_>) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use axum::http::HeaderMap;
 use futures::StreamExt;
 use tidemill_ingest::Precision;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,9 @@ use crate::error::SqlState;
 use crate::instance::{Instance, Registration};
 use crate::session::Session;
 use crate::statement::control::Name;
-use crate::statement::ingest::{Format, Ingest, Lines, Report};
+use crate::statement::ingest::receipts::{self, Claim, Receipt};
+use crate::statement::ingest::{Format, Ingest, Lines, Report, is_lost_race};
+use crate::statement::names;
 use crate::{Error, Result};
 
 /// Bodies up to this size are tried again.
@@ -52,13 +55,86 @@ impl Running {
         }
     }
 
-    async fn commit(self, session: &mut Session) -> Result<Done> {
+    async fn commit(self, session: &mut Session, key: Option<&mut Keyed>) -> Result<Done> {
         let (report, reason) = match self {
             Self::Documents(ingest) => (ingest.finish(session).await?, None),
             Self::Lines(lines) => lines.finish(session).await?,
         };
-        session.commit().await?;
-        Ok(Done { report, reason, lsn: session.instance.store.snapshot().lsn })
+        match key {
+            Some(key) => key.commit(session, &report, reason.as_deref()).await?,
+            None => session.commit().await?,
+        }
+        Ok(Done { report, reason, lsn: session.instance.store.snapshot().lsn, replayed: false })
+    }
+}
+
+/// A request with an idempotency key.
+struct Keyed {
+    claim: Claim,
+    /// Of what a retry must send again: the job and the unpacked body.
+    digest: blake3::Hasher,
+    /// What the rows come from, and the table.
+    source: &'static str,
+    table: Option<(String, tidemill_catalog::Oid)>,
+}
+
+impl Keyed {
+    /// Takes the key's turn.
+    async fn new(session: &mut Session, job: &Job, key: &str) -> Result<Self> {
+        let (source, table) = match job {
+            Job::Documents { table, .. } => {
+                let (object, _) = names::table(session, table)?;
+                ("http", Some((object.name.clone(), object.oid)))
+            }
+            Job::Lines(_) => ("line protocol", None),
+        };
+        let about = table.as_ref().map_or(session.database, |(_, oid)| *oid);
+        let claim = Claim::new(session, about, key).await?;
+        let mut digest = blake3::Hasher::new();
+        match job {
+            Job::Documents { format, .. } => digest.update(format!("{format:?} ").as_bytes()),
+            Job::Lines(precision) => digest.update(format!("{precision:?} ").as_bytes()),
+        };
+        Ok(Self { claim, digest, source, table })
+    }
+
+    fn digest(&self) -> String {
+        self.digest.finalize().to_hex().to_string()
+    }
+
+    /// Commits the session's transaction together with the key's receipt.
+    async fn commit(&mut self, session: &mut Session, report: &Report, reason: Option<&str>) -> Result<()> {
+        let receipt = Receipt {
+            source: self.source.to_owned(),
+            source_oid: receipts::NO_SOURCE,
+            key: self.claim.key.clone(),
+            position: None,
+            digest: self.digest(),
+            table: self.table.clone(),
+            report: receipts::report_value(report, reason),
+        };
+        let now = session.instance.clock.now();
+        let mut changes = vec![];
+        receipts::append(session, &[receipt], now, &mut changes)?;
+        session.apply(changes)?;
+        self.claim.begin_commit();
+        let result = session.commit().await;
+        match &result {
+            Ok(()) => self.claim.committed(now),
+            Err(_) => self.claim.failed(),
+        }
+        result
+    }
+
+    /// The answer of the earlier request, if the body is the same.
+    fn replay(&self, session: &Session) -> Result<Option<Done>> {
+        let Some(earlier) = &self.claim.earlier else { return Ok(None) };
+        if earlier.digest != self.digest() {
+            let message = format!("idempotency key \"{}\" was used with another body", self.claim.key);
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message).hint("Use a new key for new rows."));
+        }
+        let (report, reason) = (earlier.report.clone(), earlier.reason.clone());
+        Ok(Some(Done { report, reason, lsn: session.instance.store.snapshot().lsn, replayed: true }))
     }
 }
 
@@ -68,23 +144,37 @@ pub(super) struct Done {
     /// Why the first dead letter is one, of lines.
     pub(super) reason: Option<String>,
     pub(super) lsn: u64,
+    /// An earlier request with the same key committed it.
+    pub(super) replayed: bool,
 }
 
-/// Ingests a body until it is committed. A body that is cut off leaves nothing.
+/// The request's idempotency key.
 ///
 /// # Errors
-/// Those of the job; 40001 if a large body lost a race for a table's definition.
+/// 22023 if it is no text.
+pub(super) fn key(headers: &HeaderMap) -> Result<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().map_err(|_| {
+        Error::new(SqlState::INVALID_PARAMETER_VALUE, "an idempotency key has visible ASCII characters only")
+    })?;
+    Ok(Some(text.trim().to_owned()))
+}
+
+/// Ingests a body until it is committed. A body that is cut off leaves nothing. With a key it is committed once.
+///
+/// # Errors
+/// Those of the job; 40001 if a large body lost a race for a table's definition; those of [`Claim::new`].
 pub(super) async fn ingest(
     instance: &Arc<Instance>,
     (registration, mut session): (Registration, Session),
     job: Job,
-    source: String,
+    (source, key): (String, Option<String>),
     (body, packing): (Body, Packing),
 ) -> Result<Done> {
     let held = Arc::clone(instance);
     // Decoding computes; clients and the log have threads of their own.
     let work = instance.query_threads.spawn(async move {
-        let done = run(&held, &mut session, &job, &source, body, packing).await;
+        let done = run(&held, &mut session, &job, &source, key.as_deref(), (body, packing)).await;
         session.end();
         drop(registration);
         done
@@ -97,16 +187,19 @@ async fn run(
     session: &mut Session,
     job: &Job,
     source: &str,
-    body: Body,
-    packing: Packing,
+    key: Option<&str>,
+    body: (Body, Packing),
 ) -> Result<Done> {
     let cancel = session.handle.terminate.child_token();
     let mut kept = Some(vec![]);
-    let mut done = first(session, job, source, (body, packing), &mut kept, &cancel).await;
+    let mut keyed = match key {
+        Some(key) => Some(Keyed::new(session, job, key).await?),
+        None => None,
+    };
+    let mut done = first(session, (job, source), body, keyed.as_mut(), &mut kept, &cancel).await;
     let (mut tries, mut turn) = (1, None);
     while let (Err(error), Some(bytes)) = (&done, &kept) {
-        let lost = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::DUPLICATE_TABLE].contains(error.code());
-        if !lost || tries == TRIES_MAX {
+        if !is_lost_race(error) || tries == TRIES_MAX {
             break;
         }
         tries += 1;
@@ -114,22 +207,27 @@ async fn run(
             turn = Some(instance.evolution.lock().await);
         }
         session.rollback();
-        done = again(session, job, source, bytes, &cancel).await;
+        done = again(session, (job, source), bytes, keyed.as_mut(), &cancel).await;
     }
     done
 }
 
 async fn first(
     session: &mut Session,
-    job: &Job,
-    source: &str,
+    (job, source): (&Job, &str),
     (body, packing): (Body, Packing),
+    mut keyed: Option<&mut Keyed>,
     kept: &mut Option<Vec<u8>>,
     cancel: &CancellationToken,
 ) -> Result<Done> {
-    let mut running = Running::begin(session, job, source, cancel)?;
+    // A body that was taken before is only compared.
+    let is_known = keyed.as_ref().is_some_and(|keyed| keyed.claim.earlier.is_some());
+    let mut running = if is_known { None } else { Some(Running::begin(session, job, source, cancel)?) };
     let mut unpacker = Unpacker::new(packing)?;
     let mut keep = |bytes: &[u8]| {
+        if let Some(keyed) = &mut keyed {
+            keyed.digest.update(bytes);
+        }
         if let Some(all) = kept {
             all.extend_from_slice(bytes);
             if all.len() > RETRY_BYTES {
@@ -147,23 +245,33 @@ async fn first(
         for piece in unpacker.pieces(&chunk) {
             let bytes = unpacker.unpack(piece)?;
             keep(&bytes);
-            running.push(session, &bytes).await?;
+            if let Some(running) = &mut running {
+                running.push(session, &bytes).await?;
+            }
         }
     }
     let rest = unpacker.finish()?;
     keep(&rest);
-    running.push(session, &rest).await?;
-    running.commit(session).await
+    match (running, keyed) {
+        (Some(mut running), keyed) => {
+            running.push(session, &rest).await?;
+            running.commit(session, keyed).await
+        }
+        (None, Some(keyed)) => {
+            keyed.replay(session)?.ok_or_else(|| Error::internal("an earlier request without an answer"))
+        }
+        (None, None) => Err(Error::internal("a request that does nothing")),
+    }
 }
 
 async fn again(
     session: &mut Session,
-    job: &Job,
-    source: &str,
+    (job, source): (&Job, &str),
     bytes: &[u8],
+    keyed: Option<&mut Keyed>,
     cancel: &CancellationToken,
 ) -> Result<Done> {
     let mut running = Running::begin(session, job, source, cancel)?;
     running.push(session, bytes).await?;
-    running.commit(session).await
+    running.commit(session, keyed).await
 }

@@ -83,7 +83,8 @@ async fn write(
         let database = named.map(|name| name.split('/').next().unwrap_or(name));
         let client = login::login(&site.instance, given, database, peer)?;
         client.0.handle().activity.lock().query = "POST /write".to_owned();
-        body::ingest(&site.instance, client, job, format!("line protocol {}", peer.ip()), (body, packing)).await
+        let source = (format!("line protocol {}", peer.ip()), body::key(&headers)?);
+        body::ingest(&site.instance, client, job, source, (body, packing)).await
     };
     match answer.await {
         Ok(Done { report, reason, .. }) if report.dead_letters > 0 => {

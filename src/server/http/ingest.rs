@@ -4,7 +4,8 @@
 //! curl -T events.ndjson http://localhost:8433/v1/ingest/events
 //! {"table":"events","documents":5,"rows":2,"dead_letters":3,"new_columns":[{"name":"amount","type":"bigint"}],"lsn":7}
 //! ```
-//! The answer comes when all of it is durable.
+//! The answer comes when all of it is durable. A request with the `Idempotency-Key` of an earlier one adds nothing and gets that
+//! one's answer, with `"replayed":true`.
 
 use std::net::SocketAddr;
 
@@ -46,14 +47,14 @@ pub(super) async fn ingest(
         let job = Job::Documents { table: Name { parts: split_name(&table)?, offset: 0 }, format };
         let client = login::login(&site.instance, login::credentials(&headers), parameters.database.as_deref(), peer)?;
         client.0.handle().activity.lock().query = format!("POST /v1/ingest/{table}");
-        let source = format!("http {}", peer.ip());
+        let source = (format!("http {}", peer.ip()), body::key(&headers)?);
         body::ingest(&site.instance, client, job, source, (body, packing)).await
     };
     match answer.await {
         Ok(done) => {
             let column = |(name, data_type): &(String, String)| json!({ "name": name, "type": data_type });
             let columns: Vec<Value> = done.report.new_columns.iter().map(column).collect();
-            let answer = json!({
+            let mut answer = json!({
                 "table": table,
                 "documents": done.report.documents,
                 "rows": done.report.rows,
@@ -61,6 +62,9 @@ pub(super) async fn ingest(
                 "new_columns": columns,
                 "lsn": done.lsn,
             });
+            if done.replayed {
+                answer["replayed"] = true.into();
+            }
             Json(answer).into_response()
         }
         Err(error) => refusal(&site.instance, &error),

@@ -27,7 +27,7 @@ mod ingest;
 mod login;
 
 /// Compressed bodies.
-mod unpack;
+pub(crate) mod unpack;
 
 #[derive(Clone)]
 struct Site {

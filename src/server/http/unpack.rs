@@ -13,7 +13,7 @@ const PIECE_BYTES: usize = 4096;
 
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Packing {
+pub(crate) enum Packing {
     Plain,
     Gzip,
     Zstd,
@@ -24,7 +24,7 @@ impl Packing {
     ///
     /// # Errors
     /// 0A000 for another encoding.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self> {
         let given = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
         match given {
             "" | "identity" => Ok(Self::Plain),
@@ -37,14 +37,14 @@ impl Packing {
 }
 
 /// The bytes of a body.
-pub(super) enum Unpacker {
+pub(crate) enum Unpacker {
     Plain,
     Gzip(Box<MultiGzDecoder<Vec<u8>>>),
     Zstd(Box<zstd::stream::write::Decoder<'static, Vec<u8>>>),
 }
 
 impl Unpacker {
-    pub(super) fn new(packing: Packing) -> Result<Self> {
+    pub(crate) fn new(packing: Packing) -> Result<Self> {
         Ok(match packing {
             Packing::Plain => Self::Plain,
             Packing::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(vec![]))),
@@ -53,7 +53,7 @@ impl Unpacker {
     }
 
     /// The pieces a chunk of the body is unpacked in.
-    pub(super) fn pieces<'c>(&self, chunk: &'c [u8]) -> std::slice::Chunks<'c, u8> {
+    pub(crate) fn pieces<'c>(&self, chunk: &'c [u8]) -> std::slice::Chunks<'c, u8> {
         let bytes = if matches!(self, Self::Plain) { usize::MAX } else { PIECE_BYTES };
         chunk.chunks(bytes)
     }
@@ -62,7 +62,7 @@ impl Unpacker {
     ///
     /// # Errors
     /// 22P04 for bytes that are not packed as was said.
-    pub(super) fn unpack<'p>(&mut self, piece: &'p [u8]) -> Result<std::borrow::Cow<'p, [u8]>> {
+    pub(crate) fn unpack<'p>(&mut self, piece: &'p [u8]) -> Result<std::borrow::Cow<'p, [u8]>> {
         Ok(match self {
             Self::Plain => piece.into(),
             Self::Gzip(decoder) => {
@@ -80,7 +80,7 @@ impl Unpacker {
     ///
     /// # Errors
     /// 22P04 for a body that ends too soon.
-    pub(super) fn finish(self) -> Result<Vec<u8>> {
+    pub(crate) fn finish(self) -> Result<Vec<u8>> {
         match self {
             Self::Plain => Ok(vec![]),
             Self::Gzip(decoder) => decoder.finish().map_err(|error| torn(&error)),

@@ -38,6 +38,7 @@ impl House {
             fsync: false,
             wal_bytes_max: 1 << 30,
             file_retention: Duration::from_secs(60),
+            idempotency_retention: Duration::from_secs(60),
             repair_wal: false,
             drain_timeout: Duration::from_secs(1),
             threads: 0,

@@ -21,12 +21,12 @@ use crate::session::Session;
 use crate::{Error, Result};
 
 /// Where the tables are. Users cannot make a schema of this name.
-const SCHEMA: &str = "tidemill";
+pub(super) const SCHEMA: &str = "tidemill";
 
 /// Memory for the dead letters of one request: they are written at its end.
 const LETTER_BYTES_MAX: usize = 256 << 20;
 
-const DEAD_LETTERS: (&str, &[(&str, SqlType)]) = (
+const DEAD_LETTERS: Table<'_> = (
     "dead_letters",
     &[
         ("id", SqlType::Uuid),
@@ -45,7 +45,7 @@ const DEAD_LETTERS: (&str, &[(&str, SqlType)]) = (
     ],
 );
 
-const SCHEMA_CHANGES: (&str, &[(&str, SqlType)]) = (
+const SCHEMA_CHANGES: Table<'_> = (
     "schema_changes",
     &[
         ("changed_at", SqlType::TimestampTz),
@@ -68,6 +68,8 @@ pub(super) struct Letter {
     column: Option<String>,
     offset: Option<i64>,
     line: Option<i64>,
+    /// Which of [`Letters::sent`] it is, where no offset tells.
+    sent: Option<usize>,
 }
 
 impl Letter {
@@ -80,6 +82,20 @@ impl Letter {
             column: letter.column.clone(),
             offset: number(letter.offset),
             line: number(letter.line),
+            sent: None,
+        }
+    }
+
+    /// A message that no decoder saw.
+    pub(super) fn of_message(raw: &[u8], error: &Error, sent: usize) -> Self {
+        Self {
+            raw: raw.to_vec(),
+            reason: error.report().message.clone(),
+            sqlstate: error.code().code().to_owned(),
+            column: None,
+            offset: None,
+            line: None,
+            sent: Some(sent),
         }
     }
 
@@ -101,18 +117,22 @@ impl Letter {
             column: report.column.clone(),
             offset: None,
             line: None,
+            sent: None,
         })
     }
 }
 
-/// A letter that is tried again, and where its document begins in what the decoder gets.
+/// A document that came by itself, and where it begins in what the decoder gets: a letter that is tried again, a message.
 pub(super) struct Sent {
     pub(super) offset: u64,
     /// Its bytes, where the decoder got others.
     pub(super) raw: Option<Vec<u8>>,
-    pub(super) id: String,
-    pub(super) received_at: Timestamp,
-    pub(super) source: String,
+    /// Of a letter.
+    pub(super) id: Option<String>,
+    pub(super) received_at: Option<Timestamp>,
+    pub(super) source: Arc<str>,
+    /// The message's offset.
+    pub(super) place: Option<i64>,
     /// This one included.
     pub(super) attempts: i32,
 }
@@ -159,13 +179,17 @@ impl Letters {
         Ok(())
     }
 
-    /// The next document is a letter that was sent before.
-    pub(super) fn again(&mut self, sent: Sent) {
+    /// The next document comes by itself. Its number.
+    pub(super) fn next(&mut self, sent: Sent) -> usize {
         self.sent.push(sent);
+        self.sent.len() - 1
     }
 
     /// The letter's earlier self, if it has one.
     fn before(&self, letter: &Letter) -> Option<&Sent> {
+        if let Some(sent) = letter.sent {
+            return self.sent.get(sent);
+        }
         let offset = u64::try_from(letter.offset?).ok()?;
         self.sent[..self.sent.partition_point(|sent| sent.offset <= offset)].last()
     }
@@ -203,12 +227,16 @@ impl Letters {
         for (letter, sent) in self.letters.iter().zip(&sent) {
             raw.append_value(sent.and_then(|sent| sent.raw.as_ref()).unwrap_or(&letter.raw));
         }
-        let ids = sent.iter().map(|sent| sent.map_or_else(|| Uuid::now_v7().to_string(), |sent| sent.id.clone()));
-        let times = sent.iter().map(|sent| sent.map_or(self.now, |sent| sent.received_at));
+        let ids = sent.iter().map(|sent| {
+            let known = sent.and_then(|sent| sent.id.clone());
+            known.unwrap_or_else(|| Uuid::now_v7().to_string())
+        });
+        let times = sent.iter().map(|sent| sent.and_then(|sent| sent.received_at).unwrap_or(self.now));
         let sources = sent.iter().map(|sent| Some(sent.map_or(self.source.as_str(), |sent| &sent.source)));
-        // Where it was in the input it first came in is not known any more.
-        let place = |of: fn(&Letter) -> Option<i64>| -> ArrayRef {
-            let first = |(letter, sent): (&Letter, &Option<&Sent>)| if sent.is_some() { None } else { of(letter) };
+        // Where a letter was in the input it first came in is not known any more.
+        type Place = fn(&Letter) -> Option<i64>;
+        let place = |of: Place, of_sent: fn(&Sent) -> Option<i64>| -> ArrayRef {
+            let first = |(letter, sent): (&Letter, &Option<&Sent>)| sent.map_or_else(|| of(letter), of_sent);
             Arc::new(self.letters.iter().zip(&sent).map(first).collect::<Int64Array>())
         };
         let rows = self.letters.len();
@@ -221,8 +249,8 @@ impl Letters {
             texts(&|letter| Some(&letter.reason)),
             texts(&|letter| Some(&letter.sqlstate)),
             texts(&|letter| letter.column.as_deref()),
-            place(|letter| letter.offset),
-            place(|letter| letter.line),
+            place(|letter| letter.offset, |sent| sent.place),
+            place(|letter| letter.line, |_| None),
             Arc::new(Int32Array::from_iter_values(sent.iter().map(|sent| sent.map_or(0, |sent| sent.attempts)))),
             self.same(self.format, rows),
             Arc::new(raw.finish()),
@@ -256,10 +284,13 @@ impl Letters {
     }
 }
 
+/// A table of the schema: its name and columns.
+pub(super) type Table<'t> = (&'t str, &'t [(&'t str, SqlType)]);
+
 /// Adds rows to one of the tables; makes it, and the schema, where they are missing.
-fn append(
+pub(super) fn append(
     session: &mut Session,
-    (name, columns): (&str, &[(&str, SqlType)]),
+    (name, columns): Table<'_>,
     arrays: Vec<ArrayRef>,
     changes: &mut Vec<Change>,
 ) -> Result<()> {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::control::Name;
 use super::super::{names, parse};
-use super::letters::Sent;
+use super::letters::{self, Sent};
 use super::{Format, Ingest};
 use crate::error::SqlState;
 use crate::session::{Outcome, Session};
@@ -52,12 +52,13 @@ pub(crate) async fn replay(session: &mut Session, table: &Name, cancel: &Cancell
             let sent = Sent {
                 offset,
                 raw: has_lines.then(|| raw.to_vec()),
-                id: ids.value(row).to_owned(),
-                received_at: times.value(row),
-                source: sources.value(row).to_owned(),
+                id: Some(ids.value(row).to_owned()),
+                received_at: Some(times.value(row)),
+                source: sources.value(row).into(),
+                place: None,
                 attempts: attempts.value(row) + 1,
             };
-            ingest.target.letters.again(sent);
+            ingest.target.letters.next(sent);
             ingest.push(&line).await?;
             ingest.push(b"\n").await?;
             offset += line.len() as u64 + 1;
@@ -89,8 +90,13 @@ pub(crate) async fn discard(session: &mut Session, table: &Name, cancel: &Cancel
 }
 
 fn has_letters(session: &mut Session) -> Result<bool> {
-    let name = Name { parts: vec!["tidemill".into(), "dead_letters".into()], offset: 0 };
-    Ok(matches!(names::find_relation(session, &name), Ok(Some(_))))
+    Ok(is_there(session, "dead_letters"))
+}
+
+/// True if the database has that table of ours.
+pub(super) fn is_there(session: &mut Session, table: &str) -> bool {
+    let name = Name { parts: vec![letters::SCHEMA.to_owned(), table.to_owned()], offset: 0 };
+    matches!(names::find_relation(session, &name), Ok(Some(_)))
 }
 
 fn none(session: &mut Session, table: &str) -> Result<()> {
@@ -100,7 +106,7 @@ fn none(session: &mut Session, table: &str) -> Result<()> {
 }
 
 /// Runs a statement of ours in the session's transaction.
-async fn run(session: &mut Session, sql: &str, cancel: &CancellationToken) -> Result<Outcome> {
+pub(super) async fn run(session: &mut Session, sql: &str, cancel: &CancellationToken) -> Result<Outcome> {
     let parsed = parse::parse(sql)?.into_iter().next();
     let prepared = session.parse_inner(parsed, &[], true)?;
     // Values as they are, not as a client would see them.

@@ -93,6 +93,11 @@ impl Target {
         Ok(Self { object, def, sink, writes: vec![], defaults: vec![], letters, report: Report::default() })
     }
 
+    /// The table's definition so far.
+    pub(super) fn def(&self) -> &TableDef {
+        &self.def
+    }
+
     /// The table as a decoder sees it.
     pub(super) fn shape(&self) -> Result<TableShape> {
         shape_of(&self.object.name, &self.def)
@@ -108,6 +113,12 @@ impl Target {
         }
         let batch = self.with_defaults(&decoded)?;
         self.write(batch).await
+    }
+
+    /// A message that is no document.
+    pub(super) fn refuse(&mut self, letter: Letter) -> Result<()> {
+        self.report.documents += 1;
+        self.letters.add(letter)
     }
 
     async fn change(&mut self, changes: &[SchemaChange]) -> Result<()> {

@@ -16,6 +16,8 @@ mod asof;
 mod distinct;
 mod latest;
 mod relation;
+/// CREATE and ALTER SOURCE.
+mod source;
 mod stretch;
 mod tokens;
 mod utility;

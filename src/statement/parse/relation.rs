@@ -3,6 +3,7 @@
 use datafusion::sql::sqlparser::tokenizer::Token;
 use tidemill_udfs::types::SqlType;
 
+use super::source;
 use super::tokens::Tokens;
 use super::utility::{alter_object, alter_role, nested, parse_type, refused, role_options, value};
 use crate::error::SqlState;
@@ -47,6 +48,9 @@ pub(super) fn create(t: &mut Tokens<'_>) -> Result<Control> {
         let name = t.name()?;
         let owner = if t.eat(&["AUTHORIZATION"]) { Some(t.identifier()?) } else { None };
         return Ok(Control::CreateSchema { name, if_not_exists, owner });
+    }
+    if t.eat(&["SOURCE"]) {
+        return source::create(t);
     }
     if t.eat(&["DATABASE"]) {
         return create_database(t);
@@ -340,6 +344,9 @@ pub(super) fn alter(t: &mut Tokens<'_>) -> Result<Control> {
         let actions = t.list(alter_action)?;
         return Ok(Control::AlterTable { name, if_exists, view: word == "VIEW", actions });
     }
+    if t.eat(&["SOURCE"]) {
+        return source::alter(t);
+    }
     if t.eat(&["SCHEMA"]) {
         return Ok(Control::AlterSchema { name: t.name()?, action: alter_object(t)? });
     }
@@ -436,6 +443,11 @@ pub(super) fn drop(t: &mut Tokens<'_>) -> Result<Control> {
         let if_exists = t.eat(&["IF", "EXISTS"]);
         let names = t.list(Tokens::name)?;
         return Ok(Control::DropRelation { view: word == "VIEW", names, if_exists, cascade: cascade(t) });
+    }
+    if t.eat(&["SOURCE"]) {
+        let if_exists = t.eat(&["IF", "EXISTS"]);
+        let names = t.list(Tokens::name)?;
+        return Ok(Control::DropSource { names, if_exists, cascade: cascade(t) });
     }
     if t.eat(&["SCHEMA"]) {
         let if_exists = t.eat(&["IF", "EXISTS"]);

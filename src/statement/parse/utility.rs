@@ -574,7 +574,7 @@ fn old_copy_options(t: &mut Tokens<'_>, options: &mut Vec<(String, CopyValue)>) 
 
 fn comment(t: &mut Tokens<'_>) -> Result<Control> {
     t.expect(&["COMMENT", "ON"])?;
-    let target = match t.eat_any(&["TABLE", "VIEW", "COLUMN", "SCHEMA", "DATABASE", "ROLE"]) {
+    let target = match t.eat_any(&["TABLE", "VIEW", "COLUMN", "SCHEMA", "DATABASE", "ROLE", "SOURCE"]) {
         Some("TABLE" | "VIEW") => CommentTarget::Relation(t.name()?),
         Some("COLUMN") => {
             let mut name = t.name()?;
@@ -587,6 +587,7 @@ fn comment(t: &mut Tokens<'_>) -> Result<Control> {
         }
         Some("SCHEMA") => CommentTarget::Schema(t.name()?),
         Some("DATABASE") => CommentTarget::Database(t.name()?),
+        Some("SOURCE") => CommentTarget::Source(t.name()?),
         Some(_) => CommentTarget::Role(t.identifier()?),
         None => return Ok(refused(t, "COMMENT ON this kind of object")),
     };
