@@ -123,7 +123,7 @@ pub struct TableDef {
     /// `CHECK` constraints.
     #[serde(default)]
     pub checks: Vec<CheckDef>,
-    /// Declared primary key: names of columns. Informational in the foundation.
+    /// Declared primary key: names of columns.
     #[serde(default)]
     pub primary_key: Vec<String>,
     /// The options in force, given or inferred.
@@ -155,6 +155,9 @@ pub struct TableOptions {
     /// Fields of ingested documents that have no column become columns.
     #[serde(default)]
     pub evolve: bool,
+    /// Of rows with the same primary key only the one with the greatest value in this column counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upsert: Option<String>,
     /// Objects in ingested documents are taken apart into columns down to this depth; else they are one value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flatten: Option<u32>,

@@ -35,6 +35,12 @@ pub mod reader;
 /// Whole units in, fewer rows out: DELETE and UPDATE.
 pub mod rewrite;
 
+/// Keys of rows as numbers.
+pub mod keys;
+
+/// Which rows of an upsert table count.
+pub mod latest;
+
 /// A table at a snapshot as DataFusion reads it.
 pub mod scan;
 

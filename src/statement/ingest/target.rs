@@ -71,7 +71,7 @@ impl Target {
             columns: vec![],
             checks: vec![],
             primary_key: vec![],
-            options: options::resolve(&given, &[])?,
+            options: options::resolve(&given, &[], &[])?,
             given_options: given,
             column_mapping: false,
             next_column_id: 1,
