@@ -31,6 +31,7 @@ mod flush;
 mod garbage;
 mod maintain;
 mod open;
+mod recent_keys;
 mod room;
 mod shared;
 #[cfg(test)]

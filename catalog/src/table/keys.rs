@@ -162,6 +162,16 @@ impl DigestTable {
         self.digests.is_empty()
     }
 
+    /// All of them, by their numbers.
+    pub fn digests(&self) -> &[Digest] {
+        &self.digests
+    }
+
+    /// Memory it takes, bytes.
+    pub fn bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<u32>() + self.digests.capacity() * size_of::<Digest>()
+    }
+
     /// The number of a digest; true if it is new.
     ///
     /// # Errors

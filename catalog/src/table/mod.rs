@@ -41,6 +41,9 @@ pub mod keys;
 /// Which rows of an upsert table count.
 pub mod latest;
 
+/// Primary keys: rows that have the keys of new ones.
+pub mod unique;
+
 /// A table at a snapshot as DataFusion reads it.
 pub mod scan;
 

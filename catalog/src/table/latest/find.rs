@@ -7,9 +7,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanBufferBuilder};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use datafusion_execution::{SendableRecordBatchStream, TaskContext};
-use datafusion_expr::Operator;
 use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion_physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
 
@@ -20,7 +18,7 @@ use crate::table::file::{FileEntry, FileIndex};
 use crate::table::keys::{Digest, DigestTable, Digester, versions};
 use crate::table::scan::source::FileAccess;
 use crate::table::scan::{Scan, Unit};
-use crate::table::value::has_order;
+use crate::table::unique::within;
 use crate::table::writer::ColumnSummary;
 use crate::{Error, Lsn, Result};
 
@@ -50,7 +48,7 @@ impl Piece {
 }
 
 /// Finds the replaced rows of one state of a table.
-pub(crate) struct Finder<'a> {
+pub(super) struct Finder<'a> {
     access: Option<&'a FileAccess>,
     state: &'a Arc<TableState>,
     digester: Digester,
@@ -59,6 +57,8 @@ pub(crate) struct Finder<'a> {
     /// In the order of arrival.
     pieces: Vec<Piece>,
     masks: Vec<Bits>,
+    /// The first row with the key of another, where keys are to be unique: piece and row.
+    duplicate: Option<(usize, usize)>,
 }
 
 /// The replaced rows of a piece.
@@ -112,6 +112,7 @@ impl<'a> Finder<'a> {
             columns: keys.into_iter().chain([version]).collect(),
             pieces: pieces(state),
             masks: vec![],
+            duplicate: None,
         };
         let as_of = last_lsn(state);
         // A reader of an older state must not miss rows that later ones replaced.
@@ -144,6 +145,36 @@ impl<'a> Finder<'a> {
         Ok(found)
     }
 
+    /// Whether files that want to come into a table, `new` by their paths, repeat keys of their own or of others: a file
+    /// and row that does. `state` has them already.
+    ///
+    /// # Errors
+    /// Those of reading files.
+    pub(super) async fn duplicate(
+        access: &'a FileAccess,
+        state: &'a Arc<TableState>,
+        new: &HashSet<&str>,
+    ) -> Result<Option<(Unit, usize)>> {
+        let keys = state.def.key_columns();
+        let types: Vec<DataType> = keys.iter().map(|&key| state.def.columns[key].data_type.clone()).collect();
+        let pieces = pieces(state);
+        let masks = pieces.iter().map(|_| Bits::default()).collect();
+        let digester = Digester::new(&types)?;
+        let mut finder = Self { access: Some(access), state, digester, columns: keys, pieces, masks, duplicate: None };
+        let is_new = |piece: &Piece| matches!(&piece.id, Id::File(file) if new.contains(file.path.as_str()));
+        let (wanted, mut done): (Vec<usize>, Vec<usize>) =
+            (0..finder.pieces.len()).partition(|at| is_new(&finder.pieces[*at]));
+        for round in rounds(&finder.pieces, wanted) {
+            finder.compare(&round, &done).await?;
+            if let Some((piece, row)) = finder.duplicate {
+                let Id::File(file) = &finder.pieces[piece].id else { continue };
+                return Ok(Some((Unit::File(Arc::clone(file)), row)));
+            }
+            done.extend(round);
+        }
+        Ok(None)
+    }
+
     /// Compares `new` pieces with each other and with those that are `done`, which were compared up to `known_at`.
     async fn compare_all(&mut self, mut done: Vec<usize>, mut new: Vec<usize>, known_at: Lsn) -> Result<()> {
         // What compaction wrote of pieces that were known replaces and is replaced by later arrivals only.
@@ -171,19 +202,9 @@ impl<'a> Finder<'a> {
                 done = run;
             }
         }
-        let mut round = vec![];
-        let mut rows = 0;
-        for at in new {
-            round.push(at);
-            rows += self.pieces[at].rows as u64;
-            if rows >= ROUND_ROWS {
-                self.compare(&round, &done).await?;
-                done.append(&mut round);
-                rows = 0;
-            }
-        }
-        if !round.is_empty() {
+        for round in rounds(&self.pieces, new) {
             self.compare(&round, &done).await?;
+            done.extend(round);
         }
         Ok(())
     }
@@ -196,7 +217,7 @@ impl<'a> Finder<'a> {
         let mut keys = DigestTable::default();
         // By the key's number: version, piece and row of the one that counts.
         let mut best: Vec<(i128, usize, usize)> = vec![];
-        let mut bounds = vec![ColumnSummary::default(); self.columns.len() - 1];
+        let mut bounds = vec![ColumnSummary::default(); self.keys()];
         let mut scan = self.scan(some, &[])?;
         while let Some(rows) = scan.next(&self.digester).await? {
             for (bounds, key) in bounds.iter_mut().zip(&rows.keys) {
@@ -215,7 +236,8 @@ impl<'a> Finder<'a> {
         if others.is_empty() || keys.is_empty() {
             return Ok(());
         }
-        let mut scan = self.scan(others, &self.within(&bounds))?;
+        let filters = within(&self.state.def, &self.columns[..bounds.len()], &bounds);
+        let mut scan = self.scan(others, &filters)?;
         while let Some(rows) = scan.next(&self.digester).await? {
             for (digest, row) in rows.digests.iter().zip(rows.rows) {
                 if let Some(number) = keys.get(*digest) {
@@ -226,27 +248,14 @@ impl<'a> Finder<'a> {
         Ok(())
     }
 
-    fn replace(&mut self, (_, piece, row): (i128, usize, usize)) {
-        self.masks[piece].set(row, self.pieces[piece].rows);
+    /// How many of `columns` are the key's.
+    fn keys(&self) -> usize {
+        self.state.def.key_columns().len()
     }
 
-    /// Conditions that rows with keys within these bounds meet.
-    fn within(&self, bounds: &[ColumnSummary]) -> Vec<Arc<dyn PhysicalExpr>> {
-        let mut conditions: Vec<Arc<dyn PhysicalExpr>> = vec![];
-        for (&column, bounds) in self.columns.iter().zip(bounds) {
-            let column_def = &self.state.def.columns[column];
-            if !has_order(&column_def.data_type) || column_def.data_type.is_floating() {
-                continue;
-            }
-            for (op, bound) in [(Operator::GtEq, &bounds.min), (Operator::LtEq, &bounds.max)] {
-                if let Some(bound) = bound {
-                    let column = Arc::new(Column::new(&column_def.name, column));
-                    let bound = Arc::new(Literal::new(bound.clone()));
-                    conditions.push(Arc::new(BinaryExpr::new(column, op, bound)));
-                }
-            }
-        }
-        conditions
+    fn replace(&mut self, (_, piece, row): (i128, usize, usize)) {
+        self.duplicate.get_or_insert((piece, row));
+        self.masks[piece].set(row, self.pieces[piece].rows);
     }
 
     /// Reads the rows of some pieces that were not replaced.
@@ -287,7 +296,7 @@ impl<'a> Finder<'a> {
         let projection: Vec<usize> = self.columns.iter().copied().chain([columns, columns + 1]).collect();
         let stream =
             Arc::new(scan).plan(&projection, filters, None, 1)?.execute(0, Arc::new(TaskContext::default()))?;
-        Ok(PieceScan { stream, places })
+        Ok(PieceScan { stream, places, keys: self.keys() })
     }
 
     /// The replaced rows of a unit: its pieces, with the row after the last of each.
@@ -314,6 +323,8 @@ struct PieceScan {
     stream: SendableRecordBatchStream,
     /// For each unit its pieces, with the row after the last of each.
     places: Vec<Vec<(usize, usize)>>,
+    /// How many columns are the key's; the next, if there is one more, is the version.
+    keys: usize,
 }
 
 /// Some rows: their keys, and (version, piece, row) of each.
@@ -328,7 +339,12 @@ impl PieceScan {
         let Some(batch) = self.stream.try_next().await? else { return Ok(None) };
         let mut keys = batch.columns().to_vec();
         let broken = || Error::Invalid("a scan without its columns".to_owned());
-        let (Some(row), Some(unit), Some(version)) = (keys.pop(), keys.pop(), keys.pop()) else { return Err(broken()) };
+        let (Some(row), Some(unit)) = (keys.pop(), keys.pop()) else { return Err(broken()) };
+        let versions = match keys.get(self.keys) {
+            Some(version) => versions(version)?,
+            None => vec![0; batch.num_rows()],
+        };
+        keys.truncate(self.keys);
         let rows = row.as_primitive::<Int64Type>().values();
         let units = unit.as_primitive::<Int32Type>().values();
         let place = |((version, &unit), &row): ((i128, &i32), &i64)| {
@@ -338,9 +354,24 @@ impl PieceScan {
             let start = if at == 0 { 0 } else { pieces[at - 1].0 };
             Some((version, pieces.get(at)?.1, row - start))
         };
-        let rows = versions(&version)?.into_iter().zip(units).zip(rows).map(place).collect::<Option<_>>();
+        let rows = versions.into_iter().zip(units).zip(rows).map(place).collect::<Option<_>>();
         Ok(Some(KeyRows { digests: digester.digest(&keys)?, keys, rows: rows.ok_or_else(broken)? }))
     }
+}
+
+/// Pieces whose keys fit in memory at once.
+fn rounds(pieces: &[Piece], of: Vec<usize>) -> Vec<Vec<usize>> {
+    let mut rounds: Vec<Vec<usize>> = vec![];
+    let mut rows = u64::MAX;
+    for at in of {
+        if rows >= ROUND_ROWS {
+            rounds.push(vec![]);
+            rows = 0;
+        }
+        rows += pieces[at].rows as u64;
+        rounds.last_mut().into_iter().for_each(|round| round.push(at));
+    }
+    rounds
 }
 
 /// What the state's rows came in, in the order of arrival.

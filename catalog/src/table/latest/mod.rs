@@ -140,6 +140,18 @@ pub(crate) async fn replaced(
     Ok(found)
 }
 
+/// Whether files that a table is to have, `new` by their paths, repeat a key: a row that does. `state` has them already.
+///
+/// # Errors
+/// Those of reading keys.
+pub(crate) async fn duplicate_in_files(
+    access: &FileAccess,
+    state: &Arc<TableState>,
+    new: &HashSet<&str>,
+) -> Result<Option<(Unit, usize)>> {
+    Finder::duplicate(access, state, new).await
+}
+
 /// As [`replaced`], of a table without files.
 ///
 /// # Errors

@@ -136,6 +136,26 @@ impl SnapshotTable {
         Scan::new(self.access(), &self.state)
     }
 
+    /// What a scan of the rows that count reads from.
+    pub(crate) async fn latest_scan(&self) -> crate::Result<Scan> {
+        let mut scan = self.source();
+        if let Some(replaced) = self.replaced().await? {
+            scan.replaced = scan.units.iter().map(|unit| replaced.of_unit(unit)).collect();
+        }
+        Ok(scan)
+    }
+
+    /// Whether files that this table is to have, its state has them already, repeat a key of a row of theirs or another: the
+    /// file and row of one that does.
+    ///
+    /// # Errors
+    /// Those of reading keys.
+    pub async fn duplicate_in_files(&self, new: &[Arc<FileEntry>]) -> crate::Result<Option<(Unit, usize)>> {
+        let Some(access) = self.access() else { return Ok(None) };
+        let paths = new.iter().map(|file| file.path.as_str()).collect();
+        latest::duplicate_in_files(&access, &self.state, &paths).await
+    }
+
     /// Which rows were replaced by later versions of their keys; `None` if the table keeps all rows.
     ///
     /// # Errors
@@ -195,11 +215,7 @@ impl TableProvider for SnapshotTable {
             })
             .collect::<Result<Vec<_>>>()?;
         let partitions = state.config().target_partitions();
-        let mut scan = self.source();
-        if let Some(replaced) = self.replaced().await? {
-            scan.replaced = scan.units.iter().map(|unit| replaced.of_unit(unit)).collect();
-        }
-        let scan = Arc::new(scan);
+        let scan = Arc::new(self.latest_scan().await?);
         Ok(Arc::new(scan.plan(projection.unwrap_or(&all), &filters, limit, partitions)?))
     }
 }
