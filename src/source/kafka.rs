@@ -184,6 +184,13 @@ pub(super) async fn run(work: &Work) -> Result<()> {
             next.insert(partition, position);
         }
     }
+    // Known before the broker answers, and if it never does.
+    work.note(|status| {
+        status.totals = totals;
+        for (id, next) in &next {
+            status.partitions.entry(*id).or_default().offset = Some(*next);
+        }
+    });
     let context = Context { instance: Arc::clone(&work.instance), source: work.source.oid, topic: topic.clone() };
     let config = config(&work.def.connector, work.source.oid);
     let client: Client = config.create_with_context(context).map_err(|error| failed(&error))?;
