@@ -44,6 +44,9 @@ const QUERY_MEMORY_PERCENT: u64 = 80;
 /// What queries may spill to disk. Ten times the memory of a large laptop; a runaway join stops before the disk is full.
 const SPILL_BYTES_DEFAULT: u64 = 64 * GIB;
 
+/// Dead letters of one database: millions of documents, and too few to fill a disk before somebody looks.
+const DEAD_LETTER_BYTES_DEFAULT: u64 = GIB;
+
 /// A log segment. Large enough that fsync of a new file is rare, small enough that clean-up follows flushes closely.
 pub const WAL_SEGMENT_BYTES: u64 = 64 * MIB;
 
@@ -85,6 +88,8 @@ pub struct Config {
     pub query_memory_bytes: u64,
     /// Disk that queries may spill to, bytes.
     pub spill_bytes: u64,
+    /// What the dead letters of one database may take, bytes; beyond it nothing is taken in that would add one.
+    pub dead_letter_bytes: u64,
     /// Decoded columns kept for repeated reads, bytes.
     pub cache_bytes: u64,
     /// Answer a commit only when it is on disk. Off: survives kill -9, not power loss.
@@ -140,6 +145,9 @@ pub struct Options {
     /// Memory of one query [default: 80% of --memory]
     #[arg(long, value_name = "SIZE", env = "TIDEMILL_QUERY_MEMORY", global = true)]
     pub query_memory: Option<ByteSize>,
+    /// What the dead letters of one database may take; beyond it ingestion that would add one is refused [default: 1GB]
+    #[arg(long, value_name = "SIZE", env = "TIDEMILL_DEAD_LETTERS", global = true)]
+    pub dead_letters: Option<ByteSize>,
     /// Disk that queries may spill to [default: 64GB]
     #[arg(long, value_name = "SIZE", env = "TIDEMILL_SPILL", global = true)]
     pub spill: Option<ByteSize>,
@@ -215,6 +223,7 @@ impl Options {
             max_connections: self.max_connections.or(other.max_connections),
             memory: self.memory.or(other.memory),
             query_memory: self.query_memory.or(other.query_memory),
+            dead_letters: self.dead_letters.or(other.dead_letters),
             spill: self.spill.or(other.spill),
             cache: self.cache.or(other.cache),
             fsync: self.fsync.or(other.fsync),
@@ -248,6 +257,7 @@ impl Options {
             memory_bytes: if self.memory.is_some() { memory_bytes } else { memory_bytes.max(MEMORY_BYTES_MIN) },
             query_memory_bytes: 0,
             spill_bytes: self.spill.map_or(SPILL_BYTES_DEFAULT, ByteSize::bytes),
+            dead_letter_bytes: self.dead_letters.map_or(DEAD_LETTER_BYTES_DEFAULT, ByteSize::bytes),
             cache_bytes: self.cache.map_or(machine_bytes / 100 * CACHE_PERCENT, ByteSize::bytes),
             fsync: self.fsync.is_none_or(Switch::is_on),
             wal_bytes_max: self.wal_max.map_or(WAL_BYTES_MAX_DEFAULT, ByteSize::bytes),

@@ -461,6 +461,9 @@ impl ContextProvider for Names<'_> {
                 typed => typed,
             })
             .collect();
+        if let Some(procedure) = super::procedure::find(name, &args) {
+            return Ok(provider_as_source(procedure));
+        }
         let literals: Vec<Expr> = args.iter().map(|(value, _)| Expr::Literal(value.clone(), None)).collect();
         match system::table_function(self.scope, name, &literals).map_err(DataFusionError::from)? {
             Some(provider) => Ok(provider_as_source(provider)),

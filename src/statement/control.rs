@@ -450,6 +450,22 @@ pub struct CreateView {
 /// One action of ALTER TABLE.
 #[derive(Debug, Clone)]
 pub enum AlterTable {
+    /// ADD PRIMARY KEY
+    AddPrimaryKey {
+        /// CONSTRAINT
+        name: Option<String>,
+        /// Its columns.
+        columns: Vec<String>,
+    },
+    /// ALTER COLUMN … TYPE
+    Type {
+        /// The column.
+        column: String,
+        /// Its type from now on.
+        sql_type: SqlType,
+        /// USING
+        using: Option<Expression>,
+    },
     /// ADD COLUMN
     AddColumn {
         /// The column.

@@ -149,7 +149,9 @@ pub(super) async fn call(
         ["tidemill", "checkpoint"] => {
             maintain(session, "CHECKPOINT", false, &[]).await?;
         }
-        ["tidemill", "replay_dead_letters"] if tables.len() == 1 => ingest::replay(session, &tables[0], cancel).await?,
+        ["tidemill", "replay_dead_letters"] if tables.len() == 1 => {
+            ingest::replay(session, &tables[0], None, cancel).await?;
+        }
         ["tidemill", "discard_dead_letters"] if tables.len() == 1 => {
             ingest::discard(session, &tables[0], cancel).await?
         }

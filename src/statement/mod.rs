@@ -57,6 +57,9 @@ pub mod parse;
 /// PREPARE, EXECUTE, DEALLOCATE.
 mod prepare;
 
+/// Columns of other types.
+pub(crate) mod retype;
+
 /// CREATE, ALTER, DROP ROLE.
 mod role;
 
@@ -75,9 +78,16 @@ mod transaction;
 /// CREATE VIEW.
 mod view;
 
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
+use datafusion::common::ScalarValue;
+use datafusion::error::DataFusionError;
 use tidemill_udfs::types::SqlType;
 use tokio_util::sync::CancellationToken;
 
+use crate::error::SqlState;
+use crate::plan::procedure::Procedure;
 use crate::session::{Column, Outcome, Portal, Session};
 use crate::{Error, Result};
 use control::{Control, CopySource};
@@ -198,4 +208,46 @@ pub(crate) async fn execute(
         }
     };
     Ok(Outcome::Command(tag))
+}
+
+/// A procedure in FROM: does its work, and gives its row.
+///
+/// # Errors
+/// Those of the work.
+pub(crate) async fn procedure(
+    session: &mut Session,
+    call: &Procedure,
+    cancel: &CancellationToken,
+) -> Result<RecordBatch> {
+    let text = |at: usize| match call.arguments.get(at) {
+        None | Some(ScalarValue::Null) => Ok(None),
+        Some(ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text)) => Ok(text.clone()),
+        Some(other) => Err(Error::new(
+            SqlState::DATATYPE_MISMATCH,
+            format!("argument {} of {} must be text, not {}", at + 1, call.name, other.data_type()),
+        )),
+    };
+    match call.name {
+        "replay_dead_letters" => {
+            session.require_writable("INSERT")?;
+            let table = text(0)?.ok_or_else(|| {
+                Error::new(SqlState::NULL_VALUE_NOT_ALLOWED, "the table of replay_dead_letters must not be null")
+            })?;
+            let parts = table.split('.').map(|part| part.trim_matches('"').to_owned()).collect();
+            let name = control::Name { parts, offset: 0 };
+            let done = ingest::replay(session, &name, text(1)?.as_deref(), cancel).await?;
+            let number = |number: u64| -> ArrayRef {
+                Arc::new(Int64Array::from(vec![i64::try_from(number).unwrap_or(i64::MAX)]))
+            };
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(StringViewArray::from(vec![done.table.as_str()])),
+                number(done.tried),
+                number(done.rows),
+                number(done.tried - done.rows),
+                number(done.quarantined),
+            ];
+            RecordBatch::try_new(Arc::clone(&call.schema), columns).map_err(|error| DataFusionError::from(error).into())
+        }
+        other => Err(Error::internal(format!("no procedure {other}"))),
+    }
 }

@@ -15,6 +15,8 @@ mod concurrency;
 mod crash;
 /// Documents over HTTP and COPY: new columns, dead letters, crashes.
 mod ingest;
+/// Primary keys and upserts.
+mod keys;
 /// Malformed and hostile bytes: the server answers or hangs up, and lives on.
 mod protocol;
 /// Stop, start, second server on the same directory, bad directories, damaged logs.

@@ -84,6 +84,8 @@ pub struct TableState {
     pub replay_from: Lsn,
     /// The last transaction that wrote rows, as far as it is known: rows in files may be younger.
     pub written_lsn: Lsn,
+    /// The last transaction that changed types of columns or the primary key.
+    pub shaped_lsn: Lsn,
     /// Inserts whose rows are being published: nobody may remove them now.
     pub sealed: Option<Arc<HashSet<u64>>>,
 }
@@ -228,6 +230,7 @@ impl TableState {
             def_lsn: lsn,
             replay_from: lsn,
             written_lsn: lsn,
+            shaped_lsn: 0,
             sealed: None,
         }
     }

@@ -52,13 +52,15 @@ pub(super) async fn ingest(
     match answer.await {
         Ok(done) => {
             let column = |(name, data_type): &(String, String)| json!({ "name": name, "type": data_type });
-            let columns: Vec<Value> = done.report.new_columns.iter().map(column).collect();
+            let new: Vec<Value> = done.report.new_columns.iter().map(column).collect();
+            let widened: Vec<Value> = done.report.widened_columns.iter().map(column).collect();
             let answer = json!({
                 "table": table,
                 "documents": done.report.documents,
                 "rows": done.report.rows,
                 "dead_letters": done.report.dead_letters,
-                "new_columns": columns,
+                "new_columns": new,
+                "widened_columns": widened,
                 "lsn": done.lsn,
             });
             Json(answer).into_response()

@@ -127,8 +127,8 @@ pub(super) struct Letters {
     now: Timestamp,
     letters: Vec<Letter>,
     bytes: usize,
-    /// Column, type, field, sample.
-    changes: Vec<[String; 4]>,
+    /// What, column, type, field, sample.
+    changes: Vec<[String; 5]>,
 }
 
 impl Letters {
@@ -170,8 +170,14 @@ impl Letters {
         self.sent[..self.sent.partition_point(|sent| sent.offset <= offset)].last()
     }
 
-    pub(super) fn changed(&mut self, column: &str, sql_type: &SqlType, field: &str, sample: &str) {
-        self.changes.push([column.to_owned(), sql_type.name(), field.to_owned(), sample.to_owned()]);
+    pub(super) fn changed(&mut self, what: &str, column: &str, sql_type: &SqlType, field: &str, sample: &str) {
+        self.changes.push([what.to_owned(), column.to_owned(), sql_type.name(), field.to_owned(), sample.to_owned()]);
+    }
+
+    /// How many failed more often than `attempts`.
+    pub(super) fn quarantined(&self, attempts: i32) -> u64 {
+        let failed = |letter: &&Letter| self.before(letter).is_some_and(|sent| sent.attempts > attempts);
+        self.letters.iter().filter(failed).count() as u64
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -181,6 +187,7 @@ impl Letters {
     /// Adds the changes that add the rows, and the tables if there are none yet.
     pub(super) fn changes(&self, session: &mut Session, changes: &mut Vec<Change>) -> Result<()> {
         if !self.letters.is_empty() {
+            require_room(session, self.bytes)?;
             append(session, DEAD_LETTERS, self.letter_columns(), changes)?;
         }
         if !self.changes.is_empty() {
@@ -238,11 +245,11 @@ impl Letters {
             self.times(rows),
             self.same(&self.table.0, rows),
             Arc::new(Int64Array::from_value(self.table.1.into(), rows)),
-            self.same("ADD COLUMN", rows),
             texts(0),
             texts(1),
             texts(2),
             texts(3),
+            texts(4),
             self.same(&self.source, rows),
         ]
     }
@@ -254,6 +261,23 @@ impl Letters {
     fn same(&self, text: &str, rows: usize) -> ArrayRef {
         Arc::new(std::iter::repeat_n(Some(text), rows).collect::<StringViewArray>())
     }
+}
+
+/// 53400 where the dead letters of the database would take more than they may: then nothing is taken in rather than lost.
+fn require_room(session: &mut Session, bytes: usize) -> Result<()> {
+    let limit = session.instance.config.dead_letter_bytes;
+    let (main, _) = names::catalogs(session);
+    let schema = main.find(session.database, NameClass::Schema, SCHEMA).map(|schema| schema.oid);
+    let table = schema.and_then(|schema| main.find(schema, NameClass::Relation, DEAD_LETTERS.0)).map(|table| table.oid);
+    let view = Arc::clone(session.open().view());
+    let state = table.and_then(|table| view.table(table));
+    let taken = state.map_or(0, |state| state.files.bytes() + state.hot_bytes() as u64);
+    if taken + bytes as u64 <= limit {
+        return Ok(());
+    }
+    let message = format!("dead letters of the database take {} MB of at most {} MB", taken >> 20, limit >> 20);
+    Err(Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
+        .hint("Replay or discard some of tidemill.dead_letters, or start the server with a greater --dead-letters."))
 }
 
 /// Adds rows to one of the tables; makes it, and the schema, where they are missing.

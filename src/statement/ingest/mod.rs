@@ -48,6 +48,8 @@ pub(crate) struct Report {
     pub(crate) dead_letters: u64,
     /// Columns that were added, with their types.
     pub(crate) new_columns: Vec<(String, String)>,
+    /// Columns that became other types, and which.
+    pub(crate) widened_columns: Vec<(String, String)>,
 }
 
 enum Decoder {
@@ -129,13 +131,21 @@ impl Ingest {
         Ok(())
     }
 
+    /// The input is over: decodes the rest of it.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub(crate) async fn drain_all(&mut self) -> Result<()> {
+        self.decoder.finish();
+        self.drain().await
+    }
+
     /// The input is over: puts all of it into the session's transaction.
     ///
     /// # Errors
     /// 40001 if the table was changed meanwhile.
     pub(crate) async fn finish(mut self, session: &mut Session) -> Result<Report> {
-        self.decoder.finish();
-        self.drain().await?;
+        self.drain_all().await?;
         let mut changes = vec![];
         let report = self.target.finish(session, &mut changes).await?;
         session.apply(changes)?;
