@@ -126,7 +126,7 @@ fn line_protocol_makes_its_tables() {
     assert_eq!(client.value("SELECT count(*) FROM cpu"), "4");
     assert_eq!(client.value("SELECT count(*) FROM tidemill.dead_letters WHERE format = 'line'"), "3");
     assert_eq!(write("/api/v2/write?bucket=nosuch", "", lines).0, 404);
-    assert_eq!(write("/write?db=tidemill&precision=x", "", lines).0, 422);
+    assert_eq!(write("/write?db=tidemill&precision=x", "", lines).0, 400);
     client.run("ALTER ROLE tidemill PASSWORD 'secret'");
     assert_eq!(write("/api/v2/write?bucket=tidemill", "", lines).0, 401);
     assert_eq!(write("/api/v2/write?bucket=tidemill", "Authorization: Token tidemill:secret\r\n", lines).0, 204);
