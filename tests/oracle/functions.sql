@@ -74,10 +74,12 @@ DECLARE
     shift interval := coalesce(by, '0');
 BEGIN
     IF width >= '1 day' AND justify_hours(width) = width THEN
+        -- From the clock that the first bucket is meant to start at, which a change of the clock may have left out.
         RETURN QUERY
             SELECT DISTINCT (at AT TIME ZONE zone) + shift
-            FROM generate_series((start - shift) AT TIME ZONE zone, finish AT TIME ZONE zone + width + interval '1 day', width) at
-            WHERE (at AT TIME ZONE zone) + shift < finish;
+            FROM generate_series(bucket(width, (first - shift) AT TIME ZONE zone, origin AT TIME ZONE zone) - width,
+                                 finish AT TIME ZONE zone + width + interval '1 day', width) at
+            WHERE (at AT TIME ZONE zone) + shift >= start AND (at AT TIME ZONE zone) + shift < finish;
     ELSE
         -- Where the clock is set back, a bucket's start may itself be in an earlier one.
         RETURN QUERY
