@@ -16,9 +16,9 @@ use crate::outcome::{Counts, DeadLetter, Decoded, Defaults, Position, SchemaChan
 use crate::shape::{Evolve, Nested, REST, TableShape};
 use crate::value::Value;
 
-mod builder;
+pub(crate) mod builder;
 mod column;
-mod convert;
+pub(crate) mod convert;
 mod evolve;
 mod fields;
 mod infer;

@@ -1,21 +1,27 @@
 //! A request's body on its way into tables: read once, tried again where another writer changed a table meanwhile.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
-use futures::StreamExt;
+use axum::body::Body;
+use datafusion::error::DataFusionError;
 use tidemill_ingest::Precision;
+use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::unpack::{Packing, Unpacker};
-use crate::error::SqlState;
-use crate::instance::{Instance, Registration};
+use super::Site;
+use super::login::Guest;
+use super::unpack::{Packing, Reader};
+use crate::config::{ByteSize, Config};
+use crate::error::{Refusal, SqlState};
+use crate::instance::Instance;
 use crate::session::Session;
 use crate::statement::control::Name;
 use crate::statement::ingest::{Format, Ingest, Lines, Report};
 use crate::{Error, Result};
 
-/// Bodies up to this size are tried again.
+/// Bodies up to this size are kept in memory, to be tried again.
 const RETRY_BYTES: usize = 32 << 20;
 /// How often.
 const TRIES_MAX: u32 = 20;
@@ -33,6 +39,13 @@ pub(super) enum Job {
 enum Running {
     Documents(Box<Ingest>),
     Lines(Box<Lines>),
+}
+
+impl Job {
+    /// Its body has to be on disk before it can be read.
+    fn needs_file(&self) -> bool {
+        matches!(self, Self::Documents { format: Format::Parquet, .. })
+    }
 }
 
 impl Running {
@@ -75,20 +88,21 @@ pub(super) struct Done {
 /// # Errors
 /// Those of the job; 40001 if a large body lost a race for a table's definition.
 pub(super) async fn ingest(
-    instance: &Arc<Instance>,
-    (registration, mut session): (Registration, Session),
+    site: &Site,
+    mut guest: Guest,
     job: Job,
     source: String,
     (body, packing): (Body, Packing),
 ) -> Result<Done> {
-    let held = Arc::clone(instance);
+    let instance = Arc::clone(&site.instance);
+    let stop = guest.session.handle.terminate.child_token();
+    let reader = Reader::new(body, packing, instance.config.http_idle_timeout, stop.clone())?;
     // Decoding computes; clients and the log have threads of their own.
-    let work = instance.query_threads.spawn(async move {
-        let done = run(&held, &mut session, &job, &source, body, packing).await;
-        session.end();
-        drop(registration);
+    let work = instance.query_threads.clone().spawn(site.tasks.track_future(async move {
+        let done = run(&instance, &mut guest.session, &job, &source, reader, &stop).await;
+        guest.session.end();
         done
-    });
+    }));
     work.await.map_err(|error| Error::internal(format!("ingestion panicked: {error}")))?
 }
 
@@ -97,16 +111,20 @@ async fn run(
     session: &mut Session,
     job: &Job,
     source: &str,
-    body: Body,
-    packing: Packing,
+    reader: Reader,
+    cancel: &CancellationToken,
 ) -> Result<Done> {
-    let cancel = session.handle.terminate.child_token();
-    let mut kept = Some(vec![]);
-    let mut done = first(session, job, source, (body, packing), &mut kept, &cancel).await;
+    let mut kept = Kept::Bytes(vec![]);
+    let mut done = if job.needs_file() {
+        kept = Kept::File(Upload::of(reader, &instance.config).await?);
+        again(session, job, source, &kept, cancel).await
+    } else {
+        first(session, job, source, reader, &mut kept, cancel).await
+    };
     let (mut tries, mut turn) = (1, None);
-    while let (Err(error), Some(bytes)) = (&done, &kept) {
+    while let Err(error) = &done {
         let lost = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::DUPLICATE_TABLE].contains(error.code());
-        if !lost || tries == TRIES_MAX {
+        if !lost || tries == TRIES_MAX || matches!(kept, Kept::Nothing) {
             break;
         }
         tries += 1;
@@ -114,45 +132,39 @@ async fn run(
             turn = Some(instance.evolution.lock().await);
         }
         session.rollback();
-        done = again(session, job, source, bytes, &cancel).await;
+        done = again(session, job, source, &kept, cancel).await;
     }
     done
+}
+
+/// What is there of a body for another try.
+enum Kept {
+    /// All of it.
+    Bytes(Vec<u8>),
+    /// All of it.
+    File(Upload),
+    /// It was too large to keep.
+    Nothing,
 }
 
 async fn first(
     session: &mut Session,
     job: &Job,
     source: &str,
-    (body, packing): (Body, Packing),
-    kept: &mut Option<Vec<u8>>,
+    mut reader: Reader,
+    kept: &mut Kept,
     cancel: &CancellationToken,
 ) -> Result<Done> {
     let mut running = Running::begin(session, job, source, cancel)?;
-    let mut unpacker = Unpacker::new(packing)?;
-    let mut keep = |bytes: &[u8]| {
-        if let Some(all) = kept {
-            all.extend_from_slice(bytes);
+    while let Some(bytes) = reader.next().await? {
+        if let Kept::Bytes(all) = kept {
+            all.extend_from_slice(&bytes);
             if all.len() > RETRY_BYTES {
-                *kept = None;
+                *kept = Kept::Nothing;
             }
         }
-    };
-    let mut stream = body.into_data_stream();
-    while let Some(chunk) = stream.next().await {
-        let chunk: Bytes = chunk
-            .map_err(|error| Error::new(SqlState::BAD_COPY_FILE_FORMAT, format!("the body cannot be read: {error}")))?;
-        if cancel.is_cancelled() {
-            return Err(Error::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command"));
-        }
-        for piece in unpacker.pieces(&chunk) {
-            let bytes = unpacker.unpack(piece)?;
-            keep(&bytes);
-            running.push(session, &bytes).await?;
-        }
+        running.push(session, &bytes).await?;
     }
-    let rest = unpacker.finish()?;
-    keep(&rest);
-    running.push(session, &rest).await?;
     running.commit(session).await
 }
 
@@ -160,10 +172,51 @@ async fn again(
     session: &mut Session,
     job: &Job,
     source: &str,
-    bytes: &[u8],
+    kept: &Kept,
     cancel: &CancellationToken,
 ) -> Result<Done> {
     let mut running = Running::begin(session, job, source, cancel)?;
-    running.push(session, bytes).await?;
+    match (kept, &mut running) {
+        (Kept::Bytes(bytes), running) => running.push(session, bytes).await?,
+        (Kept::File(upload), Running::Documents(ingest)) => ingest.take_file(&upload.path, cancel).await?,
+        _ => return Err(Error::internal("there is nothing to try again")),
+    }
     running.commit(session).await
+}
+
+/// A body on disk, in the directory that is emptied at every start; deleted when dropped.
+struct Upload {
+    path: PathBuf,
+}
+
+impl Upload {
+    /// Writes the rest of a body.
+    ///
+    /// # Errors
+    /// 413 for more than `config.upload_bytes_max`, 53100, 58030, and those of [`Reader::next`].
+    async fn of(mut reader: Reader, config: &Config) -> Result<Self> {
+        let path = config.data_dir.join("tmp").join(format!("upload-{}", Uuid::now_v7()));
+        let failed = |error: std::io::Error| Error::from(DataFusionError::IoError(error));
+        let mut file = tokio::fs::File::create_new(&path).await.map_err(failed)?;
+        let upload = Self { path };
+        let mut bytes_max = config.upload_bytes_max;
+        while let Some(bytes) = reader.next().await? {
+            bytes_max = bytes_max.checked_sub(bytes.len() as u64).ok_or_else(|| {
+                let limit = ByteSize::new(config.upload_bytes_max);
+                Error::refused(Refusal::TooLarge, format!("the body has more than {limit}"))
+                    .hint("Send it in parts, as an Arrow stream, or start the server with a larger --max-upload.")
+            })?;
+            file.write_all(&bytes).await.map_err(failed)?;
+        }
+        file.flush().await.map_err(failed)?;
+        Ok(upload)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "could not delete an upload");
+        }
+    }
 }

@@ -1,22 +1,24 @@
 //! Documents into tables: their rows, the columns these need and the documents that could not be rows, in one transaction.
 //!
 //! ```text
-//! bytes → decoder (crate ingest) → rows          → sink of the table
+//! bytes, batches → decoder (crate ingest) → rows          → sink of the table
 //!                                → new columns   → the table's definition, tidemill.schema_changes
 //!                                → dead letters  → tidemill.dead_letters
 //! ```
 //! Nothing is applied before the end: a definition that was changed meanwhile fails the transaction (40001), and whoever has
 //! the bytes tries again on the new one.
 
-use tidemill_ingest::{CsvDecoder, CsvOptions, Decoded, JsonDecoder, JsonFormat};
+use datafusion::arrow::array::RecordBatch;
+use tidemill_ingest::{ArrowReader, BatchDecoder, CsvDecoder, CsvOptions, Decoded, JsonDecoder, JsonFormat};
 use tokio_util::sync::CancellationToken;
 
 use super::control::Name;
-use crate::Result;
 use crate::session::Session;
+use crate::{Error, Result};
 
 mod letters;
 mod lines;
+mod parquet;
 mod replay;
 mod target;
 
@@ -35,6 +37,10 @@ pub(crate) enum Format {
     Lines,
     /// Comma-separated, with a header.
     Csv,
+    /// Arrow's IPC format, stream or file.
+    Arrow,
+    /// A Parquet file: [`Ingest::take_file`] reads it.
+    Parquet,
 }
 
 /// What became of the documents.
@@ -55,27 +61,35 @@ pub(crate) struct Report {
 enum Decoder {
     Json(Box<JsonDecoder>),
     Csv(Box<CsvDecoder>),
+    Batches(Box<(ArrowReader, BatchDecoder)>),
 }
 
 impl Decoder {
-    fn push(&mut self, bytes: &[u8]) {
+    fn push(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
             Self::Json(decoder) => decoder.push(bytes),
             Self::Csv(decoder) => decoder.push(bytes),
+            Self::Batches(decoder) => decoder.0.push(bytes)?,
         }
+        Ok(())
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, format: Format) -> Result<()> {
         match self {
             Self::Json(decoder) => decoder.finish(),
             Self::Csv(decoder) => decoder.finish(),
+            Self::Batches(decoder) if format == Format::Arrow => decoder.0.finish()?,
+            Self::Batches(_) => {}
         }
+        Ok(())
     }
 
     fn take_batch(&mut self) -> Option<Decoded> {
         match self {
             Self::Json(decoder) => decoder.take_batch(),
             Self::Csv(decoder) => decoder.take_batch(),
+            // Taken apart one by one.
+            Self::Batches(_) => None,
         }
     }
 }
@@ -83,6 +97,7 @@ impl Decoder {
 /// Documents on their way into a table.
 pub(crate) struct Ingest {
     decoder: Decoder,
+    format: Format,
     target: Target,
 }
 
@@ -111,20 +126,41 @@ impl Ingest {
             Format::Csv => {
                 Decoder::Csv(Box::new(CsvDecoder::new(CsvOptions::default(), shape.clone(), settings.clone())))
             }
+            Format::Arrow | Format::Parquet => {
+                let decoder = BatchDecoder::new(shape.clone(), settings.clone());
+                Decoder::Batches(Box::new((ArrowReader::default(), decoder)))
+            }
         };
-        Ok(Self { decoder, target })
+        Ok(Self { decoder, format, target })
     }
 
     /// Takes bytes, cut anywhere. Waits while the writer of files is behind.
     ///
     /// # Errors
-    /// Those of writing; what is wrong with a document is none.
+    /// Those of writing; what is wrong with a document is none. Of Arrow also what is wrong with the stream, and columns that
+    /// the table cannot have.
     pub(crate) async fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        self.decoder.push(bytes);
+        self.decoder.push(bytes)?;
         self.drain().await
     }
 
+    /// Takes a batch, as [`Self::push`].
+    async fn take(&mut self, batch: &RecordBatch) -> Result<()> {
+        let Decoder::Batches(decoder) = &mut self.decoder else {
+            return Err(Error::internal("a batch among documents"));
+        };
+        for decoded in decoder.1.decode(batch) {
+            self.target.take(decoded?).await?;
+        }
+        Ok(())
+    }
+
     async fn drain(&mut self) -> Result<()> {
+        while let Decoder::Batches(decoder) = &mut self.decoder
+            && let Some(batch) = decoder.0.take_batch()
+        {
+            self.take(&batch).await?;
+        }
         while let Some(decoded) = self.decoder.take_batch() {
             self.target.take(decoded).await?;
         }
@@ -136,7 +172,7 @@ impl Ingest {
     /// # Errors
     /// As [`Self::push`].
     pub(crate) async fn drain_all(&mut self) -> Result<()> {
-        self.decoder.finish();
+        self.decoder.finish(self.format)?;
         self.drain().await
     }
 
