@@ -13,6 +13,8 @@ mod auth;
 mod concurrency;
 /// kill -9 at random moments: acknowledged rows are there once, others not in part.
 mod crash;
+/// Files of the server: compaction, wildcards, validation, progress.
+mod files;
 /// Documents over HTTP and COPY: new columns, dead letters, crashes.
 mod ingest;
 /// Malformed and hostile bytes: the server answers or hangs up, and lives on.

@@ -1,15 +1,17 @@
 //! A request's body on its way into tables: read once, tried again where another writer changed a table meanwhile.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use axum::body::{Body, Bytes};
 use futures::StreamExt;
+use tidemill_catalog::Oid;
 use tidemill_ingest::Precision;
 use tokio_util::sync::CancellationToken;
 
 use super::unpack::{Packing, Unpacker};
 use crate::error::SqlState;
-use crate::instance::{Instance, Registration};
+use crate::instance::{CopyProgress, Instance, Registration};
 use crate::session::Session;
 use crate::statement::control::Name;
 use crate::statement::ingest::{Format, Ingest, Lines, Report};
@@ -43,6 +45,22 @@ impl Running {
             }
             Job::Lines(precision) => Self::Lines(Box::new(Lines::begin(session, *precision, source, cancel)?)),
         })
+    }
+
+    /// The table, if it is one.
+    fn relation(&self) -> Oid {
+        match self {
+            Self::Documents(ingest) => ingest.relation(),
+            Self::Lines(_) => 0,
+        }
+    }
+
+    /// Rows so far.
+    fn rows(&self) -> u64 {
+        match self {
+            Self::Documents(ingest) => ingest.rows(),
+            Self::Lines(lines) => lines.rows(),
+        }
     }
 
     async fn push(&mut self, session: &mut Session, bytes: &[u8]) -> Result<()> {
@@ -128,6 +146,7 @@ async fn first(
     cancel: &CancellationToken,
 ) -> Result<Done> {
     let mut running = Running::begin(session, job, source, cancel)?;
+    let shown = CopyProgress::begin(&session.handle, running.relation(), "COPY FROM", "CALLBACK");
     let mut unpacker = Unpacker::new(packing)?;
     let mut keep = |bytes: &[u8]| {
         if let Some(all) = kept {
@@ -144,11 +163,13 @@ async fn first(
         if cancel.is_cancelled() {
             return Err(Error::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command"));
         }
+        shown.progress().bytes.fetch_add(chunk.len() as u64, Relaxed);
         for piece in unpacker.pieces(&chunk) {
             let bytes = unpacker.unpack(piece)?;
             keep(&bytes);
             running.push(session, &bytes).await?;
         }
+        shown.progress().rows.store(running.rows(), Relaxed);
     }
     let rest = unpacker.finish()?;
     keep(&rest);
