@@ -12,7 +12,8 @@ use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUni
 use serde::{Deserialize, Serialize};
 
 use crate::table::file::FileEntry;
-use crate::{Error, Oid, Result};
+use crate::table::keys::Digest;
+use crate::{Error, Lsn, Oid, Result};
 
 /// Field metadata key that holds the SQL type where the Arrow type alone does not tell it (`varchar(10)`, `uuid`, `jsonb`).
 pub const SQL_TYPE_KEY: &str = "tidemill.type";
@@ -123,7 +124,7 @@ pub struct TableDef {
     /// `CHECK` constraints.
     #[serde(default)]
     pub checks: Vec<CheckDef>,
-    /// Declared primary key: names of columns. Informational in the foundation.
+    /// Declared primary key: names of columns.
     #[serde(default)]
     pub primary_key: Vec<String>,
     /// The options in force, given or inferred.
@@ -155,6 +156,9 @@ pub struct TableOptions {
     /// Fields of ingested documents that have no column become columns.
     #[serde(default)]
     pub evolve: bool,
+    /// Of rows with the same primary key only the one with the greatest value in this column counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upsert: Option<String>,
     /// Objects in ingested documents are taken apart into columns down to this depth; else they are one value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flatten: Option<u32>,
@@ -251,6 +255,17 @@ pub struct Write {
     pub remove_files: Vec<String>,
     /// False if the set of rows stays the same (compaction).
     pub data_change: bool,
+    /// Keys of a primary key that must not be written by others meanwhile. Not logged.
+    pub keys: Option<NewlyWritten>,
+}
+
+/// Keys that were found to be free.
+#[derive(Debug, Clone)]
+pub struct NewlyWritten {
+    /// On this state: a transaction after it that wrote one of them is in conflict.
+    pub since: Lsn,
+    /// Their digests, sorted; `None` if they are too many to keep, and any other is in conflict.
+    pub digests: Option<Arc<[Digest]>>,
 }
 
 /// Rows of one INSERT or COPY before they are visible.

@@ -47,6 +47,7 @@ pub(crate) fn def(columns: Vec<ColumnDef>) -> TableDef {
             partition_by: vec![],
             flush_interval_ms: 10_000,
             flush_bytes: 64 << 20,
+            upsert: None,
             evolve: false,
             flatten: None,
         },

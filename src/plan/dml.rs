@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column as PlanColumn, DFSchema, TableReference};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, Values};
+use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder, Projection, Values};
 use datafusion::sql::sqlparser::ast::{
     self, AssignmentTarget, FromTable, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, TableFactor,
     TableObject, TableWithJoins, UpdateTableFromKind,
@@ -20,7 +20,7 @@ use tidemill_udfs::types::SqlType;
 
 use super::context::Resolved;
 use super::typing::{Typed, Typing, output_types, type_metadata};
-use super::{InsertPlan, ModifyPlan, Planner, Returning, Scope, locate, prepare};
+use super::{InsertPlan, ModifyPlan, OnConflict, Planner, Returning, Scope, locate, prepare};
 use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::session::Column;
@@ -122,9 +122,6 @@ pub(super) fn insert(
     insert: &ast::Insert,
     types: &[SqlType],
 ) -> Result<InsertPlan> {
-    if insert.on.is_some() {
-        return Err(Error::unsupported("INSERT … ON CONFLICT is not supported"));
-    }
     let TableObject::TableName(name) = &insert.table else {
         return Err(Error::unsupported("INSERT into what is not a table is not supported"));
     };
@@ -155,10 +152,146 @@ pub(super) fn insert(
         .as_ref()
         .map(|items| returning(planner, scope, &target, items, vec![], &mut typing))
         .transpose()?;
+    let on_conflict = match &insert.on {
+        None => None,
+        Some(ast::OnInsert::OnConflict(clause)) => on_conflict(planner, scope, &target, clause, &mut typing)?,
+        Some(_) => {
+            return Err(Error::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"ON DUPLICATE KEY\"")
+                .hint("Use ON CONFLICT … DO UPDATE."));
+        }
+    };
     let columns = super::columns(&plan);
-    let source = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
-    let program = super::RowProgram::new(scope, &source.logical, &source.parameters, &target.def.schema());
-    Ok(InsertPlan { table: target.oid, source, program: program.map(Arc::new), returning })
+    let source = planner.finished(scope, plan, columns, typing.parameters.clone(), vec![target.oid])?;
+    let program = match &on_conflict {
+        None => super::RowProgram::new(scope, &source.logical, &source.parameters, &target.def.schema()),
+        Some(_) => None,
+    };
+    Ok(InsertPlan { table: target.oid, source, program: program.map(Arc::new), returning, on_conflict })
+}
+
+/// Plans ON CONFLICT. None for a table without a key, where no row can be in conflict.
+fn on_conflict(
+    planner: &Planner,
+    scope: &Arc<Scope>,
+    target: &Target,
+    clause: &ast::OnConflict,
+    typing: &mut Typing,
+) -> Result<Option<OnConflict>> {
+    let def = &target.def;
+    match &clause.conflict_target {
+        None => {}
+        Some(ast::ConflictTarget::Columns(columns)) => {
+            let mut places = vec![];
+            for ident in columns {
+                let name = folded(ident);
+                let known = def.columns.iter().position(|column| column.name == name);
+                places.push(known.ok_or_else(|| {
+                    let error = Error::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"));
+                    error.located(ident.span.start.line, ident.span.start.column)
+                })?);
+            }
+            places.sort_unstable();
+            places.dedup();
+            let mut key = def.key_columns();
+            key.sort_unstable();
+            if key.is_empty() || key != places {
+                return Err(Error::new(
+                    SqlState::INVALID_COLUMN_REFERENCE,
+                    "there is no unique or exclusion constraint matching the ON CONFLICT specification",
+                ));
+            }
+        }
+        Some(ast::ConflictTarget::OnConstraint(name)) => {
+            let name = name.0.last().and_then(ObjectNamePart::as_ident).map(folded).unwrap_or_default();
+            if def.primary_key.is_empty() || name != format!("{}_pkey", target.name) {
+                return Err(Error::new(
+                    SqlState::UNDEFINED_OBJECT,
+                    format!("constraint \"{name}\" for table \"{}\" does not exist", target.name),
+                ));
+            }
+        }
+    }
+    let update = match &clause.action {
+        ast::OnConflictAction::DoNothing => {
+            return Ok((!def.primary_key.is_empty()).then_some(OnConflict::Nothing));
+        }
+        ast::OnConflictAction::DoUpdate(update) => update,
+    };
+    if clause.conflict_target.is_none() {
+        return Err(Error::new(
+            SqlState::SYNTAX_ERROR,
+            "ON CONFLICT DO UPDATE requires inference specification or constraint name",
+        )
+        .hint("For example, ON CONFLICT (column_name)."));
+    }
+    let assigned = assigned(target, &update.assignments)?;
+    if def.key_columns().iter().any(|key| assigned[*key].is_some()) {
+        return Err(Error::unsupported("ON CONFLICT DO UPDATE cannot change the primary key"));
+    }
+    let of = |name: &str| DFSchema::try_from_qualified_schema(TableReference::bare(name), &def.schema());
+    let schema = of(&target.shown)?.join(&of("excluded")?)?;
+    let mut exprs = vec![];
+    let mut places = vec![];
+    for (place, (column, value)) in def.columns.iter().zip(&assigned).enumerate() {
+        let Some(expr) = value else { continue };
+        let value = if is_default(expr) {
+            default_value(planner, scope, column, typing)?
+        } else {
+            let value = planner.typed_expression(scope, &schema, expr, typing)?;
+            typing
+                .assign(value, &sql_type(column)?, column.data_type.clone(), &column.name)
+                .map_err(|error| locate::in_expression(error, expr))?
+        };
+        exprs.push(value.expr.unalias().alias(format!("\u{2}{place}")));
+        places.push(place);
+    }
+    if let Some(selection) = &update.selection {
+        let value = planner.typed_expression(scope, &schema, selection, typing)?;
+        exprs.push(typing.condition(value, "WHERE")?.unalias().alias("\u{2}where"));
+    }
+    if exprs.iter().any(has_subquery) {
+        return Err(Error::unsupported("a subquery in ON CONFLICT DO UPDATE is not supported"));
+    }
+    let nothing = EmptyRelation { produce_one_row: false, schema: Arc::new(schema) };
+    let plan = Projection::try_new(exprs, Arc::new(LogicalPlan::EmptyRelation(nothing)))?;
+    let plan =
+        planner.finished(scope, LogicalPlan::Projection(plan), vec![], typing.parameters.clone(), vec![target.oid])?;
+    Ok(Some(OnConflict::Update { places, plan }))
+}
+
+fn has_subquery(expr: &Expr) -> bool {
+    use datafusion::common::tree_node::TreeNode;
+    let is_query = |expr: &Expr| {
+        matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_))
+    };
+    expr.exists(|expr| Ok(is_query(expr))).unwrap_or(true)
+}
+
+/// What SET assigns to each column.
+fn assigned(target: &Target, assignments: &[ast::Assignment]) -> Result<Vec<Option<ast::Expr>>> {
+    let mut assigned: Vec<Option<ast::Expr>> = vec![None; target.def.columns.len()];
+    let mut set = |name: &ObjectName, value: ast::Expr| -> Result<()> {
+        let place = column_index(target, name)?;
+        if assigned[place].is_some() {
+            return Err(Error::new(
+                SqlState::SYNTAX_ERROR,
+                format!("multiple assignments to same column \"{}\"", target.def.columns[place].name),
+            ));
+        }
+        assigned[place] = Some(value);
+        Ok(())
+    };
+    for assignment in assignments {
+        match &assignment.target {
+            AssignmentTarget::ColumnName(name) => set(name, assignment.value.clone())?,
+            AssignmentTarget::Tuple(names) => {
+                for (name, value) in names.iter().zip(tuple_values(&assignment.value, names.len())?) {
+                    set(name, value)?;
+                }
+            }
+        }
+    }
+    Ok(assigned)
 }
 
 fn is_plain(query: &Query) -> bool {
@@ -552,28 +685,8 @@ pub(super) fn update(
 ) -> Result<ModifyPlan> {
     let (name, alias) = modified_table(&update.table, "UPDATE")?;
     let target = target(scope, name, alias)?;
-    let mut assigned: Vec<Option<ast::Expr>> = vec![None; target.def.columns.len()];
-    let mut set = |name: &ObjectName, value: ast::Expr| -> Result<()> {
-        let place = column_index(&target, name)?;
-        if assigned[place].is_some() {
-            return Err(Error::new(
-                SqlState::SYNTAX_ERROR,
-                format!("multiple assignments to same column \"{}\"", target.def.columns[place].name),
-            ));
-        }
-        assigned[place] = Some(value);
-        Ok(())
-    };
-    for assignment in &update.assignments {
-        match &assignment.target {
-            AssignmentTarget::ColumnName(name) => set(name, assignment.value.clone())?,
-            AssignmentTarget::Tuple(names) => {
-                for (name, value) in names.iter().zip(tuple_values(&assignment.value, names.len())?) {
-                    set(name, value)?;
-                }
-            }
-        }
-    }
+    let assigned = assigned(&target, &update.assignments)?;
+    let assigns_key = target.def.key_columns().iter().any(|key| assigned[*key].is_some());
     let mut typing = Typing::new(scope, types);
     let mut items = Vec::with_capacity(assigned.len());
     let mut defaults = vec![];
@@ -606,7 +719,7 @@ pub(super) fn update(
         returned.map(|items| returning(planner, scope, &target, &items, beside, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
     let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
-    Ok(ModifyPlan { table: target.oid, locate, has_rows: true, returning })
+    Ok(ModifyPlan { table: target.oid, locate, has_rows: true, assigns_key, returning })
 }
 
 /// RETURNING's items, and what of other tables the query that finds the rows must select for them.
@@ -764,7 +877,7 @@ pub(super) fn delete(
         returned.map(|items| returning(planner, scope, &target, &items, beside, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
     let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
-    Ok(ModifyPlan { table: target.oid, locate, has_rows, returning })
+    Ok(ModifyPlan { table: target.oid, locate, has_rows, assigns_key: false, returning })
 }
 
 /// See [`Planner::any_row_violates`].

@@ -152,6 +152,23 @@ pub struct InsertPlan {
     pub program: Option<Arc<RowProgram>>,
     /// RETURNING's expressions over the table's columns.
     pub returning: Option<Returning>,
+    /// What becomes of a row whose key is taken; without, it is an error.
+    pub on_conflict: Option<OnConflict>,
+}
+
+/// ON CONFLICT.
+#[derive(Debug, Clone)]
+pub enum OnConflict {
+    /// DO NOTHING
+    Nothing,
+    /// DO UPDATE
+    Update {
+        /// The columns that are assigned.
+        places: Vec<usize>,
+        /// A projection over the columns of the row that is there and those of the one that was to come: the values of `places`,
+        /// cast as by assignment, and the condition, if there is one.
+        plan: Plan,
+    },
 }
 
 /// UPDATE or DELETE, planned: which rows, and what they become.
@@ -164,6 +181,8 @@ pub struct ModifyPlan {
     pub locate: Plan,
     /// True if `locate` has the table's columns after the two locators.
     pub has_rows: bool,
+    /// A column of the primary key is assigned.
+    pub assigns_key: bool,
     /// RETURNING's expressions over the table's columns.
     pub returning: Option<Returning>,
 }
@@ -212,7 +231,8 @@ impl Planner {
     /// Plans INSERT.
     ///
     /// # Errors
-    /// As [`Self::query`]; 42601 for a wrong number of values, 42804 for values that do not fit, 0A000 for ON CONFLICT.
+    /// As [`Self::query`]; 42601 for a wrong number of values, 42804 for values that do not fit, 42P10 for ON CONFLICT of
+    /// other columns than the primary key's.
     pub fn insert(&self, scope: &Arc<Scope>, insert: &ast::Insert, types: &[SqlType]) -> Result<InsertPlan> {
         dml::insert(self, scope, insert, types)
     }
@@ -310,6 +330,26 @@ impl Planner {
             .collect::<Result<Vec<_>>>()?;
         let logical = LogicalPlanBuilder::from(plan.logical.as_ref().clone()).project(exprs)?.build()?;
         Ok(Plan { logical: Arc::new(logical), program: None, ..plan })
+    }
+
+    /// The expressions of a plan that is one projection over what it does not read, with values for parameters, and the schema
+    /// of their rows.
+    ///
+    /// # Errors
+    /// XX000 for another plan.
+    pub(crate) fn bound_projection(
+        &self,
+        scope: &Arc<Scope>,
+        plan: &Plan,
+        parameters: &[ScalarValue],
+    ) -> Result<(Vec<Expr>, DFSchema)> {
+        match run::bound(scope, plan, parameters)? {
+            LogicalPlan::Projection(projection) => {
+                let exprs = projection.expr.into_iter().map(Expr::unalias).collect();
+                Ok((exprs, projection.input.schema().as_ref().clone()))
+            }
+            other => Err(Error::internal(format!("no projection: {}", other.display()))),
+        }
     }
 
     /// Optimizes, substitutes parameters, and makes the physical plan on the scope's snapshot.

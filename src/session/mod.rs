@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Report, SqlState};
 use crate::instance::{Instance, ListedStatement, Listing, SessionHandle};
-use crate::plan::{ModifyPlan, Plan, Planner, Scope, TEMP_SCHEMA};
+use crate::plan::{ModifyPlan, OnConflict, Plan, Planner, Scope, TEMP_SCHEMA};
 use crate::statement::control::Control;
 use crate::statement::parse::{Parsed, Statement};
 use crate::{Error, Result, statement};
@@ -571,12 +571,15 @@ impl Session {
             return Box::pin(statement::execute(self, control, parsed, portal, cancel)).await;
         }
         let kind = portal.prepared.planned.lock().kind.clone();
-        if let PlanKind::Modify(plan, _) = &kind
-            && self.transaction.is_none()
-            && !transaction::is_temporary(plan.table)
+        let rewritten = match &kind {
+            PlanKind::Modify(plan, _) => Some(plan.table),
+            PlanKind::Insert(plan) if matches!(plan.on_conflict, Some(OnConflict::Update { .. })) => Some(plan.table),
+            _ => None,
+        };
+        if let Some(table) = rewritten.filter(|table| self.transaction.is_none() && !transaction::is_temporary(*table))
         {
             // Before the snapshot: then only other statements can be in the way, not the server's own work.
-            self.hold = Some(self.instance.store.hold(plan.table).await);
+            self.hold = Some(self.instance.store.hold(table).await);
         }
         self.ensure_transaction();
         match kind {

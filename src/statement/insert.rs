@@ -25,6 +25,9 @@ pub(crate) async fn execute(
     values: &[ScalarValue],
     cancel: &CancellationToken,
 ) -> Result<Outcome> {
+    if let Some(on_conflict) = &plan.on_conflict {
+        return Box::pin(super::conflict::execute(session, plan, on_conflict, values, cancel)).await;
+    }
     session.require_writable("INSERT")?;
     let scope = session.scope(cancel);
     let planner = Arc::clone(&session.planner);

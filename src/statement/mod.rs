@@ -9,6 +9,9 @@ mod call;
 /// COMMENT ON.
 mod comment;
 
+/// INSERT … ON CONFLICT.
+mod conflict;
+
 /// The syntax trees of statements that are ours.
 pub mod control;
 
@@ -38,6 +41,9 @@ pub(crate) mod ingest;
 
 /// INSERT.
 pub(crate) mod insert;
+
+/// PRIMARY KEY.
+pub(crate) mod keys;
 
 /// VACUUM, ANALYZE, CHECKPOINT, CALL.
 mod maintain;

@@ -43,6 +43,7 @@ pub(crate) async fn execute(
     let physical = planner.physical(scope, &plan.locate, values).await?;
     let mut stream = planner.run(scope, physical)?;
     let mut sink = RowSink::new(session, plan.table, scope)?;
+    let mut keys = sink.take_keys().filter(|_| plan.assigns_key);
     let mut returned = match &plan.returning {
         Some(returning) => Some(Returned::new(session, scope, plan.table, returning)?),
         None => None,
@@ -67,11 +68,20 @@ pub(crate) async fn execute(
             }
             if update {
                 let row = row.project(&(0..state.def.columns.len()).collect::<Vec<_>>());
-                sink.write(row.map_err(DataFusionError::from)?).await?;
+                let row = sink.renamed(row.map_err(DataFusionError::from)?)?;
+                if let Some(keys) = &mut keys {
+                    keys.add_unique(&row)?;
+                }
+                sink.write_exact(row).await?;
             }
         }
     }
     let mut write = sink.finish().await?;
+    if let Some(keys) = keys {
+        let is_gone =
+            |(unit, row)| places.get(&unit).is_some_and(|gone| u64::try_from(row).is_ok_and(|row| gone.contains(&row)));
+        write.keys = Some(keys.require_free(is_gone).await?);
+    }
     rewrite_units(session, scope, &state, places, &mut write).await?;
     session.apply(vec![Change::Write(write)])?;
     let tag = format!("{command} {rows}");
@@ -98,16 +108,24 @@ fn note(places: &mut HashMap<i32, std::collections::BTreeSet<u64>>, batch: &Reco
 }
 
 /// Writes the touched units again without the rows that go.
-async fn rewrite_units(
+pub(super) async fn rewrite_units(
     session: &mut Session,
     scope: &Arc<Scope>,
     state: &Arc<tidemill_catalog::snapshot::TableState>,
-    places: HashMap<i32, std::collections::BTreeSet<u64>>,
+    mut places: HashMap<i32, std::collections::BTreeSet<u64>>,
     write: &mut Write,
 ) -> Result<()> {
     let store = (!is_temporary(state.oid)).then(|| Arc::clone(&session.instance.store));
     let table = Arc::new(SnapshotTable { store, state: Arc::clone(state), locators: true });
     let units = table.units();
+    if let (false, Some(replaced)) = (places.is_empty(), table.replaced().await?) {
+        // Without the row that counts an older one of its key would count again.
+        for (at, unit) in (0..).zip(&units) {
+            if let Some(mask) = replaced.of_unit(unit) {
+                places.entry(at).or_default().extend(mask.set_indices().map(|row| row as u64));
+            }
+        }
+    }
     let mut places: Vec<_> = places.into_iter().collect();
     places.sort_by_key(|(unit, _)| *unit);
     let mut keep = RowSink::unchecked(session, state.oid, scope)?;

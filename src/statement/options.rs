@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use datafusion::arrow::datatypes::DataType;
 use tidemill_catalog::record::{ColumnDef, TableOptions};
+use tidemill_catalog::table::keys::is_version;
 
 use crate::error::SqlState;
 use crate::{Error, Result};
@@ -23,8 +24,12 @@ const IGNORED: &[&str] =
 /// The options in force, from those given and the columns.
 ///
 /// # Errors
-/// 22023 for an unknown option, a bad value or a column that does not fit.
-pub(super) fn resolve(given: &BTreeMap<String, String>, columns: &[ColumnDef]) -> Result<TableOptions> {
+/// 22023 for an unknown option, a bad value or a column that does not fit; 42703, 42P16.
+pub(super) fn resolve(
+    given: &BTreeMap<String, String>,
+    columns: &[ColumnDef],
+    primary_key: &[String],
+) -> Result<TableOptions> {
     for name in given.keys() {
         let known = matches!(
             name.as_str(),
@@ -35,11 +40,12 @@ pub(super) fn resolve(given: &BTreeMap<String, String>, columns: &[ColumnDef]) -
                 | "tidemill.flush_bytes"
                 | "tidemill.evolve"
                 | "tidemill.nested"
+                | "tidemill.upsert"
         );
         if !known && !IGNORED.contains(&name.as_str()) && !name.starts_with("autovacuum_") {
             return Err(invalid(format!("unrecognized parameter \"{name}\"")).hint(
                 "Table options are tidemill.time_column, tidemill.sort_key, tidemill.partition_by, \
-                 tidemill.flush_interval, tidemill.flush_bytes, tidemill.evolve and tidemill.nested.",
+                 tidemill.flush_interval, tidemill.flush_bytes, tidemill.evolve, tidemill.nested and tidemill.upsert.",
             ));
         }
     }
@@ -103,6 +109,7 @@ pub(super) fn resolve(given: &BTreeMap<String, String>, columns: &[ColumnDef]) -
                     .hint("Available values: off, add_columns."));
             }
         },
+        upsert: get("upsert").map(|name| version_column(columns, primary_key, name)).transpose()?,
         flatten: match get("nested") {
             None | Some("jsonb") => None,
             Some("flatten") => Some(FLATTEN_DEPTH),
@@ -112,6 +119,21 @@ pub(super) fn resolve(given: &BTreeMap<String, String>, columns: &[ColumnDef]) -
             }
         },
     })
+}
+
+/// The column of `tidemill.upsert`.
+fn version_column(columns: &[ColumnDef], primary_key: &[String], name: &str) -> Result<String> {
+    if primary_key.is_empty() {
+        return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, "tidemill.upsert needs a primary key")
+            .hint("Of the rows with one key that with the greatest value in the named column counts."));
+    }
+    let column = find(columns, name, "upsert")?;
+    if !is_version(&column.data_type) {
+        return Err(invalid(format!("column \"{name}\" cannot be in tidemill.upsert"))
+            .detail(format!("Its type is {}.", column.sql_type))
+            .hint("Versions are numbers, dates or times."));
+    }
+    Ok(column.name.clone())
 }
 
 fn is_time(data_type: &DataType) -> bool {

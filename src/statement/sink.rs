@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::keys::UniqueKeys;
 use super::parse::parse_expression;
 use super::table;
 use crate::error::SqlState;
@@ -52,6 +53,8 @@ pub(crate) struct RowSink {
     pending_bytes: usize,
     writer: Option<FileWriter>,
     rows: u64,
+    /// What must not be there yet.
+    keys: Option<UniqueKeys>,
 }
 
 struct FileWriter {
@@ -91,6 +94,7 @@ impl RowSink {
     fn with(session: &mut Session, table: Oid, constraints: Constraints) -> Result<Self> {
         let state = table::state(session, table)?;
         Ok(Self {
+            keys: UniqueKeys::of(session, table, &state)?,
             table,
             schema: Arc::clone(&state.schema),
             constraints,
@@ -125,6 +129,7 @@ impl RowSink {
             pending_bytes: 0,
             writer: None,
             rows: 0,
+            keys: None,
         }
     }
 
@@ -142,6 +147,7 @@ impl RowSink {
             pending_bytes: 0,
             writer: None,
             rows: 0,
+            keys: None,
         }
     }
 
@@ -160,7 +166,13 @@ impl RowSink {
         let mut sink = Self::new(session, table, scope)?;
         sink.constraints.not_null.clear();
         sink.constraints.checks.clear();
+        sink.keys = None;
         Ok(sink)
+    }
+
+    /// From now on the caller looks after the primary key.
+    pub(crate) fn take_keys(&mut self) -> Option<UniqueKeys> {
+        self.keys.take()
     }
 
     /// Takes a stream of rows with the table's columns; the number of rows.
@@ -189,6 +201,9 @@ impl RowSink {
     pub(crate) async fn write_exact(&mut self, batch: RecordBatch) -> Result<()> {
         self.constraints.check(&batch)?;
         self.rows += batch.num_rows() as u64;
+        if let (Some(keys), None) = (&mut self.keys, &self.writer) {
+            keys.add_unique(&batch)?;
+        }
         if self.writer.is_some() {
             return self.send(batch).await;
         }
@@ -205,7 +220,7 @@ impl RowSink {
     }
 
     /// The batch under the table's own field names and metadata.
-    fn renamed(&self, batch: RecordBatch) -> Result<RecordBatch> {
+    pub(crate) fn renamed(&self, batch: RecordBatch) -> Result<RecordBatch> {
         // Nullability is checked by value below: the schema of a query's rows may be stricter or looser.
         let fields: Vec<_> =
             self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
@@ -255,12 +270,23 @@ impl RowSink {
     }
 
     /// The change that adds the rows.
+    ///
+    /// # Errors
+    /// 23505; the error of the writer thread.
     pub(crate) async fn finish(mut self) -> Result<Write> {
         let mut write = Write { table: self.table, data_change: true, ..Write::default() };
         if let Some(writer) = self.writer.take() {
             drop(writer.batches);
             write.add_files = joined(writer.done.await)?;
+            if let Some(keys) = self.keys {
+                write.keys = Some(keys.require_free_in_files(&write.add_files).await?);
+            }
             return Ok(write);
+        }
+        if let Some(keys) = self.keys.take()
+            && self.rows > 0
+        {
+            write.keys = Some(keys.require_free(|_| false).await?);
         }
         let mut group = vec![];
         let mut rows = 0;

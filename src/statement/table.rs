@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::common::DFSchema;
 use datafusion::sql::sqlparser::ast;
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::{Body, Change, CheckDef, ColumnDef, Object, TableDef, Write};
+use tidemill_catalog::record::{Body, Change, CheckDef, ColumnDef, Object, TableDef, TableOptions, Write};
 use tidemill_catalog::snapshot::TableState;
 use tidemill_udfs::types::SqlType;
 use tokio_util::sync::CancellationToken;
@@ -157,7 +157,7 @@ fn define(
         }
     }
     let given: BTreeMap<_, _> = create.options.iter().cloned().collect();
-    let table_options = options::resolve(&given, &columns)?;
+    let table_options = options::resolve(&given, &columns, &create.primary_key)?;
     let mut def = TableDef {
         next_column_id: next_id(&columns),
         columns,
@@ -485,7 +485,8 @@ async fn change(
         AlterTable::SetOptions(given) => {
             let mut all = def.given_options.clone();
             all.extend(given.iter().cloned());
-            let resolved = options::resolve(&all, &def.columns)?;
+            let resolved = options::resolve(&all, &def.columns, &def.primary_key)?;
+            keep_upsert(&def.options, &resolved)?;
             if resolved.partition_by != def.options.partition_by {
                 return Err(Error::unsupported("the partitioning of a table cannot be changed")
                     .hint("Create a new table with the partitioning you want and insert the rows."));
@@ -496,7 +497,9 @@ async fn change(
         AlterTable::ResetOptions(reset) => {
             let mut all = def.given_options.clone();
             all.retain(|name, _| !reset.contains(name));
-            def.options = options::resolve(&all, &def.columns)?;
+            let resolved = options::resolve(&all, &def.columns, &def.primary_key)?;
+            keep_upsert(&def.options, &resolved)?;
+            def.options = resolved;
             def.given_options = all;
         }
         AlterTable::Default { column, default } => {
@@ -599,8 +602,17 @@ fn add_column(
         def.checks.push(check);
     }
     // A table without a time column gets one with its first timestamp.
-    def.options = options::resolve(&def.given_options, &def.columns)?;
+    def.options = options::resolve(&def.given_options, &def.columns, &def.primary_key)?;
     Ok(true)
+}
+
+/// Which rows of a table count is said once: rows that were replaced may be gone.
+fn keep_upsert(old: &TableOptions, new: &TableOptions) -> Result<()> {
+    if old.upsert == new.upsert {
+        return Ok(());
+    }
+    Err(Error::unsupported("tidemill.upsert cannot be changed")
+        .hint("Create a new table with the option you want and insert the rows."))
 }
 
 /// Adds a column for a field of ingested documents; it is NULL in the rows before.
@@ -624,7 +636,7 @@ pub(super) fn push_column(def: &mut TableDef, name: &str, sql_type: &SqlType, fi
     });
     def.next_column_id += 1;
     check_columns(&def.columns, &[])?;
-    def.options = options::resolve(&def.given_options, &def.columns)?;
+    def.options = options::resolve(&def.given_options, &def.columns, &def.primary_key)?;
     Ok(())
 }
 
@@ -678,11 +690,17 @@ fn drop_column(def: &mut TableDef, at: usize) -> Result<()> {
         }
     }
     def.checks = kept;
-    def.primary_key.retain(|key| *key != name);
+    if def.options.upsert.is_some() && (def.primary_key.contains(&name) || def.options.upsert.as_ref() == Some(&name)) {
+        return Err(Error::unsupported(format!("column \"{name}\" says which rows count and cannot be dropped")));
+    }
+    // As PostgreSQL does, the constraint goes with any of its columns.
+    if def.primary_key.contains(&name) {
+        def.primary_key.clear();
+    }
     def.columns.remove(at);
     def.column_mapping = true;
     def.given_options.retain(|_, value| !crate::session::settings::split_identifiers(value).contains(&name));
-    def.options = options::resolve(&def.given_options, &def.columns)?;
+    def.options = options::resolve(&def.given_options, &def.columns, &def.primary_key)?;
     Ok(())
 }
 
@@ -724,7 +742,11 @@ fn rename_references(def: &mut TableDef, from: &str, to: &str) -> Result<()> {
     def.options.sort_key.iter_mut().for_each(swap);
     def.options.partition_by.iter_mut().for_each(swap);
     def.options.time_column.iter_mut().for_each(swap);
-    for value in def.given_options.values_mut() {
+    def.options.upsert.iter_mut().for_each(swap);
+    let of_columns = |option: &str| {
+        matches!(option, "tidemill.time_column" | "tidemill.sort_key" | "tidemill.partition_by" | "tidemill.upsert")
+    };
+    for (_, value) in def.given_options.iter_mut().filter(|(option, _)| of_columns(option)) {
         let mut parts = crate::session::settings::split_identifiers(value);
         if parts.iter().any(|part| part == from) {
             parts.iter_mut().for_each(swap);

@@ -5,6 +5,7 @@
 //! the table's schema on the reading side.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, GenericByteViewArray, ListArray, RecordBatch, RecordBatchOptions};
@@ -57,6 +58,12 @@ impl HotChunk {
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.batch.num_rows()
+    }
+
+    /// The inserts it holds: id, LSN, and which rows.
+    pub fn inserts(&self) -> impl Iterator<Item = (u64, Lsn, Range<usize>)> {
+        let starts = std::iter::once(0).chain(self.parts.iter().map(|part| part.1));
+        self.ids.iter().zip(&self.parts).zip(starts).map(|((id, (lsn, end)), start)| (*id, *lsn, start..*end))
     }
 
     /// What is left without the inserts in `gone`, one chunk per gap. Nothing is copied.

@@ -127,6 +127,7 @@ impl Snapshot {
         if !state.is_dirty() {
             state.replay_from = lsn.saturating_sub(1);
         }
+        state.written_lsn = lsn;
         remove_chunks(state, &write.remove_chunks)?;
         swap_files(state, write, lsn, now_us)?;
         for chunk in &write.add_chunks {

@@ -82,6 +82,8 @@ pub struct TableState {
     pub def_lsn: Lsn,
     /// Recovery needs the log records of this table above this position, if the table is dirty.
     pub replay_from: Lsn,
+    /// The last transaction that wrote rows, as far as it is known: rows in files may be younger.
+    pub written_lsn: Lsn,
     /// Inserts whose rows are being published: nobody may remove them now.
     pub sealed: Option<Arc<HashSet<u64>>>,
 }
@@ -230,6 +232,7 @@ impl TableState {
             unpublished: Vec::new(),
             def_lsn: lsn,
             replay_from: lsn,
+            written_lsn: lsn,
             sealed: None,
         }
     }

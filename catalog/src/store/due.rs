@@ -88,5 +88,5 @@ fn is_checkpoint_due(input: &Input, is_pressed: bool, dirty: &[&Arc<TableState>]
 
 fn wants_compaction(table: &TableState) -> bool {
     let small = table.files.files.iter().filter(|file| file.bytes < SMALL_FILE_BYTES).take(SMALL_FILES_MIN).count();
-    small >= SMALL_FILES_MIN && !compact::plan(&table.files, &table.def, false).is_empty()
+    small >= SMALL_FILES_MIN && !compact::plan(&table.files, &table.def, None, false).is_empty()
 }

@@ -7,7 +7,7 @@
 //! sealed from the start. Once they are sealed nobody may remove them until the swap: between the Delta commit and the
 //! swap they are in both places, and only the swap makes that one.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,6 +16,7 @@ use super::Durability;
 use super::shared::Shared;
 use tokio::sync::OwnedRwLockWriteGuard;
 
+use crate::hot::HotChunk;
 use crate::snapshot::{Published, Snapshot, TableState, take_chunks};
 use crate::table::adapt;
 use crate::table::delta::{self, DeltaCommit};
@@ -132,17 +133,63 @@ impl Attempt<'_> {
         if self.state.chunks.is_empty() {
             return Ok(Vec::new());
         }
-        let options = WriteOptions {
-            lsn_min: self.state.chunks.iter().map(|chunk| chunk.lsn_min).min().unwrap_or(self.lsn),
-            lsn_max: self.state.chunks.iter().map(|chunk| chunk.lsn_max).max().unwrap_or(self.lsn),
-            now_ms: self.now_us / 1000,
-            ..WriteOptions::default()
-        };
-        let mut writer = TableWriter::new(Arc::clone(&self.shared.files), &self.dir, &self.state.def, options);
-        for chunk in &self.state.chunks {
-            writer.write(adapt::chunk(&chunk.batch, &self.state.def, None)?)?;
+        let mut written = vec![];
+        for chunks in self.runs() {
+            let options = WriteOptions {
+                lsn_min: chunks.iter().map(|chunk| chunk.lsn_min).min().unwrap_or(self.lsn),
+                lsn_max: chunks.iter().map(|chunk| chunk.lsn_max).max().unwrap_or(self.lsn),
+                now_ms: self.now_us / 1000,
+                ..WriteOptions::default()
+            };
+            let mut writer = TableWriter::new(Arc::clone(&self.shared.files), &self.dir, &self.state.def, options);
+            for chunk in chunks {
+                writer.write(adapt::chunk(&chunk.batch, &self.state.def, None)?)?;
+            }
+            written.extend(writer.finish()?);
         }
-        writer.finish()
+        Ok(written)
+    }
+
+    /// The chunks that go to files together: all, but of an upsert table none that came before some file with others that
+    /// came after it, since a file's rows arrived when the last of them did.
+    fn runs(&self) -> Vec<Vec<Arc<HotChunk>>> {
+        let chunks = &self.state.chunks;
+        let (Some(first), Some(last), Some(_)) = (chunks.first(), chunks.last(), self.state.def.version_column())
+        else {
+            return vec![chunks.clone()];
+        };
+        let files = self.state.files.files.iter().map(|file| file.lsn_max);
+        let between: BTreeSet<Lsn> = files.filter(|lsn| (first.lsn_min..last.lsn_max).contains(lsn)).collect();
+        let mut runs: Vec<Vec<Arc<HotChunk>>> = vec![];
+        for chunk in chunks {
+            let mut rest = Some(Arc::clone(chunk));
+            while let Some(chunk) = rest.take() {
+                // Of a chunk that has inserts from before and after a file, those before.
+                let edge = between.range(chunk.lsn_min..chunk.lsn_max).next();
+                let (chunk, after) = match edge {
+                    Some(edge) => {
+                        let (before, after): (Vec<_>, Vec<_>) = chunk.inserts().partition(|insert| insert.1 <= *edge);
+                        let ids = |part: Vec<(u64, Lsn, _)>| part.into_iter().map(|(id, _, _)| id).collect();
+                        let (before, after): (HashSet<u64>, HashSet<u64>) = (ids(before), ids(after));
+                        (chunk.without(&after).pop(), chunk.without(&before).pop())
+                    }
+                    None => (Some(chunk), None),
+                };
+                rest = after;
+                let Some(chunk) = chunk else { continue };
+                match runs.last_mut() {
+                    Some(run)
+                        if run
+                            .last()
+                            .is_some_and(|last| between.range(last.lsn_max..chunk.lsn_min).next().is_none()) =>
+                    {
+                        run.push(chunk);
+                    }
+                    _ => runs.push(vec![chunk]),
+                }
+            }
+        }
+        runs
     }
 
     /// Forbids the removal of the rows. False if some are gone already.

@@ -9,6 +9,8 @@ use super::{Durability, flush};
 use crate::record::{Change, Write};
 use crate::snapshot::{Snapshot, TableState};
 use crate::table::file::FileEntry;
+use crate::table::latest::{self, Replaced};
+use crate::table::scan::source::FileAccess;
 use crate::table::{compact as merging, delta};
 use crate::{Lsn, Oid, Result, wal};
 
@@ -17,22 +19,32 @@ use crate::{Lsn, Oid, Result, wal};
 const DELTA_CHECKPOINT_VERSIONS: u64 = if cfg!(test) { 4 } else { 50 };
 
 /// Merges groups of files, each group in a transaction of its own.
-pub(super) fn compact(shared: &Arc<Shared>, table: Oid, full: bool, now_us: i64) -> Result<()> {
+pub(super) fn compact(shared: &Arc<Shared>, access: &FileAccess, table: Oid, full: bool, now_us: i64) -> Result<()> {
     let lock = shared.compacting.of(table);
     let _compacting = lock.lock();
     if flush::claim(shared, table).is_none() {
         return Ok(());
     }
     let Some(state) = shared.snapshot().table(table).map(Arc::clone) else { return Ok(()) };
-    for group in merging::plan(&state.files, &state.def, full) {
-        merge(shared, &state, &group, now_us)?;
+    let replaced = match state.def.version_column() {
+        Some(_) => Some(futures::executor::block_on(latest::replaced(access, &state, || shared.snapshot()))?),
+        None => None,
+    };
+    for group in merging::plan(&state.files, &state.def, replaced.as_deref(), full) {
+        merge(shared, &state, replaced.as_deref(), &group, now_us)?;
     }
     Ok(())
 }
 
-fn merge(shared: &Arc<Shared>, state: &TableState, inputs: &[Arc<FileEntry>], now_us: i64) -> Result<()> {
+fn merge(
+    shared: &Arc<Shared>,
+    state: &TableState,
+    replaced: Option<&Replaced>,
+    inputs: &[Arc<FileEntry>],
+    now_us: i64,
+) -> Result<()> {
     let dir = shared.table_dir(state.oid);
-    let merged = merging::merge(&shared.files, &dir, &state.def, inputs, now_us / 1000)?;
+    let merged = merging::merge(&shared.files, &dir, &state.def, replaced, inputs, now_us / 1000)?;
     let write = Write {
         table: state.oid,
         add_files: merged.iter().map(Arc::clone).collect(),

@@ -21,6 +21,7 @@ use crate::fault::FileLayer;
 use crate::record::{Body, Change, TableDef};
 use crate::snapshot::Snapshot;
 use crate::table::cache::ColumnCache;
+use crate::table::scan::source::FileAccess;
 use crate::wal;
 use crate::{Lsn, Oid, Result, hot};
 
@@ -30,6 +31,7 @@ mod flush;
 mod garbage;
 mod maintain;
 mod open;
+mod recent_keys;
 mod room;
 mod shared;
 #[cfg(test)]
@@ -188,6 +190,11 @@ impl Store {
         &self.cache
     }
 
+    /// How the files of a table are read.
+    pub(crate) fn access(&self, table: Oid) -> FileAccess {
+        FileAccess { files: Arc::clone(self.files()), dir: self.table_dir(table), cache: Arc::clone(&self.cache) }
+    }
+
     /// The pieces of background work that are due, most urgent first.
     pub fn due(&self, now_us: i64) -> Vec<Work> {
         let now_us = self.shared.tell_time(now_us);
@@ -219,13 +226,14 @@ impl Store {
         result
     }
 
-    /// Merges small files into large sorted ones; `full` rewrites all of them. Blocking.
+    /// Merges small files into large sorted ones, without the rows of an upsert table that later versions of their keys
+    /// replaced; `full` rewrites all of them. Blocking; of an upsert table only on a thread of a Tokio runtime.
     ///
     /// # Errors
     /// `Conflict` if a DELETE or UPDATE took the files first: nothing was changed.
     pub fn compact(&self, table: Oid, full: bool, now_us: i64) -> Result<()> {
         let now_us = self.shared.tell_time(now_us);
-        maintain::compact(&self.shared, table, full, now_us)
+        maintain::compact(&self.shared, &self.access(table), table, full, now_us)
     }
 
     /// Writes the catalog file, checkpoints Delta logs, deletes log segments no table needs, files past retention, and
@@ -235,7 +243,10 @@ impl Store {
     /// `Io`, `DiskFull`.
     pub fn checkpoint(&self, now_us: i64) -> Result<()> {
         let now_us = self.shared.tell_time(now_us);
-        maintain::checkpoint(&self.shared, now_us)
+        let result = maintain::checkpoint(&self.shared, now_us);
+        let snapshot = self.snapshot();
+        self.cache.latest.retain(|table| snapshot.table(table).is_some());
+        result
     }
 
     /// Numbers about the log.

@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::Durability;
+use super::recent_keys::RecentKeys;
 use super::shared::Shared;
 use crate::record::Change;
 use crate::snapshot::Snapshot;
@@ -156,7 +157,7 @@ impl Queue {
 /// Starts the writer thread. It ends when the queue is closed and empty.
 pub(super) fn spawn(shared: Arc<Shared>, log: Log) -> Result<JoinHandle<()>> {
     let dir = shared.options.dir.clone();
-    let mut writer = Writer { shared, log };
+    let mut writer = Writer { shared, log, keys: RecentKeys::default() };
     std::thread::Builder::new()
         .name("wal-writer".to_owned())
         .spawn(move || writer.run())
@@ -166,6 +167,7 @@ pub(super) fn spawn(shared: Arc<Shared>, log: Log) -> Result<JoinHandle<()>> {
 struct Writer {
     shared: Arc<Shared>,
     log: Log,
+    keys: RecentKeys,
 }
 
 /// A job that was applied to the state about to be published.
@@ -210,7 +212,8 @@ impl Writer {
     fn group(&mut self, jobs: Vec<Job>) {
         let mut state = Snapshot::clone(&self.shared.snapshot.read());
         state.now_us = self.shared.now_us.load(Ordering::Acquire);
-        let accepted = apply(&mut state, jobs);
+        self.keys.forget_after(state.lsn);
+        let accepted = apply(&mut state, &mut self.keys, jobs);
         if accepted.is_empty() {
             return;
         }
@@ -284,7 +287,7 @@ impl Writer {
 }
 
 /// Applies jobs one after the other; those that fail are answered and left out.
-fn apply(state: &mut Snapshot, jobs: Vec<Job>) -> Vec<Accepted> {
+fn apply(state: &mut Snapshot, keys: &mut RecentKeys, jobs: Vec<Job>) -> Vec<Accepted> {
     // Applied in place: a copy for each would copy the tables' lists of chunks each time.
     let base = state.clone();
     let mut accepted = Vec::with_capacity(jobs.len());
@@ -292,7 +295,11 @@ fn apply(state: &mut Snapshot, jobs: Vec<Job>) -> Vec<Accepted> {
         match job {
             Job::Commit { changes, payload, ack, permit } => {
                 let lsn = state.lsn + 1;
-                match state.apply_in_place(&changes, lsn) {
+                let applied = keys.check(&changes).and_then(|()| state.apply_in_place(&changes, lsn));
+                if applied.is_ok() {
+                    keys.note(&changes, lsn);
+                }
+                match applied {
                     Ok(()) => accepted.push(Accepted::Commit { lsn, changes, payload, ack, permit }),
                     Err(error) => {
                         // The client may be gone: nobody to tell.

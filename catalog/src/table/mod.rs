@@ -35,6 +35,15 @@ pub mod reader;
 /// Whole units in, fewer rows out: DELETE and UPDATE.
 pub mod rewrite;
 
+/// Keys of rows as numbers.
+pub mod keys;
+
+/// Which rows of an upsert table count.
+pub mod latest;
+
+/// Primary keys: rows that have the keys of new ones.
+pub mod unique;
+
 /// A table at a snapshot as DataFusion reads it.
 pub mod scan;
 

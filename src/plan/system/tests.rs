@@ -71,6 +71,7 @@ fn table(columns: Vec<ColumnDef>) -> TableDef {
             partition_by: vec![],
             flush_interval_ms: 1000,
             flush_bytes: 1 << 20,
+            upsert: None,
             evolve: false,
             flatten: None,
         },

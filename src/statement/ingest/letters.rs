@@ -338,7 +338,7 @@ fn definition(columns: &[(&str, SqlType)]) -> Result<TableDef> {
     let columns: Vec<ColumnDef> = (1..).zip(columns).map(column).collect();
     let given = std::collections::BTreeMap::new();
     Ok(TableDef {
-        options: options::resolve(&given, &columns)?,
+        options: options::resolve(&given, &columns, &[])?,
         next_column_id: i32::try_from(columns.len()).map_or(i32::MAX, |count| count + 1),
         columns,
         checks: vec![],

@@ -1,5 +1,6 @@
 //! One table that documents go to.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::control::Name;
 use super::super::copy::default_value;
+use super::super::keys::UniqueKeys;
 use super::super::sink::RowSink;
 use super::super::table::{COLUMNS_MAX, push_column};
 use super::super::{names, options};
@@ -32,6 +34,8 @@ pub(super) struct Target {
     object: Arc<Object>,
     def: Arc<TableDef>,
     sink: RowSink,
+    /// Keys that no row may repeat.
+    keys: Option<UniqueKeys>,
     /// What went into sinks of earlier definitions.
     writes: Vec<Write>,
     /// Values of columns that a row does not mention, by the column's place.
@@ -54,9 +58,10 @@ impl Target {
         let (object, def) = names::table(session, name)?;
         let scope = session.scope(cancel);
         let defaults = (0..def.columns.len()).map(|at| default_of(session, &scope, &def, at)).collect::<Result<_>>()?;
-        let sink = RowSink::new(session, object.oid, &scope)?;
+        let mut sink = RowSink::new(session, object.oid, &scope)?;
+        let keys = sink.take_keys();
         let letters = letters(&object);
-        Ok(Self { object, def, sink, writes: vec![], defaults, letters, report: Report::default() })
+        Ok(Self { object, def, sink, keys, writes: vec![], defaults, letters, report: Report::default() })
     }
 
     /// A table that is to be made when there is a row for it; it evolves.
@@ -71,7 +76,7 @@ impl Target {
             columns: vec![],
             checks: vec![],
             primary_key: vec![],
-            options: options::resolve(&given, &[])?,
+            options: options::resolve(&given, &[], &[])?,
             given_options: given,
             column_mapping: false,
             next_column_id: 1,
@@ -90,7 +95,7 @@ impl Target {
         });
         let sink = RowSink::empty(session, object.oid, name, &def);
         let letters = letters(&object);
-        Ok(Self { object, def, sink, writes: vec![], defaults: vec![], letters, report: Report::default() })
+        Ok(Self { object, def, sink, keys: None, writes: vec![], defaults: vec![], letters, report: Report::default() })
     }
 
     /// The table as a decoder sees it.
@@ -162,6 +167,11 @@ impl Target {
     /// Writes the rows that the table's constraints allow; the others are dead letters.
     async fn write(&mut self, batch: RecordBatch) -> Result<()> {
         let mut rest = batch;
+        if self.keys.is_some() {
+            // A row that is wrong anyway takes no key.
+            rest = self.right_rows(rest)?;
+            rest = self.free_rows(rest).await?;
+        }
         while rest.num_rows() > 0 {
             let rows = rest.num_rows() as u64;
             let refused = match self.sink.write(rest.clone()).await {
@@ -172,24 +182,47 @@ impl Target {
                 Err(error) if is_violation(&error) => error,
                 Err(error) => return Err(error),
             };
-            let wrong = self.sink.violations(&rest)?;
-            if wrong.true_count() == 0 {
+            rest = self.right_rows(rest)?;
+            if rest.num_rows() as u64 == rows {
                 return Err(refused);
             }
-            for row in (0..wrong.len()).filter(|row| wrong.value(*row)) {
-                let one = rest.slice(row, 1);
-                let error = self.sink.check(&one).err().unwrap_or_else(|| Error::internal("the row is right"));
-                self.letters.add(Letter::of_row(&one, &self.def, &error)?)?;
-            }
-            rest = filter_record_batch(&rest, &not(&wrong).map_err(DataFusionError::from)?)
-                .map_err(DataFusionError::from)?;
         }
         Ok(())
     }
 
+    /// The rows that meet NOT NULL and CHECK; the others are dead letters.
+    fn right_rows(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
+        let wrong = self.sink.violations(&batch)?;
+        if wrong.true_count() == 0 {
+            return Ok(batch);
+        }
+        for row in (0..wrong.len()).filter(|row| wrong.value(*row)) {
+            let one = batch.slice(row, 1);
+            let error = self.sink.check(&one).err().unwrap_or_else(|| Error::internal("the row is right"));
+            self.letters.add(Letter::of_row(&one, &self.def, &error)?)?;
+        }
+        let right = not(&wrong).map_err(DataFusionError::from)?;
+        Ok(filter_record_batch(&batch, &right).map_err(DataFusionError::from)?)
+    }
+
+    /// The rows whose key no other row has; the others are dead letters.
+    async fn free_rows(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
+        let Some(keys) = self.keys.as_mut().filter(|_| batch.num_rows() > 0) else { return Ok(batch) };
+        let seen = keys.add(&batch)?;
+        let (numbers, existing) = keys.existing_of(&batch).await?;
+        let taken: HashSet<usize> = existing.iter().flat_map(|existing| existing.keys.iter().copied()).collect();
+        let is_free = numbers.iter().zip(&seen).map(|((number, _), (_, is_new))| *is_new && !taken.contains(number));
+        let is_free: BooleanArray = is_free.map(Some).collect();
+        for row in (0..is_free.len()).filter(|row| !is_free.value(*row)) {
+            let error = keys.violation_in(&batch, row);
+            self.letters.add(Letter::of_row(&batch.slice(row, 1), &self.def, &error)?)?;
+        }
+        Ok(filter_record_batch(&batch, &is_free).map_err(DataFusionError::from)?)
+    }
+
     /// The changes that put all of it into a transaction.
     pub(super) async fn finish(self, session: &mut Session, changes: &mut Vec<Change>) -> Result<Report> {
-        let Self { object, def, sink, writes, letters, mut report, .. } = self;
+        let Self { object, def, sink, keys, writes, letters, mut report, .. } = self;
         report.dead_letters = letters.count();
         let is_known = object.version > 0;
         if !report.new_columns.is_empty() && (is_known || report.rows > 0) {
@@ -197,7 +230,8 @@ impl Target {
         }
         letters.changes(session, changes)?;
         if is_known || report.rows > 0 {
-            let last = sink.finish().await?;
+            let mut last = sink.finish().await?;
+            last.keys = keys.map(|keys| keys.written());
             changes.extend(writes.into_iter().chain([last]).map(Change::Write));
         }
         Ok(report)

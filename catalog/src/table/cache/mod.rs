@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::Result;
 use crate::fault::FileLayer;
+use crate::table::latest::LatestCache;
 use crate::table::reader::FileMeta;
 use crate::table::writer::ColumnSummary;
 
@@ -83,6 +84,8 @@ pub struct ColumnCache {
     footers: Mutex<Footers>,
     summaries: Mutex<HashMap<(u64, usize, String), Arc<ColumnSummary>>>,
     dictionaries: Mutex<Dictionaries>,
+    /// Which rows of upsert tables were replaced.
+    pub(crate) latest: LatestCache,
 }
 
 /// The values that column chunks have; none for those that do not say.
@@ -152,6 +155,7 @@ impl ColumnCache {
             footers: Mutex::default(),
             summaries: Mutex::default(),
             dictionaries: Mutex::default(),
+            latest: LatestCache::default(),
         }
     }
 

@@ -13,8 +13,9 @@ use crate::Result;
 use crate::fault::FileLayer;
 use crate::record::TableDef;
 use crate::table::file::{FileEntry, FileIndex};
+use crate::table::latest::Replaced;
 use crate::table::physical::in_file;
-use crate::table::rewrite::read_unit;
+use crate::table::rewrite::{read_unit, remaining_rows};
 use crate::table::scan::Unit;
 use crate::table::value::has_order;
 use crate::table::writer::{Compression, ROW_GROUP_ROWS, TableWriter, WriteOptions, bytes_of};
@@ -25,6 +26,8 @@ mod kway;
 const LARGE_BYTES: u64 = 64 << 20;
 /// So many small files of a level are merged: fewer would write the same rows too often.
 const FILES_MIN: usize = 8;
+/// A file of which one row in so many was replaced is worth writing again.
+const REPLACED_SHARE: u64 = 4;
 /// Files merged at once at most: each holds a row group's bytes in memory.
 const FILES_MAX: usize = 64;
 /// Bytes merged at once at most.
@@ -37,7 +40,8 @@ const RUN_ROWS: usize = if cfg!(test) { 50_000 } else { 8 * ROW_GROUP_ROWS };
 const RUN_BYTES: usize = 128 << 20;
 
 /// Which files to merge with which: each group becomes one or a few sorted files. `full`: all of them. Pure.
-pub fn plan(index: &FileIndex, def: &TableDef, full: bool) -> Vec<Vec<Arc<FileEntry>>> {
+pub fn plan(index: &FileIndex, def: &TableDef, replaced: Option<&Replaced>, full: bool) -> Vec<Vec<Arc<FileEntry>>> {
+    let replaced = |file: &FileEntry| replaced.map_or(0, |replaced| replaced.count(file));
     let mut partitions: BTreeMap<_, Vec<&Arc<FileEntry>>> = BTreeMap::new();
     for file in &index.files {
         partitions.entry(&file.partition_values).or_default().push(file);
@@ -46,7 +50,9 @@ pub fn plan(index: &FileIndex, def: &TableDef, full: bool) -> Vec<Vec<Arc<FileEn
     let mut groups = vec![];
     for files in partitions.into_values() {
         if full {
-            let done = matches!(files.as_slice(), [only] if only.level > 0 && only.sorted_by.starts_with(&sort_key));
+            let is_done =
+                |only: &FileEntry| only.level > 0 && only.sorted_by.starts_with(&sort_key) && replaced(only) == 0;
+            let done = matches!(files.as_slice(), [only] if is_done(only));
             if !done {
                 groups.extend(cut(files));
             }
@@ -54,7 +60,9 @@ pub fn plan(index: &FileIndex, def: &TableDef, full: bool) -> Vec<Vec<Arc<FileEn
         }
         let mut levels: BTreeMap<u32, Vec<&Arc<FileEntry>>> = BTreeMap::new();
         for file in files {
-            if file.level == 0 || file.bytes < LARGE_BYTES {
+            if replaced(file) * REPLACED_SHARE >= file.rows {
+                groups.push(vec![Arc::clone(file)]);
+            } else if file.level == 0 || file.bytes < LARGE_BYTES {
                 levels.entry(file.level).or_default().push(file);
             }
         }
@@ -104,7 +112,8 @@ fn sort_key_names(def: &TableDef) -> Vec<String> {
     columns.iter().filter_map(|name| def.column(name)).map(|column| column.physical_name.clone()).collect()
 }
 
-/// Merges files into large ones sorted by the table's sort key. Blocking; memory is bounded. The inputs stay.
+/// Merges files into large ones sorted by the table's sort key, without rows that were replaced. Blocking; memory is bounded.
+/// The inputs stay.
 ///
 /// # Errors
 /// `DiskFull`, `Io`, `Corrupt`.
@@ -112,11 +121,12 @@ pub fn merge(
     files: &Arc<dyn FileLayer>,
     dir: &Path,
     def: &Arc<TableDef>,
+    replaced: Option<&Replaced>,
     inputs: &[Arc<FileEntry>],
     now_ms: i64,
 ) -> Result<Vec<Arc<FileEntry>>> {
     let mut temporary = vec![];
-    let result = merge_into(files, dir, def, inputs, now_ms, &mut temporary);
+    let result = merge_into(files, dir, def, replaced, inputs, now_ms, &mut temporary);
     for run in temporary {
         files.remove(&dir.join(&run.path))?;
     }
@@ -127,20 +137,31 @@ fn merge_into(
     files: &Arc<dyn FileLayer>,
     dir: &Path,
     def: &Arc<TableDef>,
+    replaced: Option<&Replaced>,
     inputs: &[Arc<FileEntry>],
     now_ms: i64,
     temporary: &mut Vec<Arc<FileEntry>>,
 ) -> Result<Vec<Arc<FileEntry>>> {
     let options = WriteOptions {
         lsn_min: inputs.iter().map(|file| file.lsn_min).min().unwrap_or(0),
-        lsn_max: inputs.iter().map(|file| file.lsn_max).max().unwrap_or(0),
+        // Without what was replaced until then, its rows are those that counted then.
+        lsn_max: match replaced {
+            Some(replaced) => replaced.as_of(),
+            None => inputs.iter().map(|file| file.lsn_max).max().unwrap_or(0),
+        },
         level: inputs.iter().map(|file| file.level).max().unwrap_or(0) + 1,
         compression: Compression::Small,
         now_ms,
         sort_by: sort_columns(def),
     };
     let sort_key = sort_key_names(def);
-    let read = |file: &Arc<FileEntry>| read_unit(files, dir, def, &Unit::File(Arc::clone(file)));
+    let read = |file: &Arc<FileEntry>| -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
+        let batches = read_unit(files, dir, def, &Unit::File(Arc::clone(file)))?;
+        Ok(match replaced.and_then(|replaced| replaced.of_file(file)) {
+            Some(mask) => Box::new(remaining_rows(batches, mask.set_indices().map(|row| row as u64).collect())),
+            None => batches,
+        })
+    };
     let mut writer = TableWriter::new(Arc::clone(files), dir, def, options.clone());
     let rows: u64 = inputs.iter().map(|file| file.rows).sum();
     let bytes: u64 = inputs.iter().map(|file| file.bytes).sum();

@@ -43,7 +43,7 @@ fn merging_keeps_the_rows_and_sorts_them() {
                 folder.write(&def, std::slice::from_ref(batch), options)
             };
             let inputs: Vec<_> = (5..).zip(&batches).flat_map(write).collect();
-            let merged = merge(&folder.files, &folder.dir, &def, &inputs, 77).unwrap();
+            let merged = merge(&folder.files, &folder.dir, &def, None, &inputs, 77).unwrap();
             let read = folder.read(&def, &merged);
             assert_eq!(sorted_rows(&read), sorted_rows(&batches));
             assert_sorted(&read, &key);
@@ -67,7 +67,7 @@ fn the_plan_merges_many_small_files_and_leaves_large_ones() {
     };
     let sizes = |files: Vec<(u64, u32)>, full: bool| {
         let files = files.into_iter().enumerate().map(|(path, (bytes, level))| file(path, bytes, level)).collect();
-        plan(&FileIndex::new(files), &def, full).iter().map(Vec::len).collect::<Vec<_>>()
+        plan(&FileIndex::new(files), &def, None, full).iter().map(Vec::len).collect::<Vec<_>>()
     };
     let mb = 1 << 20;
     assert_eq!(sizes(vec![(mb, 0); 7], false), [0; 0]);

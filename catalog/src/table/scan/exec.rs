@@ -87,7 +87,7 @@ impl TableScanExec {
             let mut rows = 0;
             tasks.retain(|task| {
                 let needed = rows < fetch as u64;
-                rows += scan.task_rows(task);
+                rows += scan.latest_rows(task);
                 needed
             });
         }

@@ -79,10 +79,14 @@ impl Filter {
     }
 
     /// Evaluates the conjuncts in the order in which they were written, each only where the ones before are true unless
-    /// it cannot fail.
-    pub(super) fn evaluate(&self, arrays: Vec<ArrayRef>, rows: usize) -> Result<Selected> {
+    /// it cannot fail, and on the rows of `mask` only.
+    pub(super) fn evaluate(
+        &self,
+        arrays: Vec<ArrayRef>,
+        rows: usize,
+        mut mask: Option<BooleanArray>,
+    ) -> Result<Selected> {
         let batch = batch_of(Arc::clone(&self.schema), arrays, rows)?;
-        let mut mask: Option<BooleanArray> = None;
         for conjunct in &self.conjuncts {
             let value = match &mask {
                 Some(mask) if !conjunct.total => conjunct.condition.evaluate_selection(&batch, mask)?,

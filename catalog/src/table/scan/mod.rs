@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion_common::tree_node::TreeNode;
@@ -22,6 +23,7 @@ use crate::hot::HotChunk;
 use crate::snapshot::TableState;
 use crate::store::Store;
 use crate::table::file::FileEntry;
+use crate::table::latest::{self, Replaced};
 
 mod exec;
 mod filter;
@@ -68,17 +70,25 @@ pub enum Unit {
 
 /// What a scan reads from.
 #[derive(Debug)]
-struct Scan {
+pub(crate) struct Scan {
     access: Option<FileAccess>,
     state: Arc<TableState>,
-    units: Vec<Unit>,
+    pub(crate) units: Vec<Unit>,
+    /// For each unit the rows that a later version of their key replaced; empty if the table keeps all rows.
+    pub(crate) replaced: Vec<Option<BooleanBuffer>>,
     /// The table's columns, then the locators.
     schema: SchemaRef,
 }
 
 impl Scan {
-    fn new(access: Option<FileAccess>, state: &Arc<TableState>) -> Self {
-        Self { access, state: Arc::clone(state), units: source::units(state), schema: with_locators(&state.schema) }
+    pub(crate) fn new(access: Option<FileAccess>, state: &Arc<TableState>) -> Self {
+        let (units, schema) = (source::units(state), with_locators(&state.schema));
+        Self { access, state: Arc::clone(state), units, replaced: vec![], schema }
+    }
+
+    /// The rows of a unit that were replaced.
+    fn replaced(&self, unit: usize) -> Option<&BooleanBuffer> {
+        self.replaced.get(unit)?.as_ref()
     }
 
     /// A column of the table by its name now.
@@ -94,7 +104,7 @@ impl Scan {
     }
 
     /// A scan over this table: see [`TableScanExec`].
-    fn plan(
+    pub(crate) fn plan(
         self: Arc<Self>,
         projection: &[usize],
         filters: &[Arc<dyn PhysicalExpr>],
@@ -118,13 +128,48 @@ impl SnapshotTable {
         source::units(&self.state)
     }
 
+    fn access(&self) -> Option<FileAccess> {
+        self.store.as_ref().map(|store| store.access(self.state.oid))
+    }
+
     fn source(&self) -> Scan {
-        let access = self.store.as_ref().map(|store| FileAccess {
-            files: Arc::clone(store.files()),
-            dir: store.table_dir(self.state.oid),
-            cache: Arc::clone(store.cache()),
-        });
-        Scan::new(access, &self.state)
+        Scan::new(self.access(), &self.state)
+    }
+
+    /// What a scan of the rows that count reads from.
+    pub(crate) async fn latest_scan(&self) -> crate::Result<Scan> {
+        let mut scan = self.source();
+        if let Some(replaced) = self.replaced().await? {
+            scan.replaced = scan.units.iter().map(|unit| replaced.of_unit(unit)).collect();
+        }
+        Ok(scan)
+    }
+
+    /// Whether files that this table is to have, its state has them already, repeat a key of a row of theirs or another: the
+    /// file and row of one that does.
+    ///
+    /// # Errors
+    /// Those of reading keys.
+    pub async fn duplicate_in_files(&self, new: &[Arc<FileEntry>]) -> crate::Result<Option<(Unit, usize)>> {
+        let Some(access) = self.access() else { return Ok(None) };
+        let paths = new.iter().map(|file| file.path.as_str()).collect();
+        latest::duplicate_in_files(&access, &self.state, &paths).await
+    }
+
+    /// Which rows were replaced by later versions of their keys; `None` if the table keeps all rows.
+    ///
+    /// # Errors
+    /// Those of reading keys.
+    pub async fn replaced(&self) -> crate::Result<Option<Arc<Replaced>>> {
+        if self.state.def.version_column().is_none() {
+            return Ok(None);
+        }
+        match &self.store {
+            Some(store) => {
+                latest::replaced(&store.access(self.state.oid), &self.state, || store.snapshot()).await.map(Some)
+            }
+            None => latest::replaced_hot(&self.state).await.map(Some),
+        }
     }
 }
 
@@ -141,7 +186,8 @@ impl TableProvider for SnapshotTable {
     fn statistics(&self) -> Option<Statistics> {
         let mut statistics = statistics::of_table(&self.source()).ok()?;
         statistics.column_statistics.truncate(self.schema().fields().len());
-        Some(statistics)
+        // Which rows were replaced is not known yet.
+        Some(if self.state.def.version_column().is_some() { statistics.to_inexact() } else { statistics })
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
@@ -169,7 +215,7 @@ impl TableProvider for SnapshotTable {
             })
             .collect::<Result<Vec<_>>>()?;
         let partitions = state.config().target_partitions();
-        let scan = Arc::new(self.source());
+        let scan = Arc::new(self.latest_scan().await?);
         Ok(Arc::new(scan.plan(projection.unwrap_or(&all), &filters, limit, partitions)?))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array};
+use arrow::array::{ArrayRef, BooleanArray, Int32Array, Int64Array};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::{DataFusionError, Result, ScalarValue};
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
@@ -103,10 +103,14 @@ impl TaskReader {
         let (scan, projection) = (Arc::clone(scan), Arc::clone(projection));
         let mut reader =
             Self { scan, projection, task, group, meta, columns: HashMap::new(), selected: vec![], block: 0 };
-        reader.selected = vec![Selected::All; group.blocks()];
-        if let (None, Some(rows)) = (&filter, last_rows) {
+        reader.selected = reader.latest();
+        let all_count = reader.selected.iter().all(|selected| matches!(selected, Selected::All));
+        if let (None, Some(rows), true) = (&filter, last_rows, all_count) {
             let first = group.rows.saturating_sub(rows) / BLOCK_ROWS;
             reader.selected[..first].fill(Selected::None);
+        }
+        if reader.selected.iter().all(|selected| matches!(selected, Selected::None)) {
+            return Ok(None);
         }
         if let Some(filter) = filter {
             reader.fetch(&filter.columns, metrics).await?;
@@ -138,10 +142,34 @@ impl TaskReader {
         Ok(None)
     }
 
+    /// The rows of each block that were not replaced.
+    fn latest(&self) -> Vec<Selected> {
+        let blocks = self.group.blocks();
+        let (Some(replaced), Ok(start)) = (self.scan.replaced(self.task.unit), usize::try_from(self.group.start))
+        else {
+            return vec![Selected::All; blocks];
+        };
+        let of_block = |block| {
+            let rows = self.group.block_rows(block);
+            let replaced = replaced.slice(start + block * BLOCK_ROWS, rows);
+            match replaced.count_set_bits() {
+                0 => Selected::All,
+                all if all == rows => Selected::None,
+                _ => Selected::Some(BooleanArray::new(!&replaced, None)),
+            }
+        };
+        (0..blocks).map(of_block).collect()
+    }
+
     async fn evaluate(&mut self, filter: &Filter) -> Result<()> {
         for block in 0..self.group.blocks() {
+            let latest = match std::mem::replace(&mut self.selected[block], Selected::None) {
+                Selected::None => continue,
+                Selected::All => None,
+                Selected::Some(mask) => Some(mask),
+            };
             let arrays = filter.columns.iter().map(|&column| self.array(column, block)).collect::<Result<Vec<_>>>()?;
-            self.selected[block] = filter.evaluate(arrays, self.group.block_rows(block))?;
+            self.selected[block] = filter.evaluate(arrays, self.group.block_rows(block), latest)?;
             if matches!(self.selected[block], Selected::None) {
                 self.forget(block);
             }

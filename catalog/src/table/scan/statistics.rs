@@ -17,7 +17,7 @@ pub(super) fn of_scan(exec: &TableScanExec, fetch: Option<usize>) -> Result<Stat
     let scan = &exec.scan;
     let units: BTreeSet<usize> = exec.tasks.iter().map(|task| task.unit).collect();
     let exact = exec.filters.is_empty() && fetch.is_none();
-    let rows: u64 = exec.tasks.iter().map(|task| scan.task_rows(task)).sum();
+    let rows: u64 = exec.tasks.iter().map(|task| scan.latest_rows(task)).sum();
     let columns = exec.projection.iter().map(|&column| of_column(scan, &units, column, exact));
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let rows = usize::try_from(rows).unwrap_or(usize::MAX);
@@ -75,8 +75,12 @@ fn of_column(scan: &Scan, units: &BTreeSet<usize>, column: usize, small_too: boo
     }
     let (mut min, mut max): (Option<ScalarValue>, Option<ScalarValue>) = (None, None);
     let (mut nulls, mut exact, mut known, mut nulls_known) = (0_u64, true, true, true);
+    let mut nulls_exact = true;
     for &unit in units {
         let of_unit = scan.unit_bounds(unit, column, small_too)?;
+        // The extremes may be those of rows that were replaced.
+        let all_count = scan.replaced(unit).is_none();
+        (exact, nulls_exact) = (exact && all_count, nulls_exact && all_count);
         let all_null = of_unit.bounds.nulls == Some(scan.unit_rows(unit));
         match of_unit.bounds.nulls {
             Some(count) => nulls += count,
@@ -103,7 +107,7 @@ fn of_column(scan: &Scan, units: &BTreeSet<usize>, column: usize, small_too: boo
     whole.min_value = precision(min);
     whole.max_value = precision(max);
     if let (true, Ok(nulls)) = (nulls_known, usize::try_from(nulls)) {
-        whole.null_count = Precision::Exact(nulls);
+        whole.null_count = if nulls_exact { Precision::Exact(nulls) } else { Precision::Inexact(nulls) };
     }
     Ok(whole)
 }

@@ -74,6 +74,21 @@ impl Scan {
         }
     }
 
+    /// A task's rows that were not replaced.
+    pub(super) fn latest_rows(&self, task: &Task) -> u64 {
+        let all = self.task_rows(task);
+        let Some(mask) = self.replaced(task.unit) else { return all };
+        let replaced = match &task.part {
+            Part::File => mask.count_set_bits(),
+            Part::RowGroup { meta, index } => {
+                let group = meta.row_groups[*index];
+                usize::try_from(group.start).map_or(0, |start| mask.slice(start, group.rows).count_set_bits())
+            }
+            Part::Rows { start, rows } => mask.slice(*start, *rows).count_set_bits(),
+        };
+        all - replaced as u64
+    }
+
     /// What is known of a column (index into the table's schema) in a task. What cannot be found out is not known.
     pub(super) fn bounds(&self, task: &Task, column: usize) -> Bounds {
         let Some(column) = self.state.def.columns.get(column) else { return Bounds::default() };

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat, take};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat, filter, take};
 use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, SortField};
 use datafusion_common::ScalarValue;
@@ -19,6 +19,7 @@ use datafusion_common::ScalarValue;
 use crate::fault::FileLayer;
 use crate::record::TableDef;
 use crate::table::file::FileEntry;
+use crate::table::latest::replaced_within;
 use crate::table::{adapt, physical, value};
 use crate::{Lsn, Result};
 
@@ -167,14 +168,20 @@ impl TableWriter {
         if run.is_empty() {
             return Ok(());
         }
-        if self.partition_columns.is_empty() && self.run_is_sorted(&run)? {
+        // Before they are sorted: of equal versions of a key the later counts.
+        let keeps_latest = self.def.version_column().is_some() && self.options.level == 0;
+        if self.partition_columns.is_empty() && !keeps_latest && self.run_is_sorted(&run)? {
             for columns in run {
                 self.write_sorted(vec![], columns)?;
             }
             return Ok(());
         }
-        let columns = concat_columns(&run)?;
+        let mut columns = concat_columns(&run)?;
         drop(run);
+        if let Some(replaced) = if keeps_latest { replaced_within(&self.def, &columns)? } else { None } {
+            let keep = BooleanArray::new(!&replaced, None);
+            columns = columns.iter().map(|column| filter(column, &keep)).collect::<Result<_, _>>()?;
+        }
         for (partition, rows) in self.partitions(&columns)? {
             let keys: Vec<ArrayRef> = self.sort_columns.iter().map(|&index| Arc::clone(&columns[index])).collect();
             let order = sort_indices(&keys, rows)?;

@@ -1,0 +1,198 @@
+//! PRIMARY KEY: rows come in where their key is free.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use tidemill_catalog::record::{NewlyWritten, TableDef};
+use tidemill_catalog::snapshot::TableState;
+use tidemill_catalog::table::file::{FileEntry, FileIndex};
+use tidemill_catalog::table::rewrite;
+use tidemill_catalog::table::scan::{SnapshotTable, Unit};
+use tidemill_catalog::table::unique::{Existing, NewKeys};
+use tidemill_catalog::{Lsn, Oid};
+use tidemill_udfs::types::{SqlType, TextSettings, array_to_text};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::error::SqlState;
+use crate::instance::Instance;
+use crate::session::Session;
+use crate::session::transaction::is_temporary;
+use crate::{Error, Result};
+
+/// The keys of rows on their way into a table that has a primary key.
+pub(crate) struct UniqueKeys {
+    table: Arc<SnapshotTable>,
+    name: String,
+    /// What the table was looked at as of.
+    since: Lsn,
+    seen: NewKeys,
+    memory: MemoryReservation,
+    instance: Arc<Instance>,
+    text: Arc<TextSettings>,
+}
+
+impl UniqueKeys {
+    /// `None` for a table without a primary key, and for one that keeps the latest row of each.
+    pub(super) fn of(session: &mut Session, table: Oid, state: &Arc<TableState>) -> Result<Option<Self>> {
+        if state.def.primary_key.is_empty() || state.def.version_column().is_some() {
+            return Ok(None);
+        }
+        Self::new(session, table, state).map(Some)
+    }
+
+    /// Of any table with a primary key.
+    pub(super) fn new(session: &mut Session, table: Oid, state: &Arc<TableState>) -> Result<Self> {
+        let instance = Arc::clone(&session.instance);
+        let store = (!is_temporary(table)).then(|| Arc::clone(&instance.store));
+        Ok(Self {
+            table: Arc::new(SnapshotTable { store, state: Arc::clone(state), locators: true }),
+            name: super::names::object(session, table).map_or_else(String::new, |object| object.name.clone()),
+            since: session.open().view().lsn,
+            seen: NewKeys::new(&state.def)?,
+            memory: MemoryConsumer::new("primary key").register(&instance.runtime.memory_pool),
+            instance,
+            text: session.text_settings(),
+        })
+    }
+
+    fn def(&self) -> &TableDef {
+        &self.table.state.def
+    }
+
+    /// Takes rows. For each the number of its key, and whether no row before had it.
+    ///
+    /// # Errors
+    /// 53200.
+    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<Vec<(usize, bool)>> {
+        let numbers = self.seen.add(batch.columns())?;
+        self.memory.try_resize(self.seen.bytes())?;
+        Ok(numbers)
+    }
+
+    /// As [`Self::add`], where no two rows may have the same key.
+    ///
+    /// # Errors
+    /// 23505, 53200.
+    pub(super) fn add_unique(&mut self, batch: &RecordBatch) -> Result<()> {
+        match self.add(batch)?.iter().position(|(_, is_new)| !is_new) {
+            None => Ok(()),
+            Some(row) => Err(self.violation_in(batch, row)),
+        }
+    }
+
+    /// The rows of the table, all columns, that have keys of a batch, which is not among those taken.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub(super) async fn existing_of(&self, batch: &RecordBatch) -> Result<(Vec<(usize, bool)>, Vec<Existing>)> {
+        let mut keys = NewKeys::new(self.def())?;
+        let numbers = keys.add(batch.columns())?;
+        let table = Arc::clone(&self.table);
+        let all: Vec<usize> = (0..self.def().columns.len()).collect();
+        let existing = self.on_query_threads(async move { keys.existing(&table, &all).await }).await?;
+        Ok((numbers, existing))
+    }
+
+    /// Fails if the table has a row with one of the keys, but for rows that `is_gone`. Tells what was written.
+    ///
+    /// # Errors
+    /// 23505, those of reading.
+    pub(super) async fn require_free(self, is_gone: impl Fn((i32, i64)) -> bool) -> Result<NewlyWritten> {
+        let written = self.written();
+        if self.table.state.chunks.is_empty() && self.table.state.files.files.is_empty() {
+            return Ok(written);
+        }
+        let this = Arc::new(self);
+        let there = Arc::clone(&this);
+        let work = async move { there.seen.existing(&there.table, &there.def().key_columns()).await };
+        for existing in this.on_query_threads(work).await? {
+            if let Some(row) = existing.places.iter().position(|place| !is_gone(*place)) {
+                return Err(this.violation(existing.rows.columns(), row));
+            }
+        }
+        Ok(written)
+    }
+
+    /// What may read much must not keep other clients from being heard.
+    async fn on_query_threads<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = tidemill_catalog::Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let task = AbortOnDropHandle::new(self.instance.query_threads.spawn(work));
+        Ok(task.await.map_err(|error| Error::internal(format!("looking for keys ended early: {error}")))??)
+    }
+
+    /// Fails if new files repeat a key, of the table's rows or of their own.
+    ///
+    /// # Errors
+    /// 23505, those of reading.
+    pub(super) async fn require_free_in_files(&self, new: &[Arc<FileEntry>]) -> Result<NewlyWritten> {
+        let state = &self.table.state;
+        let files = state.files.files.iter().chain(new).map(Arc::clone).collect();
+        let with_new = TableState { files: Arc::new(FileIndex::new(files)), ..TableState::clone(state) };
+        let table = SnapshotTable { store: self.table.store.clone(), state: Arc::new(with_new), locators: true };
+        let added = new.to_vec();
+        match self.on_query_threads(async move { table.duplicate_in_files(&added).await }).await? {
+            None => Ok(NewlyWritten { since: self.since, digests: None }),
+            Some((unit, row)) => Err(self.violation_at(unit, row).await?),
+        }
+    }
+
+    /// The keys taken, for the commit.
+    pub(super) fn written(&self) -> NewlyWritten {
+        let mut digests = self.seen.digests().to_vec();
+        digests.sort_unstable();
+        NewlyWritten { since: self.since, digests: Some(digests.into()) }
+    }
+
+    /// 23505 for a row with the table's columns.
+    pub(super) fn violation_in(&self, batch: &RecordBatch, row: usize) -> Error {
+        let keys: Vec<ArrayRef> =
+            self.def().key_columns().into_iter().map(|key| Arc::clone(batch.column(key))).collect();
+        self.violation(&keys, row)
+    }
+
+    async fn violation_at(&self, unit: Unit, row: usize) -> Result<Error> {
+        let (files, dir) =
+            (Arc::clone(self.instance.store.files()), self.instance.store.table_dir(self.table.state.oid));
+        let def = Arc::clone(&self.table.state.def);
+        let found = tokio::task::spawn_blocking(move || -> Result<Option<(RecordBatch, usize)>> {
+            let mut before = 0;
+            for batch in rewrite::read_unit(&files, &dir, &def, &unit)? {
+                let batch = batch?;
+                if row < before + batch.num_rows() {
+                    return Ok(Some((batch, row - before)));
+                }
+                before += batch.num_rows();
+            }
+            Ok(None)
+        });
+        let found = found.await.map_err(|error| Error::internal(format!("a reader thread panicked: {error}")))??;
+        let (batch, row) = found.ok_or_else(|| Error::internal("a row that is not there"))?;
+        Ok(self.violation_in(&batch, row))
+    }
+
+    fn violation(&self, keys: &[ArrayRef], row: usize) -> Error {
+        let constraint = format!("{}_pkey", self.name);
+        let columns = self.def().key_columns().into_iter().map(|key| &self.def().columns[key]);
+        let text = |(array, column): (&ArrayRef, &tidemill_catalog::record::ColumnDef)| -> Result<String> {
+            let sql_type = SqlType::parse(&column.sql_type)?;
+            let text = array_to_text(&array.slice(row, 1), &sql_type.field(&column.name, true), &self.text)?;
+            Ok(if text.is_null(0) { "null".to_owned() } else { text.value(0).to_owned() })
+        };
+        let values: Result<Vec<String>> = keys.iter().zip(columns).map(text).collect();
+        let mut error = Error::new(
+            SqlState::UNIQUE_VIOLATION,
+            format!("duplicate key value violates unique constraint \"{constraint}\""),
+        );
+        if let Ok(values) = values {
+            let names = self.def().primary_key.join(", ");
+            error = error.detail(format!("Key ({names})=({}) already exists.", values.join(", ")));
+        }
+        let report = error.report_mut();
+        report.table = Some(self.name.clone());
+        report.constraint = Some(constraint);
+        error
+    }
+}
