@@ -405,6 +405,15 @@ fn rows_appear_once_they_are_valid() {
     assert_eq!(client.sqlstate("SELECT a FROM events"), "42703");
     client.simple_with_data(documents, b"{\"id\":1,\"a\":1}\n{\"id\":2,\"b\":{}}\n").expect("valid");
     assert_eq!(client.value("SELECT sum(id) FROM events"), "3");
+    // Of an upsert table: every row that comes, and the table's latest.
+    client.run("CREATE TABLE latest (id int PRIMARY KEY, v int) WITH (tidemill.upsert = 'v'); INSERT INTO latest VALUES (1, 5)");
+    let upsert = |query: &str| format!("COPY latest FROM STDIN (FORMAT csv, validate '{query}')");
+    let versions = upsert("SELECT (SELECT sum(v) FROM staged), (SELECT sum(v) FROM latest)");
+    let Err(Error::Db(error)) = client.simple_with_data(&versions, b"1,4\n1,7\n2,1\n") else { panic!("an error") };
+    assert!(error.field('D').ends_with(": (12, 8)."), "{}", error.field('D'));
+    assert_eq!(client.value("SELECT sum(v) FROM latest"), "5");
+    client.simple_with_data(&upsert("SELECT 1 FROM staged WHERE v < 0"), b"1,4\n1,7\n2,1\n").expect("valid");
+    assert_eq!(client.value("SELECT sum(v) FROM latest"), "8");
     let many: String = (0..150_000).map(|n| format!("{n},{}{}\n", n % 1000, "0".repeat(n % 4))).collect();
     client.run("CREATE TABLE large (id int, pad text)");
     let pads: String = (0..150_000).map(|n| format!("{n},{n:400}\n")).collect();

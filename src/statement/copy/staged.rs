@@ -8,7 +8,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::sql::sqlparser::ast;
 use futures::TryStreamExt;
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::{Change, Object};
+use tidemill_catalog::record::{Body, Change, Object, TableDef};
 use tidemill_udfs::types::{TextSettings, array_to_text};
 use tokio_util::sync::CancellationToken;
 
@@ -82,7 +82,12 @@ impl Validation {
     /// What names mean to the query: `staged` has the rows that the changes add to the table.
     fn scope(&self, session: &mut Session, table: &Object, added: &[Change]) -> Result<Arc<Scope>> {
         let scope = session.scope(&self.cancel);
+        let Body::Table(def) = &table.body else { return Err(Error::internal("COPY into what is no table")) };
+        // All rows that come, also those that the table would count as older versions.
+        let mut def = TableDef::clone(def);
+        def.options.upsert = None;
         let staged = Object {
+            body: Body::Table(Arc::new(def)),
             oid: session.fresh_oid(true),
             parent: TEMP_SCHEMA,
             name: STAGED.to_owned(),

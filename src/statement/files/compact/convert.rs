@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringViewBuilder};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
+use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampNanosecondType};
 use datafusion::error::DataFusionError;
 use tidemill_udfs::types::{ColumnParser, SqlType, TextSettings, array_to_text, json};
 
@@ -47,6 +47,7 @@ pub(super) fn convert(
         return Ok(Some(Arc::clone(array)));
     }
     let as_text = || -> Result<ArrayRef> {
+        refuse_nanoseconds(array)?;
         let plain = plain(array)?;
         Ok(Arc::new(array_to_text(&plain, &from.field("", true), settings)?))
     };
@@ -69,11 +70,22 @@ pub(super) fn convert(
         }
         _ => {
             let options = CastOptions { safe: true, ..CastOptions::default() };
+            refuse_nanoseconds(array)?;
             let cast = cast_with_options(array, &data_type, &options).map_err(DataFusionError::from)?;
             // Safe: what does not fit is NULL.
             (cast.null_count() == array.null_count()).then_some(cast)
         }
     })
+}
+
+/// 0A000 for times with digits that no type of ours keeps.
+fn refuse_nanoseconds(array: &ArrayRef) -> Result<()> {
+    if let Some(times) = array.as_primitive_opt::<TimestampNanosecondType>()
+        && times.iter().flatten().any(|time| time % 1_000 != 0)
+    {
+        return Err(Error::unsupported("timestamps with digits below microseconds cannot be compacted"));
+    }
+    Ok(())
 }
 
 /// The array without dictionaries and large or fixed layouts, which the encoder of texts does not know.
