@@ -159,3 +159,44 @@ def upsert(bench):
     whats = (f"COPY of {new / 1e6:.1f} M versions into {keys / 1e6:.0f} M keys, then count and sum", "count and sum again", "and after compaction")
     for what, goal, ours, theirs in zip(whats, goals, spent["latest"], spent["plain"]):
         bench.report.add(f"upsert: {what}", f"{ours * 1e3:.0f} ms", "plain table", f"{theirs * 1e3:.0f} ms", ours / theirs, goal)
+
+
+def compact_files(bench):
+    """The latest row of each key of 100 NDJSON files, 60% of the rows superseded, as one sorted Parquet file; DuckDB the same in SQL."""
+    rows, files = bench.rows // 2, 100
+    keys, folder = rows * 2 // 5, bench.work / "logs"
+    folder.mkdir()
+    for file in range(files):
+        numbers = range(file * rows // files, (file + 1) * rows // files)
+        # Every key comes once in the first two fifths; what follows supersedes them in another order.
+        lines = (event(number).replace(f"{number:012x}", f"{number * 7919 % keys:012x}", 1) for number in numbers)
+        (folder / f"log{file:03}.ndjson").write_text("".join(lines))
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    note(f"{rows:,} events in {files} files, {size / 1e6:.0f} MB")
+    ours, theirs, output = [], [], bench.work / "compacted.parquet"
+    sql = (f"CALL tidemill.compact_files('{folder}/*.ndjson', into => '{output}', key => 'id', latest_by => 'ts', delete => false)")
+    for _ in range(3):
+        output.unlink(missing_ok=True)
+        seconds, answer = timed(lambda: bench.tidemill.psql(sql))
+        assert answer.split("|")[1:3] == [str(rows), str(keys)], answer
+        ours.append(seconds)
+    if bench.duckdb:
+        peer = bench.work / "duckdb.parquet"
+        source = f"read_json('{folder}/*.ndjson')"
+        # Two ways to say it; the faster one counts.
+        ways = [f"SELECT unnest(arg_max(e, ts)) FROM {source} e GROUP BY id ORDER BY id",
+                f"SELECT * FROM {source} QUALIFY row_number() OVER (PARTITION BY id ORDER BY ts DESC) = 1 ORDER BY id"]
+        for way in ways:
+            for _ in range(2):
+                with bench.duckdb.connect() as db:
+                    seconds, _ = timed(lambda: db.execute(f"COPY ({way}) TO '{peer}' (FORMAT parquet, COMPRESSION zstd)"))
+                theirs.append(seconds)
+        with bench.duckdb.connect() as db:
+            same = "SELECT count(*), sum(user_id), max(ts)::text, sum(amount::decimal(18, 2)) FROM "
+            answers = [db.execute(f"{same} '{path}'").fetchall() for path in (output, peer)]
+        assert answers[0][0][:2] == answers[1][0][:2] and answers[0][0][3] == answers[1][0][3], answers
+        note(f"{output.stat().st_size / 1e6:.0f} MB; DuckDB's {peer.stat().st_size / 1e6:.0f} MB; its ways took {theirs}")
+    bench.report.add(f"compact_files, 100 files, {rows / 1e6:.1f} M rows, 60% superseded", f"{min(ours):.2f} s", "duckdb" if theirs else "",
+                     f"{min(theirs):.2f} s" if theirs else "", min(ours) / min(theirs) if theirs else None, "≤ 1.0")
+    for path in folder.iterdir():
+        path.unlink()

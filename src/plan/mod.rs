@@ -69,6 +69,7 @@ mod window_join;
 
 pub use context::Resolved;
 pub use row::RowProgram;
+pub(crate) use run::runtime as query_runtime;
 pub use system::split_name;
 pub use types::sql_type_of;
 

@@ -251,7 +251,7 @@ pub enum Control {
         /// The procedure.
         name: Name,
         /// Its arguments.
-        arguments: Vec<ast::Expr>,
+        arguments: Vec<CallArgument>,
     },
     /// UNLISTEN: nothing is ever listened to, so there is nothing to do.
     Unlisten,
@@ -262,6 +262,15 @@ pub enum Control {
         /// What to call it in the message.
         what: String,
     },
+}
+
+/// An argument of CALL.
+#[derive(Debug, Clone)]
+pub struct CallArgument {
+    /// `name =>`
+    pub name: Option<String>,
+    /// Its value.
+    pub value: ast::Expr,
 }
 
 /// Modes of a transaction.

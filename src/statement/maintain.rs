@@ -162,7 +162,8 @@ pub(super) async fn call(
             )
             .hint(
                 "The procedures are tidemill.flush(table), tidemill.compact(table), tidemill.checkpoint(), \
-                 tidemill.replay_dead_letters(table) and tidemill.discard_dead_letters(table).",
+                 tidemill.replay_dead_letters(table), tidemill.discard_dead_letters(table), \
+                 tidemill.ingest(table, documents) and tidemill.compact_files(files, into, key, latest_by).",
             )
             .at(name.offset));
         }

@@ -3,6 +3,9 @@
 //! [`execute`] is the list: it sends each statement that is ours to its file. Each takes the session, applies its changes
 //! to the open transaction, and says what to answer.
 
+/// CALL.
+mod call;
+
 /// COMMENT ON.
 mod comment;
 
@@ -29,6 +32,9 @@ mod drop;
 
 /// EXPLAIN.
 mod explain;
+
+/// Files of the server: wildcards, packed bytes, compaction.
+pub(crate) mod files;
 
 /// Documents into a table: rows, new columns, dead letters.
 pub(crate) mod ingest;
@@ -103,6 +109,7 @@ pub(crate) fn columns(control: &Control, session: &mut Session) -> Result<Option
         Control::Explain(explain) => Some(vec![explain::column(explain)]),
         Control::Fetch { name, only_move: false, .. } => Some(cursor::columns(session, name)?),
         Control::Execute { name, .. } => session.statement(name)?.columns.clone(),
+        Control::Call { name, .. } => call::columns(name),
         _ => None,
     })
 }
@@ -116,6 +123,7 @@ pub(crate) fn parameters(control: &Control, session: &mut Session) -> Vec<SqlTyp
             CopySource::Query(query) => query,
             CopySource::Table { .. } => return vec![],
         },
+        Control::Call { arguments, .. } => return call::parameters(arguments),
         _ => return vec![],
     };
     session.parse_inner(Some((**inner).clone()), &[], false).map_or_else(|_| vec![], |inner| inner.parameters.clone())
@@ -195,7 +203,9 @@ pub(crate) async fn execute(
                 Control::Maintain { command, full, tables } => {
                     maintain::maintain(session, command, *full, tables).await?
                 }
-                Control::Call { name, arguments } => maintain::call(session, name, arguments, cancel).await?,
+                Control::Call { name, arguments } => {
+                    return call::call(session, name, arguments, portal, cancel).await;
+                }
                 Control::Begin(_)
                 | Control::Commit { .. }
                 | Control::Rollback { .. }

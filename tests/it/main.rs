@@ -13,6 +13,8 @@ mod auth;
 mod concurrency;
 /// kill -9 at random moments: acknowledged rows are there once, others not in part.
 mod crash;
+/// Files of the server: compaction, wildcards, validation, progress.
+mod files;
 /// Statements over HTTP: forms of answers, statuses, limits, TLS.
 mod http;
 /// Documents over HTTP and COPY: new columns, dead letters, crashes.

@@ -71,6 +71,33 @@ impl Snapshot {
         }
     }
 
+    /// This state with one more relation, for reading only: `object`, a table by its body, has the rows that changes add to
+    /// `table` and no others.
+    ///
+    /// # Errors
+    /// `Invalid` for rows that the object's definition does not fit.
+    pub fn with_rows(&self, object: Arc<Object>, table: Oid, changes: &[Change]) -> Result<Self> {
+        let Body::Table(def) = &object.body else {
+            return Err(Error::Invalid(format!("\"{}\" is not a table", object.name)));
+        };
+        let mut rows = Self { now_us: self.now_us, ..Self::default() };
+        rows.tables.insert(Arc::new(TableState::new(table, Arc::clone(def), self.lsn)));
+        for change in changes {
+            if let Change::Write(write) = change
+                && write.table == table
+            {
+                let (add_chunks, add_files) = (write.add_chunks.clone(), write.add_files.clone());
+                rows.write(&Write { table, add_chunks, add_files, data_change: true, ..Write::default() }, self.lsn)?;
+            }
+        }
+        let mut next = self.clone();
+        if let Some(state) = rows.tables.get(&table) {
+            next.tables.insert_as(object.oid, Arc::clone(state));
+        }
+        Arc::make_mut(&mut next.catalog).insert(&object);
+        Ok(next)
+    }
+
     /// True if columns of a table became other types.
     fn put(&mut self, object: &Arc<Object>, lsn: Lsn) -> Result<bool> {
         let stored = self.catalog.objects.get(&object.oid);

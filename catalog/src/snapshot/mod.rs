@@ -154,7 +154,12 @@ impl Tables {
     }
 
     pub(crate) fn insert(&mut self, state: Arc<TableState>) {
-        self.shard_mut(state.oid).insert(state.oid, state);
+        self.insert_as(state.oid, state);
+    }
+
+    /// Under another oid than its own.
+    pub(crate) fn insert_as(&mut self, oid: Oid, state: Arc<TableState>) {
+        self.shard_mut(oid).insert(oid, state);
     }
 
     pub(crate) fn remove(&mut self, oid: Oid) -> Option<Arc<TableState>> {

@@ -253,7 +253,8 @@ impl BatchDecoder {
             let raw = object(members(), row).into_bytes();
             let offset = self.rows + to_u64(row);
             let (bytes, error) = (to_u64(raw.len()), reason(error));
-            Some(DeadLetter { raw, bytes, error, column: Some(column), offset, line: offset + 1 })
+            let (column, line) = (Some(column), offset + 1);
+            Some(DeadLetter { raw, bytes, error, column, value_type: None, offset, line })
         });
         Ok(letters.collect())
     }

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use axum::body::Body;
 use datafusion::error::DataFusionError;
+use tidemill_catalog::Oid;
 use tidemill_ingest::Precision;
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +17,7 @@ use super::login::Guest;
 use super::unpack::{Packing, Reader};
 use crate::config::{ByteSize, Config};
 use crate::error::{Refusal, SqlState};
-use crate::instance::Instance;
+use crate::instance::{CopyProgress, Instance};
 use crate::session::Session;
 use crate::statement::control::Name;
 use crate::statement::ingest::{Format, Ingest, Lines, Report};
@@ -56,6 +58,22 @@ impl Running {
             }
             Job::Lines(precision) => Self::Lines(Box::new(Lines::begin(session, *precision, source, cancel)?)),
         })
+    }
+
+    /// The table, if it is one.
+    fn relation(&self) -> Oid {
+        match self {
+            Self::Documents(ingest) => ingest.relation(),
+            Self::Lines(_) => 0,
+        }
+    }
+
+    /// Rows so far.
+    fn rows(&self) -> u64 {
+        match self {
+            Self::Documents(ingest) => ingest.rows(),
+            Self::Lines(lines) => lines.rows(),
+        }
     }
 
     async fn push(&mut self, session: &mut Session, bytes: &[u8]) -> Result<()> {
@@ -156,6 +174,7 @@ async fn first(
     cancel: &CancellationToken,
 ) -> Result<Done> {
     let mut running = Running::begin(session, job, source, cancel)?;
+    let shown = CopyProgress::begin(&session.handle, running.relation(), "COPY FROM", "CALLBACK");
     while let Some(bytes) = reader.next().await? {
         if let Kept::Bytes(all) = kept {
             all.extend_from_slice(&bytes);
@@ -163,7 +182,9 @@ async fn first(
                 *kept = Kept::Nothing;
             }
         }
+        shown.progress().bytes.fetch_add(bytes.len() as u64, Relaxed);
         running.push(session, &bytes).await?;
+        shown.progress().rows.store(running.rows(), Relaxed);
     }
     running.commit(session).await
 }

@@ -120,7 +120,8 @@ pub(super) struct Sent {
 /// What is to be written about one ingestion.
 pub(super) struct Letters {
     table: (String, Oid),
-    source: String,
+    /// Where the letters from that one on come from, in order; the first from the beginning.
+    sources: Vec<(usize, String)>,
     format: &'static str,
     /// In the order of offsets.
     sent: Vec<Sent>,
@@ -135,7 +136,7 @@ impl Letters {
     pub(super) fn new(table: &Object, source: &str, format: &'static str, now: Timestamp) -> Self {
         Self {
             table: (table.name.clone(), table.oid),
-            source: source.to_owned(),
+            sources: vec![(0, source.to_owned())],
             format,
             sent: vec![],
             now,
@@ -143,6 +144,17 @@ impl Letters {
             bytes: 0,
             changes: vec![],
         }
+    }
+
+    /// Another input follows.
+    pub(super) fn begin_source(&mut self, source: &str) {
+        self.sources.push((self.letters.len(), source.to_owned()));
+    }
+
+    /// Where a letter comes from.
+    fn source_of(&self, letter: usize) -> &str {
+        let after = self.sources.partition_point(|(first, _)| *first <= letter);
+        self.sources.get(after.saturating_sub(1)).map_or("", |(_, source)| source)
     }
 
     /// # Errors
@@ -212,7 +224,10 @@ impl Letters {
         }
         let ids = sent.iter().map(|sent| sent.map_or_else(|| Uuid::now_v7().to_string(), |sent| sent.id.clone()));
         let times = sent.iter().map(|sent| sent.map_or(self.now, |sent| sent.received_at));
-        let sources = sent.iter().map(|sent| Some(sent.map_or(self.source.as_str(), |sent| &sent.source)));
+        let source = |(at, sent): (usize, &Option<&'_ Sent>)| {
+            sent.map_or_else(|| self.source_of(at).to_owned(), |sent| sent.source.clone())
+        };
+        let sources = sent.iter().enumerate().map(source).map(Some);
         // Where it was in the input it first came in is not known any more.
         let place = |of: fn(&Letter) -> Option<i64>| -> ArrayRef {
             let first = |(letter, sent): (&Letter, &Option<&Sent>)| if sent.is_some() { None } else { of(letter) };
@@ -250,7 +265,8 @@ impl Letters {
             texts(2),
             texts(3),
             texts(4),
-            self.same(&self.source, rows),
+            // Columns of all inputs are one change.
+            self.same(self.source_of(0), rows),
         ]
     }
 

@@ -74,6 +74,11 @@ impl Lines {
         })
     }
 
+    /// Rows so far.
+    pub(crate) fn rows(&self) -> u64 {
+        self.targets.values().map(Target::rows).sum()
+    }
+
     /// Takes bytes, cut anywhere. Waits while the writer of files is behind.
     ///
     /// # Errors

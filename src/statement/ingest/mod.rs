@@ -8,12 +8,21 @@
 //! Nothing is applied before the end: a definition that was changed meanwhile fails the transaction (40001), and whoever has
 //! the bytes tries again on the new one.
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::RecordBatch;
-use tidemill_ingest::{ArrowReader, BatchDecoder, CsvDecoder, CsvOptions, Decoded, JsonDecoder, JsonFormat};
+use tidemill_catalog::Oid;
+use tidemill_catalog::record::Change;
+use tidemill_ingest::{
+    ArrowReader, BatchDecoder, CsvDecoder, CsvOptions, Decoded, JsonDecoder, JsonFormat, TableShape,
+};
+use tidemill_udfs::types::{SqlType, TextSettings};
 use tokio_util::sync::CancellationToken;
 
+use super::call::counted;
 use super::control::Name;
-use crate::session::Session;
+use crate::error::SqlState;
+use crate::session::{Column, Outcome, Session};
 use crate::{Error, Result};
 
 mod letters;
@@ -27,6 +36,9 @@ pub(crate) use replay::{discard, replay};
 
 use letters::Letters;
 use target::Target;
+
+/// Bytes of a text that are decoded at once.
+const TEXT_BYTES: usize = 1 << 20;
 
 /// How documents are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,33 +70,70 @@ pub(crate) struct Report {
     pub(crate) widened_columns: Vec<(String, String)>,
 }
 
-enum Decoder {
+/// Bytes to rows.
+pub(crate) enum Decoder {
     Json(Box<JsonDecoder>),
     Csv(Box<CsvDecoder>),
-    Batches(Box<(ArrowReader, BatchDecoder)>),
+    /// Bytes of Arrow, or batches as they are.
+    Batches(Box<(Option<ArrowReader>, BatchDecoder)>),
 }
 
 impl Decoder {
-    fn push(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn new(format: Format, shape: TableShape, settings: &TextSettings) -> Self {
+        let settings = settings.clone();
+        let json = |format, shape, settings| Self::Json(Box::new(JsonDecoder::new(format, shape, settings)));
+        match format {
+            Format::Json => json(JsonFormat::Auto, shape, settings),
+            Format::Lines => json(JsonFormat::Lines, shape, settings),
+            Format::Csv => Self::Csv(Box::new(CsvDecoder::new(CsvOptions::default(), shape, settings))),
+            Format::Arrow | Format::Parquet => {
+                let reader = (format == Format::Arrow).then(ArrowReader::default);
+                Self::Batches(Box::new((reader, BatchDecoder::new(shape, settings))))
+            }
+        }
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
             Self::Json(decoder) => decoder.push(bytes),
             Self::Csv(decoder) => decoder.push(bytes),
-            Self::Batches(decoder) => decoder.0.push(bytes)?,
+            Self::Batches(decoder) => match &mut decoder.0 {
+                Some(reader) => reader.push(bytes)?,
+                None => return Err(Error::internal("a Parquet file is read from its end")),
+            },
         }
         Ok(())
     }
 
-    fn finish(&mut self, format: Format) -> Result<()> {
+    pub(crate) fn finish(&mut self) -> Result<()> {
         match self {
             Self::Json(decoder) => decoder.finish(),
             Self::Csv(decoder) => decoder.finish(),
-            Self::Batches(decoder) if format == Format::Arrow => decoder.0.finish()?,
-            Self::Batches(_) => {}
+            Self::Batches(decoder) => decoder.0.as_mut().map_or(Ok(()), ArrowReader::finish)?,
         }
         Ok(())
     }
 
-    fn take_batch(&mut self) -> Option<Decoded> {
+    /// Ends the batch under construction.
+    pub(crate) fn flush(&mut self) {
+        match self {
+            Self::Json(decoder) => decoder.flush(),
+            Self::Csv(decoder) => decoder.flush(),
+            // Each batch is one already.
+            Self::Batches(_) => {}
+        }
+    }
+
+    /// Goes on for another shape, if it can. Between batches, all of which were taken.
+    pub(crate) fn set_shape(&mut self, shape: TableShape) {
+        match self {
+            Self::Json(decoder) => decoder.set_shape(shape),
+            // The fields of the header are bound to the columns there were.
+            Self::Csv(_) | Self::Batches(_) => {}
+        }
+    }
+
+    pub(crate) fn take_batch(&mut self) -> Option<Decoded> {
         match self {
             Self::Json(decoder) => decoder.take_batch(),
             Self::Csv(decoder) => decoder.take_batch(),
@@ -97,8 +146,8 @@ impl Decoder {
 /// Documents on their way into a table.
 pub(crate) struct Ingest {
     decoder: Decoder,
-    format: Format,
     target: Target,
+    settings: Arc<TextSettings>,
 }
 
 impl Ingest {
@@ -118,20 +167,9 @@ impl Ingest {
         let now = session.instance.clock.now();
         let target = Target::of(session, name, |table| Letters::new(table, source, written, now), cancel)?;
         let shape = target.shape()?;
-        let settings = session.text_settings().as_ref().clone();
-        let json = |format| Decoder::Json(Box::new(JsonDecoder::new(format, shape.clone(), settings.clone())));
-        let decoder = match format {
-            Format::Json => json(JsonFormat::Auto),
-            Format::Lines => json(JsonFormat::Lines),
-            Format::Csv => {
-                Decoder::Csv(Box::new(CsvDecoder::new(CsvOptions::default(), shape.clone(), settings.clone())))
-            }
-            Format::Arrow | Format::Parquet => {
-                let decoder = BatchDecoder::new(shape.clone(), settings.clone());
-                Decoder::Batches(Box::new((ArrowReader::default(), decoder)))
-            }
-        };
-        Ok(Self { decoder, format, target })
+        let settings = session.text_settings();
+        let decoder = Decoder::new(format, shape, &settings);
+        Ok(Self { decoder, target, settings })
     }
 
     /// Takes bytes, cut anywhere. Waits while the writer of files is behind.
@@ -157,7 +195,7 @@ impl Ingest {
 
     async fn drain(&mut self) -> Result<()> {
         while let Decoder::Batches(decoder) = &mut self.decoder
-            && let Some(batch) = decoder.0.take_batch()
+            && let Some(batch) = decoder.0.as_mut().and_then(ArrowReader::take_batch)
         {
             self.take(&batch).await?;
         }
@@ -167,12 +205,33 @@ impl Ingest {
         Ok(())
     }
 
+    /// The table.
+    pub(crate) fn relation(&self) -> Oid {
+        self.target.table()
+    }
+
+    /// Rows so far.
+    pub(crate) fn rows(&self) -> u64 {
+        self.target.rows()
+    }
+
+    /// The input is over, and another one follows: what is incomplete in the one does not reach into the other.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub(crate) async fn next_input(&mut self, format: Format, source: &str) -> Result<()> {
+        self.drain_all().await?;
+        self.decoder = Decoder::new(format, self.target.shape()?, &self.settings);
+        self.target.letters.begin_source(source);
+        Ok(())
+    }
+
     /// The input is over: decodes the rest of it.
     ///
     /// # Errors
     /// As [`Self::push`].
     pub(crate) async fn drain_all(&mut self) -> Result<()> {
-        self.decoder.finish(self.format)?;
+        self.decoder.finish()?;
         self.drain().await
     }
 
@@ -180,11 +239,55 @@ impl Ingest {
     ///
     /// # Errors
     /// 40001 if the table was changed meanwhile.
-    pub(crate) async fn finish(mut self, session: &mut Session) -> Result<Report> {
+    pub(crate) async fn finish(self, session: &mut Session) -> Result<Report> {
+        let (report, changes) = self.changes(session).await?;
+        session.apply(changes)?;
+        Ok(report)
+    }
+
+    /// The input is over: what is to be applied to the session's transaction.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub(crate) async fn changes(mut self, session: &mut Session) -> Result<(Report, Vec<Change>)> {
         self.drain_all().await?;
         let mut changes = vec![];
         let report = self.target.finish(session, &mut changes).await?;
-        session.apply(changes)?;
-        Ok(report)
+        Ok((report, changes))
+    }
+}
+
+/// The columns of the row that `CALL tidemill.ingest(…)` returns.
+pub(crate) fn result_columns() -> Vec<Column> {
+    ["documents", "rows", "dead_letters"].map(|name| Column::new(name, SqlType::Int8)).to_vec()
+}
+
+/// `CALL tidemill.ingest('events', '{"id": 1}')`: documents in a text into a table, in the session's transaction.
+///
+/// # Errors
+/// As [`Ingest`].
+pub(crate) async fn documents(
+    session: &mut Session,
+    table: &Name,
+    documents: &str,
+    format: Format,
+    cancel: &CancellationToken,
+) -> Result<Outcome> {
+    let mut ingest = Ingest::begin(session, table, format, "call", cancel)?;
+    for chunk in documents.as_bytes().chunks(TEXT_BYTES) {
+        ingest.push(chunk).await?;
+    }
+    let report = ingest.finish(session).await?;
+    report.notice(session);
+    counted(result_columns(), &[report.documents, report.rows, report.dead_letters])
+}
+
+impl Report {
+    /// Says to the client that there are dead letters.
+    pub(crate) fn notice(&self, session: &mut Session) {
+        if self.dead_letters > 0 {
+            let message = format!("{} documents are in tidemill.dead_letters", self.dead_letters);
+            session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, message);
+        }
     }
 }

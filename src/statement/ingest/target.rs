@@ -143,6 +143,15 @@ impl Target {
         shape_of(&self.object.name, &self.def)
     }
 
+    pub(super) fn table(&self) -> Oid {
+        self.object.oid
+    }
+
+    /// Rows so far.
+    pub(super) fn rows(&self) -> u64 {
+        self.report.rows
+    }
+
     pub(super) async fn take(&mut self, decoded: Decoded) -> Result<()> {
         if !decoded.changes.is_empty() {
             self.change(&decoded.changes).await?;
