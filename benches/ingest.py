@@ -121,3 +121,82 @@ def wide(bench):
         seconds[name] = min(times)
     bench.report.add("1,000 columns, 1% new in each batch, ÷ a fixed table", f"{seconds['evolving']:.2f} s", "fixed table",
                      f"{seconds['fixed']:.2f} s", seconds["evolving"] / seconds["fixed"], "≤ 1.5")
+
+
+def upsert(bench):
+    """A tenth as many new versions as there are keys, then a full count and sum: against a table without a key."""
+    keys, new = bench.rows, bench.rows // 10
+    path = bench.work / "versions.csv"
+    with path.open("w", encoding="ascii") as file:
+        # Half of them newer versions of keys all over the table, half of them in the last tenth.
+        for n in range(new):
+            key = n * 7919 % keys if n % 2 else keys - 1 - n * 31 % (keys // 10)
+            file.write(f"{key},2026-02-01 00:00:{n % 60:02}.{n % 1000000:06}+00,{n}\n")
+    psql = bench.tidemill.psql
+    spent = {}
+    for name, option in (("latest", " PRIMARY KEY"), ("plain", "")):
+        with_option = " WITH (tidemill.upsert = 'ts')" if option else ""
+        columns = f"id bigint{option}, ts timestamptz, v bigint"
+        full = f"SELECT count(*), sum(v) FROM {name}"
+        psql(f"DROP TABLE IF EXISTS {name}; CREATE TABLE {name} ({columns}){with_option}")
+        psql(f"INSERT INTO {name} SELECT g * 7907 % {keys}, timestamptz '2026-01-01' + g * interval '1 millisecond', g FROM generate_series(0, {keys - 1}) g")
+        psql(f"CALL tidemill.compact('{name}')")
+        psql(full), psql(full)
+
+        def add():
+            psql(f"\\copy {name} FROM '{path}' (FORMAT csv)")
+            return psql(full)
+        both, answer = timed(add)
+        rows = int(answer.split("|")[0])
+        assert rows == (keys if option else keys + new), answer
+        before = min(timed(lambda: psql(full))[0] for _ in range(bench.rounds))
+        psql(f"CALL tidemill.compact('{name}')")
+        psql(full), psql(full)
+        after = min(timed(lambda: psql(full))[0] for _ in range(bench.rounds))
+        spent[name] = (both, before, after)
+    path.unlink()
+    goals = ("≤ 3", "≤ 3", "≤ 1.05")
+    whats = (f"COPY of {new / 1e6:.1f} M versions into {keys / 1e6:.0f} M keys, then count and sum", "count and sum again", "and after compaction")
+    for what, goal, ours, theirs in zip(whats, goals, spent["latest"], spent["plain"]):
+        bench.report.add(f"upsert: {what}", f"{ours * 1e3:.0f} ms", "plain table", f"{theirs * 1e3:.0f} ms", ours / theirs, goal)
+
+
+def compact_files(bench):
+    """The latest row of each key of 100 NDJSON files, 60% of the rows superseded, as one sorted Parquet file; DuckDB the same in SQL."""
+    rows, files = bench.rows // 2, 100
+    keys, folder = rows * 2 // 5, bench.work / "logs"
+    folder.mkdir()
+    for file in range(files):
+        numbers = range(file * rows // files, (file + 1) * rows // files)
+        # Every key comes once in the first two fifths; what follows supersedes them in another order.
+        lines = (event(number).replace(f"{number:012x}", f"{number * 7919 % keys:012x}", 1) for number in numbers)
+        (folder / f"log{file:03}.ndjson").write_text("".join(lines))
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    note(f"{rows:,} events in {files} files, {size / 1e6:.0f} MB")
+    ours, theirs, output = [], [], bench.work / "compacted.parquet"
+    sql = (f"CALL tidemill.compact_files('{folder}/*.ndjson', into => '{output}', key => 'id', latest_by => 'ts', delete => false)")
+    for _ in range(3):
+        output.unlink(missing_ok=True)
+        seconds, answer = timed(lambda: bench.tidemill.psql(sql))
+        assert answer.split("|")[1:3] == [str(rows), str(keys)], answer
+        ours.append(seconds)
+    if bench.duckdb:
+        peer = bench.work / "duckdb.parquet"
+        source = f"read_json('{folder}/*.ndjson')"
+        # Two ways to say it; the faster one counts.
+        ways = [f"SELECT unnest(arg_max(e, ts)) FROM {source} e GROUP BY id ORDER BY id",
+                f"SELECT * FROM {source} QUALIFY row_number() OVER (PARTITION BY id ORDER BY ts DESC) = 1 ORDER BY id"]
+        for way in ways:
+            for _ in range(2):
+                with bench.duckdb.connect() as db:
+                    seconds, _ = timed(lambda: db.execute(f"COPY ({way}) TO '{peer}' (FORMAT parquet, COMPRESSION zstd)"))
+                theirs.append(seconds)
+        with bench.duckdb.connect() as db:
+            same = "SELECT count(*), sum(user_id), max(ts)::text, sum(amount::decimal(18, 2)) FROM "
+            answers = [db.execute(f"{same} '{path}'").fetchall() for path in (output, peer)]
+        assert answers[0][0][:2] == answers[1][0][:2] and answers[0][0][3] == answers[1][0][3], answers
+        note(f"{output.stat().st_size / 1e6:.0f} MB; DuckDB's {peer.stat().st_size / 1e6:.0f} MB; its ways took {theirs}")
+    bench.report.add(f"compact_files, 100 files, {rows / 1e6:.1f} M rows, 60% superseded", f"{min(ours):.2f} s", "duckdb" if theirs else "",
+                     f"{min(theirs):.2f} s" if theirs else "", min(ours) / min(theirs) if theirs else None, "≤ 1.0")
+    for path in folder.iterdir():
+        path.unlink()

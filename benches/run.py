@@ -25,7 +25,7 @@ SCHEMA = ("ts timestamp NOT NULL, hostname text NOT NULL, region text NOT NULL, 
           "usage_idle float8, usage_nice float8, usage_iowait float8")
 MEASURES = ["copy", "insert", "queries", "select", "prepared", "disk", "restart"]
 # In ingest.py and series.py.
-INGEST = ["ndjson", "lines", "wide"]
+INGEST = ["ndjson", "lines", "wide", "upsert", "compact_files"]
 SERIES = ["gapfill", "asof", "asof_unsorted", "bucket", "last_point", "gapfill_memory", "day"]
 
 

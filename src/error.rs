@@ -45,6 +45,56 @@ pub struct Report {
     pub sought: Option<String>,
     /// FATAL: the session ends after it.
     pub fatal: bool,
+    /// HTTP refuses the request, whatever the statement.
+    pub refusal: Option<Refusal>,
+}
+
+/// What HTTP itself refuses: the request, not a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It cannot be understood: 400.
+    Malformed,
+    /// There is no such address: 404.
+    UnknownAddress,
+    /// The address takes other methods: 405.
+    Method,
+    /// The answer cannot have that form: 406.
+    Unacceptable,
+    /// Its rest did not come in time: 408.
+    Late,
+    /// It is larger than the limit: 413.
+    TooLarge,
+    /// The body has a form that is not known: 415.
+    MediaType,
+    /// Too many run already: 429.
+    Busy,
+}
+
+impl Refusal {
+    fn status(self) -> u16 {
+        match self {
+            Self::Malformed => 400,
+            Self::UnknownAddress => 404,
+            Self::Method => 405,
+            Self::Unacceptable => 406,
+            Self::Late => 408,
+            Self::TooLarge => 413,
+            Self::MediaType => 415,
+            Self::Busy => 429,
+        }
+    }
+
+    fn code(self) -> SqlState {
+        match self {
+            Self::Malformed => SqlState::PROTOCOL_VIOLATION,
+            Self::UnknownAddress | Self::Method | Self::Unacceptable | Self::MediaType => {
+                SqlState::FEATURE_NOT_SUPPORTED
+            }
+            Self::Late => SqlState::CONNECTION_FAILURE,
+            Self::TooLarge => SqlState::PROGRAM_LIMIT_EXCEEDED,
+            Self::Busy => SqlState::TOO_MANY_CONNECTIONS,
+        }
+    }
 }
 
 impl Error {
@@ -65,6 +115,7 @@ impl Error {
             location: None,
             sought: None,
             fatal: false,
+            refusal: None,
         }))
     }
 
@@ -76,6 +127,13 @@ impl Error {
     /// XX000: a bug of ours.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(SqlState::INTERNAL_ERROR, message)
+    }
+
+    /// A request that HTTP itself refuses.
+    pub fn refused(refusal: Refusal, message: impl Into<String>) -> Self {
+        let mut error = Self::new(refusal.code(), message);
+        error.0.refusal = Some(refusal);
+        error
     }
 
     /// With a detail.
@@ -156,15 +214,19 @@ impl Error {
 
     /// The status by which HTTP says it.
     pub fn http_status(&self) -> u16 {
+        if let Some(refusal) = self.0.refusal {
+            return refusal.status();
+        }
         match self.code().code() {
-            "42P01" | "3D000" | "3F000" => 404,
+            "08P01" => 400,
             "28000" | "28P01" => 401,
             "42501" => 403,
-            // Formats and encodings: what else is not supported is no matter of requests.
-            "0A000" => 415,
-            "40001" => 409,
-            "53100" | "53400" => 507,
+            "42P01" | "3D000" | "3F000" => 404,
+            // Cancelled, or above statement_timeout.
+            "57014" => 408,
+            "23505" | "40001" => 409,
             "53300" => 429,
+            "53100" | "53400" => 507,
             "57P01" | "57P03" | "58030" => 503,
             code if code.starts_with("XX") => 500,
             code if code.starts_with("53") => 503,
@@ -600,6 +662,30 @@ impl From<tidemill_udfs::types::ValueError> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statuses_of_http() {
+        let cases = [
+            (SqlState::SYNTAX_ERROR, 422),
+            (SqlState::FEATURE_NOT_SUPPORTED, 422),
+            (SqlState::PROTOCOL_VIOLATION, 400),
+            (SqlState::INVALID_PASSWORD, 401),
+            (SqlState::INSUFFICIENT_PRIVILEGE, 403),
+            (SqlState::UNDEFINED_TABLE, 404),
+            (SqlState::QUERY_CANCELED, 408),
+            (SqlState::UNIQUE_VIOLATION, 409),
+            (SqlState::TOO_MANY_CONNECTIONS, 429),
+            (SqlState::INTERNAL_ERROR, 500),
+            (SqlState::OUT_OF_MEMORY, 503),
+            (SqlState::ADMIN_SHUTDOWN, 503),
+            (SqlState::DISK_FULL, 507),
+        ];
+        for (code, status) in cases {
+            assert_eq!(Error::new(code.clone(), "m").http_status(), status, "{}", code.code());
+        }
+        assert_eq!(Error::refused(Refusal::MediaType, "m").http_status(), 415);
+        assert_eq!(Error::refused(Refusal::Busy, "m").code().code(), "53300");
+    }
 
     #[test]
     fn places_become_offsets() {

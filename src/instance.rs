@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
@@ -197,6 +198,60 @@ pub struct Activity {
     pub cancel: Option<CancellationToken>,
     /// What it has prepared and opened.
     pub listing: Arc<Mutex<Listing>>,
+    /// The load it runs: pg_stat_progress_copy.
+    pub copy: Option<Arc<CopyProgress>>,
+}
+
+/// How far a load of rows has come, as pg_stat_progress_copy shows it.
+#[derive(Debug, Default)]
+pub struct CopyProgress {
+    /// The table; 0: a query, or files.
+    pub relation: u32,
+    /// `COPY FROM`, `COPY TO`
+    pub command: &'static str,
+    /// `FILE`, `PIPE`, `CALLBACK`
+    pub kind: &'static str,
+    /// Bytes read or written.
+    pub bytes: Arc<AtomicU64>,
+    /// Bytes there are to read; 0: not known.
+    pub bytes_total: AtomicU64,
+    /// Rows read or written.
+    pub rows: AtomicU64,
+    /// Rows that WHERE leaves out.
+    pub rows_excluded: AtomicU64,
+}
+
+/// A load under way; the client is shown without it once this is dropped.
+#[derive(Debug)]
+pub struct CopyReport {
+    handle: Arc<SessionHandle>,
+    progress: Arc<CopyProgress>,
+}
+
+impl CopyProgress {
+    /// A load of the client's begins.
+    pub fn begin(handle: &Arc<SessionHandle>, relation: u32, command: &'static str, kind: &'static str) -> CopyReport {
+        let progress = Arc::new(Self { relation, command, kind, ..Self::default() });
+        handle.activity.lock().copy = Some(Arc::clone(&progress));
+        CopyReport { handle: Arc::clone(handle), progress }
+    }
+}
+
+impl CopyReport {
+    /// What to count.
+    pub fn progress(&self) -> &Arc<CopyProgress> {
+        &self.progress
+    }
+}
+
+impl Drop for CopyReport {
+    fn drop(&mut self) {
+        let mut activity = self.handle.activity.lock();
+        // A later load may have begun.
+        if activity.copy.as_ref().is_some_and(|copy| Arc::ptr_eq(copy, &self.progress)) {
+            activity.copy = None;
+        }
+    }
 }
 
 /// Prepared statements and cursors of one client, as pg_prepared_statements and pg_cursors show them to it.

@@ -37,6 +37,8 @@ pub struct Metrics {
     pub compactions: AtomicU64,
     /// Checkpoints.
     pub checkpoints: AtomicU64,
+    /// Dead letters that failed too often to be tried again.
+    pub dead_letters_quarantined: AtomicU64,
     /// Pieces of background work that failed; they are tried again.
     pub background_failures: AtomicU64,
     statements: [AtomicU64; KINDS.len()],
@@ -108,6 +110,11 @@ pub fn render(instance: &Instance) -> String {
     page.counter("flushes_total", "Flushes of hot rows to files.", &metrics.flushes);
     page.counter("compactions_total", "Compactions of files.", &metrics.compactions);
     page.counter("checkpoints_total", "Checkpoints.", &metrics.checkpoints);
+    page.counter(
+        "dead_letters_quarantined_total",
+        "Dead letters that failed too often to be tried again.",
+        &metrics.dead_letters_quarantined,
+    );
     page.counter("background_failures_total", "Background work that failed.", &metrics.background_failures);
     page.0
 }

@@ -208,6 +208,9 @@ pub struct TableOptions {
     /// Fields of ingested documents that have no column become columns.
     #[serde(default)]
     pub evolve: bool,
+    /// And columns become wider types where values of documents need it.
+    #[serde(default)]
+    pub widen: bool,
     /// Of rows with the same primary key only the one with the greatest value in this column counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upsert: Option<String>,
@@ -309,6 +312,10 @@ pub struct Write {
     pub remove_files: Vec<String>,
     /// False if the set of rows stays the same (compaction).
     pub data_change: bool,
+    /// The state whose definition the rows are made for: in conflict if types of columns or the key changed since. Not logged.
+    pub made_on: Option<Lsn>,
+    /// In conflict too if others wrote any rows since. Not logged.
+    pub alone: bool,
     /// Keys of a primary key that must not be written by others meanwhile. Not logged.
     pub keys: Option<NewlyWritten>,
 }

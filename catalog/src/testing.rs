@@ -49,6 +49,7 @@ pub(crate) fn def(columns: Vec<ColumnDef>) -> TableDef {
             flush_bytes: 64 << 20,
             upsert: None,
             evolve: false,
+            widen: false,
             flatten: None,
         },
         given_options: BTreeMap::new(),

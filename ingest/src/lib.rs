@@ -19,6 +19,9 @@ mod line;
 /// CSV with a header.
 mod csv;
 
+/// Arrow batches, streams and files.
+mod batches;
+
 mod name;
 mod outcome;
 mod shape;
@@ -27,6 +30,7 @@ mod value;
 #[cfg(test)]
 mod testing;
 
+pub use batches::{ArrowReader, BatchDecoder};
 pub use csv::{CsvDecoder, CsvOptions};
 pub use json::{JsonDecoder, JsonFormat};
 pub use line::{LineDecoder, LineOptions, Precision, ShapeOf};

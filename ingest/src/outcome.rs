@@ -104,6 +104,8 @@ pub struct DeadLetter {
     pub error: ValueError,
     /// The column whose value it was.
     pub column: Option<String>,
+    /// The type of that value, where the column would not give it back as it was ([`crate::Evolve::Lossless`]).
+    pub value_type: Option<SqlType>,
     /// Where it begins in the input.
     pub offset: u64,
     /// The line it begins at, from 1.

@@ -57,6 +57,10 @@ pub enum Evolve {
     /// And columns get a wider type where that loses nothing: int2 → int4 → int8 → numeric, float4 → float8, date →
     /// timestamptz.
     Widen,
+    /// New fields become columns, and a column takes only what it gives back as it was: a string is no number, however it is
+    /// spelled. Other values make their document a dead letter (42804) that says which type they have
+    /// ([`crate::DeadLetter::value_type`]); who asks for this decodes again with a wider one.
+    Lossless,
 }
 
 /// `tidemill.nested`

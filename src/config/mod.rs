@@ -44,6 +44,9 @@ const QUERY_MEMORY_PERCENT: u64 = 80;
 /// What queries may spill to disk. Ten times the memory of a large laptop; a runaway join stops before the disk is full.
 const SPILL_BYTES_DEFAULT: u64 = 64 * GIB;
 
+/// Dead letters of one database: millions of documents, and too few to fill a disk before somebody looks.
+const DEAD_LETTER_BYTES_DEFAULT: u64 = GIB;
+
 /// A log segment. Large enough that fsync of a new file is rare, small enough that clean-up follows flushes closely.
 pub const WAL_SEGMENT_BYTES: u64 = 64 * MIB;
 
@@ -56,6 +59,18 @@ const FILE_RETENTION_DEFAULT: Duration = Duration::from_secs(3600);
 
 /// How long keys of requests are known: longer than a client that was cut off goes on trying.
 const IDEMPOTENCY_RETENTION_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+
+/// Requests that HTTP works on at once. Each holds a batch of documents (16 MB) and, until it is committed, up to 32 MB of
+/// its body for another try: 64 are 3 GB at the worst. One more is answered 429 and comes again.
+const HTTP_REQUESTS_MAX_DEFAULT: usize = 64;
+
+/// How long HTTP waits for the next bytes of a request. PostgreSQL's authentication_timeout; longer than the pause between
+/// two requests of an agent that writes every ten seconds.
+const HTTP_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+/// A body that must be on disk before it can be read (Parquet has its table of contents at the end). Far above the files
+/// that lakes are made of (128 MB to 1 GB); the disk must have room for one per request at once.
+const UPLOAD_BYTES_MAX_DEFAULT: u64 = 4 * GIB;
 
 /// How long running statements may take to finish at shutdown: below the 90 s after which systemd kills.
 const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
@@ -74,8 +89,14 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The Postgres port.
     pub pg_listen: SocketAddr,
-    /// The HTTP port: /metrics, /health.
+    /// The HTTP port.
     pub http_listen: SocketAddr,
+    /// Requests that HTTP works on at once; one more is refused with 429.
+    pub http_requests_max: usize,
+    /// How long HTTP waits for the head of a request, or for more of its body.
+    pub http_idle_timeout: Duration,
+    /// The largest body that is kept on disk before it is read, bytes.
+    pub upload_bytes_max: u64,
     /// TLS certificate chain and private key (PEM). Both or none; if they cannot be read, the server does not start.
     pub tls_certificate: Option<PathBuf>,
     /// See `tls_certificate`.
@@ -88,6 +109,8 @@ pub struct Config {
     pub query_memory_bytes: u64,
     /// Disk that queries may spill to, bytes.
     pub spill_bytes: u64,
+    /// What the dead letters of one database may take, bytes; beyond it nothing is taken in that would add one.
+    pub dead_letter_bytes: u64,
     /// Decoded columns kept for repeated reads, bytes.
     pub cache_bytes: u64,
     /// Answer a commit only when it is on disk. Off: survives kill -9, not power loss.
@@ -127,9 +150,18 @@ pub struct Options {
     /// Address of the Postgres port [default: 127.0.0.1:5433]
     #[arg(long, value_name = "ADDRESS:PORT", env = "TIDEMILL_PG_LISTEN", global = true)]
     pub pg_listen: Option<SocketAddr>,
-    /// Address of the HTTP port: /metrics and /health [default: 127.0.0.1:8433]
+    /// Address of the HTTP port [default: 127.0.0.1:8433]
     #[arg(long, value_name = "ADDRESS:PORT", env = "TIDEMILL_HTTP_LISTEN", global = true)]
     pub http_listen: Option<SocketAddr>,
+    /// Requests that HTTP works on at once [default: 64]
+    #[arg(long, value_name = "NUMBER", env = "TIDEMILL_MAX_HTTP_REQUESTS", global = true)]
+    pub max_http_requests: Option<usize>,
+    /// How long HTTP waits for the next bytes of a request, e.g. 30s [default: 60s]
+    #[arg(long, value_name = "DURATION", env = "TIDEMILL_HTTP_IDLE_TIMEOUT", global = true)]
+    pub http_idle_timeout: Option<Interval>,
+    /// The largest body, unpacked, that HTTP keeps on disk before it is read: Parquet [default: 4GB]
+    #[arg(long, value_name = "SIZE", env = "TIDEMILL_MAX_UPLOAD", global = true)]
+    pub max_upload: Option<ByteSize>,
     /// TLS certificate chain, PEM; with --tls-key
     #[arg(long, value_name = "FILE", env = "TIDEMILL_TLS_CERTIFICATE", global = true)]
     pub tls_certificate: Option<PathBuf>,
@@ -145,6 +177,9 @@ pub struct Options {
     /// Memory of one query [default: 80% of --memory]
     #[arg(long, value_name = "SIZE", env = "TIDEMILL_QUERY_MEMORY", global = true)]
     pub query_memory: Option<ByteSize>,
+    /// What the dead letters of one database may take; beyond it ingestion that would add one is refused [default: 1GB]
+    #[arg(long, value_name = "SIZE", env = "TIDEMILL_DEAD_LETTERS", global = true)]
+    pub dead_letters: Option<ByteSize>,
     /// Disk that queries may spill to [default: 64GB]
     #[arg(long, value_name = "SIZE", env = "TIDEMILL_SPILL", global = true)]
     pub spill: Option<ByteSize>,
@@ -218,11 +253,15 @@ impl Options {
             data_dir: self.data_dir.or(other.data_dir),
             pg_listen: self.pg_listen.or(other.pg_listen),
             http_listen: self.http_listen.or(other.http_listen),
+            max_http_requests: self.max_http_requests.or(other.max_http_requests),
+            http_idle_timeout: self.http_idle_timeout.or(other.http_idle_timeout),
+            max_upload: self.max_upload.or(other.max_upload),
             tls_certificate: self.tls_certificate.or(other.tls_certificate),
             tls_key: self.tls_key.or(other.tls_key),
             max_connections: self.max_connections.or(other.max_connections),
             memory: self.memory.or(other.memory),
             query_memory: self.query_memory.or(other.query_memory),
+            dead_letters: self.dead_letters.or(other.dead_letters),
             spill: self.spill.or(other.spill),
             cache: self.cache.or(other.cache),
             fsync: self.fsync.or(other.fsync),
@@ -251,12 +290,16 @@ impl Options {
             data_dir: self.data_dir.clone().unwrap_or_else(|| "tidemill-data".into()),
             pg_listen: self.pg_listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 5433))),
             http_listen: self.http_listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8433))),
+            http_requests_max: self.max_http_requests.unwrap_or(HTTP_REQUESTS_MAX_DEFAULT),
+            http_idle_timeout: self.http_idle_timeout.map_or(HTTP_IDLE_TIMEOUT_DEFAULT, Interval::duration),
+            upload_bytes_max: self.max_upload.map_or(UPLOAD_BYTES_MAX_DEFAULT, ByteSize::bytes),
             tls_certificate: self.tls_certificate.clone(),
             tls_key: self.tls_key.clone(),
             connections_max: self.max_connections.unwrap_or(CONNECTIONS_MAX_DEFAULT),
             memory_bytes: if self.memory.is_some() { memory_bytes } else { memory_bytes.max(MEMORY_BYTES_MIN) },
             query_memory_bytes: 0,
             spill_bytes: self.spill.map_or(SPILL_BYTES_DEFAULT, ByteSize::bytes),
+            dead_letter_bytes: self.dead_letters.map_or(DEAD_LETTER_BYTES_DEFAULT, ByteSize::bytes),
             cache_bytes: self.cache.map_or(machine_bytes / 100 * CACHE_PERCENT, ByteSize::bytes),
             fsync: self.fsync.is_none_or(Switch::is_on),
             wal_bytes_max: self.wal_max.map_or(WAL_BYTES_MAX_DEFAULT, ByteSize::bytes),
@@ -289,6 +332,12 @@ impl Config {
         }
         if self.connections_max == 0 {
             return error("--max-connections must be at least 1".into());
+        }
+        if self.http_requests_max == 0 {
+            return error("--max-http-requests must be at least 1".into());
+        }
+        if self.http_idle_timeout.is_zero() {
+            return error("--http-idle-timeout must be above 0".into());
         }
         if self.memory_bytes < MEMORY_BYTES_MIN {
             let (given, least) = (ByteSize::new(self.memory_bytes), ByteSize::new(MEMORY_BYTES_MIN));

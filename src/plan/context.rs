@@ -114,7 +114,8 @@ impl Scope {
         let state = self
             .table(oid)
             .ok_or_else(|| Error::new(SqlState::UNDEFINED_TABLE, format!("relation with OID {oid} does not exist")))?;
-        let store = (oid < TEMP_SCHEMA).then(|| Arc::clone(&self.instance.store));
+        // A relation of the session may show rows of a table of the catalog: its files are there.
+        let store = (state.oid < TEMP_SCHEMA).then(|| Arc::clone(&self.instance.store));
         let table = SnapshotTable { store, state, locators };
         Ok(Arc::new(Relation { place: Place::Table(oid), locators, provider: Arc::new(table) }))
     }
@@ -139,6 +140,11 @@ impl Scope {
         };
         change(&mut copy);
         Arc::new(copy)
+    }
+
+    /// This scope with other temporary objects.
+    pub(crate) fn with_temp(&self, temp: Arc<Snapshot>) -> Arc<Self> {
+        self.with(|scope| scope.temp = temp)
     }
 
     /// This scope with the locators of one table visible (or of none).
@@ -461,6 +467,9 @@ impl ContextProvider for Names<'_> {
                 typed => typed,
             })
             .collect();
+        if let Some(procedure) = super::procedure::find(name, &args) {
+            return Ok(provider_as_source(procedure));
+        }
         let literals: Vec<Expr> = args.iter().map(|(value, _)| Expr::Literal(value.clone(), None)).collect();
         match system::table_function(self.scope, name, &literals).map_err(DataFusionError::from)? {
             Some(provider) => Ok(provider_as_source(provider)),

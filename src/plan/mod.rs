@@ -14,7 +14,7 @@ use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 use parking_lot::Mutex;
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::{ViewDef, ViewRelation};
+use tidemill_catalog::record::{TableDef, ViewDef, ViewRelation};
 use tidemill_catalog::snapshot::{Snapshot, TableState};
 use tidemill_udfs::types::{SqlType, TextSettings};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +46,8 @@ mod marker;
 mod newest;
 mod pending;
 mod prepare;
+/// Procedures in FROM.
+pub(crate) mod procedure;
 mod record;
 mod registry;
 mod resample;
@@ -67,6 +69,7 @@ mod window_join;
 
 pub use context::Resolved;
 pub use row::RowProgram;
+pub(crate) use run::runtime as query_runtime;
 pub use system::split_name;
 pub use types::sql_type_of;
 
@@ -168,6 +171,16 @@ pub enum OnConflict {
         /// cast as by assignment, and the condition, if there is one.
         plan: Plan,
     },
+}
+
+/// A column that becomes another type.
+pub(crate) struct Conversion<'a> {
+    /// Its place.
+    pub(crate) at: usize,
+    /// The type.
+    pub(crate) to: SqlType,
+    /// The new value, over the old columns; else the old one, cast as by assignment.
+    pub(crate) using: Option<&'a ast::Expr>,
 }
 
 /// UPDATE or DELETE, planned: which rows, and what they become.
@@ -329,6 +342,34 @@ impl Planner {
             .collect::<Result<Vec<_>>>()?;
         let logical = LogicalPlanBuilder::from(plan.logical.as_ref().clone()).project(exprs)?.build()?;
         Ok(Plan { logical: Arc::new(logical), program: None, ..plan })
+    }
+
+    /// The rows of a table's state, which has the definition `old`, with some columns converted.
+    ///
+    /// # Errors
+    /// 42804 for a type that values are not cast to by assignment.
+    pub(crate) fn converted_rows(
+        &self,
+        scope: &Arc<Scope>,
+        table: &str,
+        state: &Arc<TableState>,
+        conversions: &[Conversion<'_>],
+    ) -> Result<Plan> {
+        dml::converted_rows(self, scope, table, state, conversions)
+    }
+
+    /// The text of a key that several rows of a state have, if the columns of the key in `def` were one.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub(crate) async fn repeated_key(
+        &self,
+        scope: &Arc<Scope>,
+        table: &str,
+        state: &Arc<TableState>,
+        def: &TableDef,
+    ) -> Result<Option<Vec<String>>> {
+        dml::repeated_key(self, scope, table, state, def).await
     }
 
     /// The expressions of a plan that is one projection over what it does not read, with values for parameters, and the schema

@@ -109,7 +109,7 @@ pub(super) fn unbound(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// The server's runtime with memory of this query's own: what it takes counts against both limits.
-pub(super) fn runtime(scope: &Scope) -> Arc<RuntimeEnv> {
+pub(crate) fn runtime(scope: &Scope) -> Arc<RuntimeEnv> {
     let shared = &scope.instance.runtime;
     let limit = usize::try_from(scope.instance.config.query_memory_bytes).unwrap_or(usize::MAX);
     let pool = QueryPool { shared: Arc::clone(&shared.memory_pool), limit, used: AtomicUsize::new(0) };

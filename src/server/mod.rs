@@ -1,7 +1,7 @@
 //! IN/OUT: bytes to requests and back. Knows no tables.
 //!
 //! [`run`] opens both ports and serves until `instance.shutdown` is cancelled. Then, in this order: no new clients; idle ones are
-//! told 57P01; running statements end or, after `drain_timeout`, are ended; HTTP answers until the last client is gone.
+//! told 57P01; running statements and requests end or, after `drain_timeout`, are ended; HTTP answers until the last client is gone.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -16,7 +16,7 @@ use crate::error::SqlState;
 use crate::instance::Instance;
 use crate::{Error, Result, background};
 
-/// HTTP: /metrics, /health.
+/// HTTP.
 pub mod http;
 
 /// The Postgres wire protocol.
@@ -102,16 +102,15 @@ impl Server {
         let instance = Arc::clone(&shared.instance);
         let failure = Arc::new(OnceLock::new());
         let http_stop = CancellationToken::new();
-        let http = background::spawn(
-            "http",
-            http::serve(http, Arc::clone(&instance), Arc::clone(&failure), http_stop.clone()),
-        );
+        let (clients, requests) = (TaskTracker::new(), TaskTracker::new());
+        let site = http::Site::new(Arc::clone(&instance), Arc::clone(&failure), requests.clone());
+        let door = http::Door { listener: http, tls: shared.tls.as_ref().map(|tls| tls.http.clone()) };
+        let http = background::spawn("http", http::serve(door, site, http_stop.clone()));
         let watch = background::spawn("log watch", watch_log(Arc::clone(&instance), Arc::clone(&failure)));
 
-        let clients = TaskTracker::new();
         accept(&shared, &pg, &clients).await;
         drop(pg);
-        drain(&instance, &clients).await;
+        drain(&instance, [&clients, &requests]).await;
 
         watch.abort();
         http_stop.cancel();
@@ -157,18 +156,23 @@ async fn accept(shared: &Arc<Shared>, listener: &TcpListener, clients: &TaskTrac
     }
 }
 
-/// Waits for clients to leave: idle ones do at once, busy ones after their statement, all when the time is up.
-async fn drain(instance: &Instance, clients: &TaskTracker) {
-    clients.close();
-    let drained = tokio::time::timeout(instance.config.drain_timeout, clients.wait()).await.is_ok();
+/// Waits for clients to leave and requests to end: idle clients do at once, busy ones after their statement, all when the
+/// time is up.
+async fn drain(instance: &Instance, tasks: [&TaskTracker; 2]) {
+    let all = || futures::future::join_all(tasks.map(TaskTracker::wait));
+    for tasks in tasks {
+        tasks.close();
+    }
+    let drained = tokio::time::timeout(instance.config.drain_timeout, all()).await.is_ok();
     if !drained {
         let handles: Vec<_> = instance.sessions.lock().values().map(Arc::clone).collect();
         tracing::info!(statements = handles.len(), "ending statements that run too long");
         for handle in handles {
             handle.terminate.cancel();
         }
-        if tokio::time::timeout(LEAVE_TIMEOUT, clients.wait()).await.is_err() {
-            tracing::warn!(clients = clients.len(), "clients are left behind");
+        if tokio::time::timeout(LEAVE_TIMEOUT, all()).await.is_err() {
+            let clients = tasks.map(TaskTracker::len).iter().sum::<usize>();
+            tracing::warn!(clients, "clients are left behind");
         }
     }
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Report, SqlState};
 use crate::instance::{Instance, ListedStatement, Listing, SessionHandle};
+use crate::plan::procedure;
 use crate::plan::{ModifyPlan, OnConflict, Plan, Planner, Scope, TEMP_SCHEMA};
 use crate::statement::control::Control;
 use crate::statement::parse::{Parsed, Statement};
@@ -631,6 +632,7 @@ impl Session {
     }
 
     async fn query(&mut self, plan: Plan, portal: &Portal, cancel: &CancellationToken) -> Result<Outcome> {
+        let plan = self.with_procedures(plan, cancel).await?;
         let scope = self.scope(cancel);
         let planner = Arc::clone(&self.planner);
         let plan = planner.displayed(&scope, plan, &portal.result_formats)?;
@@ -640,6 +642,19 @@ impl Session {
             columns: plan.columns,
             tag: RowsTag::Counted("SELECT"),
         })
+    }
+
+    /// The plan with what its procedures gave in their place.
+    async fn with_procedures(&mut self, plan: Plan, cancel: &CancellationToken) -> Result<Plan> {
+        let calls = procedure::calls(&plan)?;
+        if calls.is_empty() {
+            return Ok(plan);
+        }
+        let mut results = vec![];
+        for call in &calls {
+            results.push(Box::pin(statement::procedure(self, call, cancel)).await?);
+        }
+        procedure::with_results(plan, results)
     }
 
     /// In a failed transaction only its end is heard: 25P02.

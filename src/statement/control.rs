@@ -251,7 +251,7 @@ pub enum Control {
         /// The procedure.
         name: Name,
         /// Its arguments.
-        arguments: Vec<ast::Expr>,
+        arguments: Vec<CallArgument>,
     },
     /// CREATE SOURCE
     CreateSource(Box<CreateSource>),
@@ -282,6 +282,15 @@ pub enum Control {
         /// What to call it in the message.
         what: String,
     },
+}
+
+/// An argument of CALL.
+#[derive(Debug, Clone)]
+pub struct CallArgument {
+    /// `name =>`
+    pub name: Option<String>,
+    /// Its value.
+    pub value: ast::Expr,
 }
 
 /// Modes of a transaction.
@@ -507,6 +516,22 @@ pub enum AlterSource {
 /// One action of ALTER TABLE.
 #[derive(Debug, Clone)]
 pub enum AlterTable {
+    /// ADD PRIMARY KEY
+    AddPrimaryKey {
+        /// CONSTRAINT
+        name: Option<String>,
+        /// Its columns.
+        columns: Vec<String>,
+    },
+    /// ALTER COLUMN … TYPE
+    Type {
+        /// The column.
+        column: String,
+        /// Its type from now on.
+        sql_type: SqlType,
+        /// USING
+        using: Option<Expression>,
+    },
     /// ADD COLUMN
     AddColumn {
         /// The column.

@@ -149,7 +149,9 @@ pub(super) async fn call(
         ["tidemill", "checkpoint"] => {
             maintain(session, "CHECKPOINT", false, &[]).await?;
         }
-        ["tidemill", "replay_dead_letters"] if tables.len() == 1 => ingest::replay(session, &tables[0], cancel).await?,
+        ["tidemill", "replay_dead_letters"] if tables.len() == 1 => {
+            ingest::replay(session, &tables[0], None, cancel).await?;
+        }
         ["tidemill", "discard_dead_letters"] if tables.len() == 1 => {
             ingest::discard(session, &tables[0], cancel).await?
         }
@@ -160,7 +162,8 @@ pub(super) async fn call(
             )
             .hint(
                 "The procedures are tidemill.flush(table), tidemill.compact(table), tidemill.checkpoint(), \
-                 tidemill.replay_dead_letters(table) and tidemill.discard_dead_letters(table).",
+                 tidemill.replay_dead_letters(table), tidemill.discard_dead_letters(table), \
+                 tidemill.ingest(table, documents) and tidemill.compact_files(files, into, key, latest_by).",
             )
             .at(name.offset));
         }

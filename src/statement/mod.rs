@@ -3,6 +3,9 @@
 //! [`execute`] is the list: it sends each statement that is ours to its file. Each takes the session, applies its changes
 //! to the open transaction, and says what to answer.
 
+/// CALL.
+mod call;
+
 /// COMMENT ON.
 mod comment;
 
@@ -29,6 +32,9 @@ mod drop;
 
 /// EXPLAIN.
 mod explain;
+
+/// Files of the server: wildcards, packed bytes, compaction.
+pub(crate) mod files;
 
 /// Documents into a table: rows, new columns, dead letters.
 pub(crate) mod ingest;
@@ -57,6 +63,9 @@ pub mod parse;
 /// PREPARE, EXECUTE, DEALLOCATE.
 mod prepare;
 
+/// Columns of other types.
+pub(crate) mod retype;
+
 /// CREATE, ALTER, DROP ROLE.
 mod role;
 
@@ -78,9 +87,16 @@ mod transaction;
 /// CREATE VIEW.
 mod view;
 
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
+use datafusion::common::ScalarValue;
+use datafusion::error::DataFusionError;
 use tidemill_udfs::types::SqlType;
 use tokio_util::sync::CancellationToken;
 
+use crate::error::SqlState;
+use crate::plan::procedure::Procedure;
 use crate::session::{Column, Outcome, Portal, Session};
 use crate::{Error, Result};
 use control::{Control, CopySource};
@@ -96,6 +112,7 @@ pub(crate) fn columns(control: &Control, session: &mut Session) -> Result<Option
         Control::Explain(explain) => Some(vec![explain::column(explain)]),
         Control::Fetch { name, only_move: false, .. } => Some(cursor::columns(session, name)?),
         Control::Execute { name, .. } => session.statement(name)?.columns.clone(),
+        Control::Call { name, .. } => call::columns(name),
         _ => None,
     })
 }
@@ -109,6 +126,7 @@ pub(crate) fn parameters(control: &Control, session: &mut Session) -> Vec<SqlTyp
             CopySource::Query(query) => query,
             CopySource::Table { .. } => return vec![],
         },
+        Control::Call { arguments, .. } => return call::parameters(arguments),
         _ => return vec![],
     };
     session.parse_inner(Some((**inner).clone()), &[], false).map_or_else(|_| vec![], |inner| inner.parameters.clone())
@@ -193,7 +211,9 @@ pub(crate) async fn execute(
                 Control::Maintain { command, full, tables } => {
                     maintain::maintain(session, command, *full, tables).await?
                 }
-                Control::Call { name, arguments } => maintain::call(session, name, arguments, cancel).await?,
+                Control::Call { name, arguments } => {
+                    return call::call(session, name, arguments, portal, cancel).await;
+                }
                 Control::Begin(_)
                 | Control::Commit { .. }
                 | Control::Rollback { .. }
@@ -206,4 +226,46 @@ pub(crate) async fn execute(
         }
     };
     Ok(Outcome::Command(tag))
+}
+
+/// A procedure in FROM: does its work, and gives its row.
+///
+/// # Errors
+/// Those of the work.
+pub(crate) async fn procedure(
+    session: &mut Session,
+    call: &Procedure,
+    cancel: &CancellationToken,
+) -> Result<RecordBatch> {
+    let text = |at: usize| match call.arguments.get(at) {
+        None | Some(ScalarValue::Null) => Ok(None),
+        Some(ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text)) => Ok(text.clone()),
+        Some(other) => Err(Error::new(
+            SqlState::DATATYPE_MISMATCH,
+            format!("argument {} of {} must be text, not {}", at + 1, call.name, other.data_type()),
+        )),
+    };
+    match call.name {
+        "replay_dead_letters" => {
+            session.require_writable("INSERT")?;
+            let table = text(0)?.ok_or_else(|| {
+                Error::new(SqlState::NULL_VALUE_NOT_ALLOWED, "the table of replay_dead_letters must not be null")
+            })?;
+            let parts = table.split('.').map(|part| part.trim_matches('"').to_owned()).collect();
+            let name = control::Name { parts, offset: 0 };
+            let done = ingest::replay(session, &name, text(1)?.as_deref(), cancel).await?;
+            let number = |number: u64| -> ArrayRef {
+                Arc::new(Int64Array::from(vec![i64::try_from(number).unwrap_or(i64::MAX)]))
+            };
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(StringViewArray::from(vec![done.table.as_str()])),
+                number(done.tried),
+                number(done.rows),
+                number(done.tried - done.rows),
+                number(done.quarantined),
+            ];
+            RecordBatch::try_new(Arc::clone(&call.schema), columns).map_err(|error| DataFusionError::from(error).into())
+        }
+        other => Err(Error::internal(format!("no procedure {other}"))),
+    }
 }

@@ -99,16 +99,13 @@ pub(super) fn resolve(
         flush_bytes: get("flush_bytes").map_or(Ok(FLUSH_BYTES), bytes)?,
         evolve: match get("evolve") {
             None | Some("off") => false,
-            Some("add_columns") => true,
-            Some("widen") => {
-                return Err(Error::unsupported("tidemill.evolve = 'widen' is not supported yet")
-                    .hint("Use 'add_columns': what does not fit a column becomes a dead letter."));
-            }
+            Some("add_columns" | "widen") => true,
             Some(other) => {
                 return Err(invalid(format!("invalid value for parameter \"tidemill.evolve\": \"{other}\""))
-                    .hint("Available values: off, add_columns."));
+                    .hint("Available values: off, add_columns, widen."));
             }
         },
+        widen: get("evolve") == Some("widen"),
         upsert: get("upsert").map(|name| version_column(columns, primary_key, name)).transpose()?,
         flatten: match get("nested") {
             None | Some("jsonb") => None,

@@ -13,12 +13,12 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::PhysicalExpr;
 use futures::TryStreamExt;
-use tidemill_catalog::Oid;
-use tidemill_catalog::record::{NewChunk, TableDef, Write};
+use tidemill_catalog::record::{CheckDef, NewChunk, TableDef, Write};
 use tidemill_catalog::snapshot::TableState;
 use tidemill_catalog::store::Store;
 use tidemill_catalog::table::file::FileEntry;
 use tidemill_catalog::table::writer::{TableWriter, WriteOptions};
+use tidemill_catalog::{Lsn, Oid};
 use tidemill_udfs::types::{SqlType, TextSettings, array_to_text};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -28,7 +28,7 @@ use super::keys::UniqueKeys;
 use super::parse::parse_expression;
 use super::table;
 use crate::error::SqlState;
-use crate::plan::Scope;
+use crate::plan::{Planner, Scope};
 use crate::session::Session;
 use crate::session::transaction::is_temporary;
 use crate::{Error, Result};
@@ -55,6 +55,8 @@ pub(crate) struct RowSink {
     rows: u64,
     /// What must not be there yet.
     keys: Option<UniqueKeys>,
+    /// The state whose definition the rows are made for.
+    made_on: Lsn,
 }
 
 struct FileWriter {
@@ -94,6 +96,7 @@ impl RowSink {
     fn with(session: &mut Session, table: Oid, constraints: Constraints) -> Result<Self> {
         let state = table::state(session, table)?;
         Ok(Self {
+            made_on: session.open().view().lsn,
             keys: UniqueKeys::of(session, table, &state)?,
             table,
             schema: Arc::clone(&state.schema),
@@ -110,17 +113,26 @@ impl RowSink {
 
     /// A sink for a table that is not there yet, without constraints.
     pub(crate) fn empty(session: &mut Session, table: Oid, name: &str, def: &Arc<TableDef>) -> Self {
-        let schema = def.schema();
         let constraints = Constraints {
             table: name.to_owned(),
-            schema: Arc::clone(&schema),
+            schema: def.schema(),
             not_null: vec![],
             checks: vec![],
             text: session.text_settings(),
         };
+        Self::for_definition(session, table, def, constraints)
+    }
+
+    /// A sink for rows of a definition that the table does not have yet; the caller looks after its key.
+    pub(crate) fn for_definition(
+        session: &mut Session,
+        table: Oid,
+        def: &Arc<TableDef>,
+        constraints: Constraints,
+    ) -> Self {
         Self {
             table,
-            schema,
+            schema: def.schema(),
             def: Arc::clone(def),
             constraints,
             store: Arc::clone(&session.instance.store),
@@ -130,10 +142,22 @@ impl RowSink {
             writer: None,
             rows: 0,
             keys: None,
+            made_on: session.open().view().lsn,
         }
     }
 
-    /// An empty sink of the same table after columns that may be NULL were added at its end.
+    /// From now on no two rows may have the same key; the table's own rows go.
+    pub(super) fn require_unique(&mut self, session: &mut Session, state: &TableState) -> Result<()> {
+        let mut state = TableState::clone(state);
+        state.def = Arc::clone(&self.def);
+        state.schema = self.def.schema();
+        state.files = Arc::default();
+        state.chunks.clear();
+        self.keys = UniqueKeys::of(session, self.table, &Arc::new(state))?;
+        Ok(())
+    }
+
+    /// An empty sink of the same table after columns that may be NULL were added at its end, or its constraints changed.
     pub(crate) fn of(&self, def: &Arc<TableDef>) -> Self {
         let schema = def.schema();
         Self {
@@ -148,7 +172,13 @@ impl RowSink {
             writer: None,
             rows: 0,
             keys: None,
+            made_on: self.made_on,
         }
+    }
+
+    /// As [`Self::of`], after columns became other types.
+    pub(crate) fn with_constraints(&self, def: &Arc<TableDef>, constraints: Constraints) -> Self {
+        Self { constraints, ..self.of(def) }
     }
 
     /// The rows, with the table's columns, that violate NOT NULL or a CHECK.
@@ -274,7 +304,8 @@ impl RowSink {
     /// # Errors
     /// 23505; the error of the writer thread.
     pub(crate) async fn finish(mut self) -> Result<Write> {
-        let mut write = Write { table: self.table, data_change: true, ..Write::default() };
+        let made_on = (!is_temporary(self.table)).then_some(self.made_on);
+        let mut write = Write { table: self.table, data_change: true, made_on, ..Write::default() };
         if let Some(writer) = self.writer.take() {
             drop(writer.batches);
             write.add_files = joined(writer.done.await)?;
@@ -314,22 +345,34 @@ fn joined(result: Result<Result<Vec<Arc<FileEntry>>>, tokio::task::JoinError>) -
     result.map_err(|error| Error::internal(format!("the writer thread panicked: {error}")))?
 }
 
+fn not_null_columns(def: &TableDef) -> Vec<usize> {
+    (def.columns.iter().enumerate()).filter(|(_, column)| !column.nullable).map(|(at, _)| at).collect()
+}
+
 impl Constraints {
     pub(crate) fn new(session: &mut Session, table: Oid, scope: &Arc<Scope>) -> Result<Self> {
         let state = table::state(session, table)?;
-        let mut constraints = Self::not_null(session, table, &state);
-        let schema = DFSchema::try_from_qualified_schema(constraints.table.as_str(), &state.schema)?;
-        constraints.checks = state
-            .def
-            .checks
-            .iter()
-            .map(|check| {
-                let condition = parse_expression(&check.condition)?;
-                let condition = session.planner.expression(scope, &schema, &condition)?;
-                Ok((check.name.clone(), session.planner.physical_expression(scope, &schema, condition)?))
-            })
-            .collect::<Result<_>>()?;
-        Ok(constraints)
+        let name = super::names::object(session, table).map_or_else(String::new, |object| object.name.clone());
+        let text = session.text_settings();
+        Self::of(&session.planner, scope, &name, &state.def, text)
+    }
+
+    /// Those of a definition.
+    pub(crate) fn of(
+        planner: &Planner,
+        scope: &Arc<Scope>,
+        table: &str,
+        def: &TableDef,
+        text: Arc<TextSettings>,
+    ) -> Result<Self> {
+        let schema = def.schema();
+        let names = DFSchema::try_from_qualified_schema(table, &schema)?;
+        let check = |check: &CheckDef| {
+            let condition = planner.expression(scope, &names, &parse_expression(&check.condition)?)?;
+            Ok((check.name.clone(), planner.physical_expression(scope, &names, condition)?))
+        };
+        let checks = def.checks.iter().map(check).collect::<Result<_>>()?;
+        Ok(Self { table: table.to_owned(), not_null: not_null_columns(def), schema, checks, text })
     }
 
     /// Those of a table without checks.
@@ -337,10 +380,7 @@ impl Constraints {
         Self {
             table: super::names::object(session, table).map_or_else(String::new, |object| object.name.clone()),
             schema: Arc::clone(&state.schema),
-            not_null: (state.def.columns.iter().enumerate())
-                .filter(|(_, column)| !column.nullable)
-                .map(|(at, _)| at)
-                .collect(),
+            not_null: not_null_columns(&state.def),
             checks: vec![],
             text: session.text_settings(),
         }

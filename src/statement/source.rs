@@ -9,6 +9,7 @@ use tidemill_catalog::snapshot::NameClass;
 use tidemill_udfs::types::SqlType;
 
 use super::control::{AlterSource, CreateSource, Name, SourceKind};
+use super::files::has_wildcard;
 use super::{database, names, options};
 use crate::error::SqlState;
 use crate::session::Session;
@@ -182,15 +183,13 @@ fn definition(session: &mut Session, create: &CreateSource, table: &Object, def:
         }
         SourceKind::Files => {
             if !names::current_role(session)?.1.superuser {
-                return Err(Error::new(
-                    SqlState::INSUFFICIENT_PRIVILEGE,
-                    "permission denied to create a source of the server's files",
-                )
-                .detail("Only superusers may let the server read its files."));
+                let message = "permission denied to create a source of the server's files";
+                return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
+                    .detail("Only superusers may let the server read its files."));
             }
             let (location, offset) = create.location.as_ref().ok_or_else(|| Error::internal("no location"))?;
             let (folder, pattern) = place(location).map_err(|error| error.at(*offset))?;
-            let format = given.format(&["json", "ndjson", "csv"])?;
+            let format = given.format(&["json", "ndjson", "csv", "parquet"])?;
             let every_ms = given.duration("every", EVERY_MS)?;
             let settle_ms = given.duration("settle", SETTLE_MS)?;
             given.finish("format, every and settle")?;
@@ -213,14 +212,14 @@ fn place(location: &str) -> Result<(String, Option<String>)> {
     if path.is_empty() {
         return Err(invalid("a source of files needs a folder".into()).hint("For example: FROM FILES ('/data/in/')."));
     }
-    let is_pattern = |text: &str| text.contains(['*', '?']);
+    let is_pattern = |text: &str| has_wildcard(text.as_bytes());
     let (folder, pattern) = match path.rsplit_once('/') {
         Some((folder, name)) if is_pattern(name) => (if folder.is_empty() { "/" } else { folder }, Some(name)),
         None if is_pattern(path) => (".", Some(path)),
         _ => (path, None),
     };
     if is_pattern(folder) {
-        return Err(Error::unsupported("only the last part of a location may have * and ?"));
+        return Err(Error::unsupported("only the last part of a location may have wildcards"));
     }
     let folder = std::path::absolute(Path::new(folder)).map_err(|error| invalid(format!("\"{folder}\": {error}")))?;
     if folder.is_file() {

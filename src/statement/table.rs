@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::control::{AlterTable, CheckSyntax, ColumnSyntax, CreateTable, Expression, Name};
 use super::parse::{Parsed, parse_expression};
 use super::sink::RowSink;
-use super::{names, options};
+use super::{names, options, retype};
 use crate::error::SqlState;
 use crate::plan::{Scope, TEMP_SCHEMA};
 use crate::session::{Outcome, Session};
@@ -167,6 +167,7 @@ fn define(
         given_options: given,
         column_mapping: false,
     };
+    check_key(&def)?;
     let of_columns = syntax.iter().flat_map(|column| column.checks.iter().map(move |check| (check, Some(column))));
     for (check, column) in of_columns.chain(create.checks.iter().map(|check| (check, None))) {
         let check = check_def(session, scope, &def, create.name.last(), check, column.map(|column| &*column.name))?;
@@ -366,6 +367,7 @@ pub(super) async fn alter(
     };
     names::require_owner(session, &object)?;
     for action in actions {
+        let mut write = None;
         match action {
             AlterTable::Rename(to) => {
                 object = names::changed(&object, |object| object.name.clone_from(to));
@@ -388,13 +390,13 @@ pub(super) async fn alter(
                 };
                 let mut def = (**def).clone();
                 let scope = session.scope(cancel);
-                if !change(session, &scope, &object, &mut def, action).await? {
+                if !change(session, &scope, &object, &mut def, action, &mut write).await? {
                     continue;
                 }
                 object = names::changed(&object, |object| object.body = Body::Table(Arc::new(def)));
             }
         }
-        session.apply(vec![Change::Put(Arc::clone(&object))])?;
+        session.apply(retype::changes(Arc::clone(&object), write))?;
         if let AlterTable::DropColumn { name, .. } = action {
             check_views(session, &object, name, cancel)?;
         }
@@ -456,6 +458,7 @@ async fn change(
     object: &Object,
     def: &mut TableDef,
     action: &AlterTable,
+    write: &mut Option<Write>,
 ) -> Result<bool> {
     let table = &object.name;
     let find = |def: &TableDef, name: &str| {
@@ -512,6 +515,12 @@ async fn change(
         }
         AlterTable::NotNull { column, not_null } => {
             let at = find(def, column)?;
+            if !not_null && def.primary_key.contains(column) {
+                return Err(Error::new(
+                    SqlState::INVALID_TABLE_DEFINITION,
+                    format!("column \"{column}\" is in a primary key"),
+                ));
+            }
             if *not_null && def.columns[at].nullable {
                 let quoted = column.replace('"', "\"\"");
                 verify(session, scope, object.oid, &format!("\"{quoted}\" IS NOT NULL"), || {
@@ -523,6 +532,19 @@ async fn change(
                 .await?;
             }
             def.columns[at].nullable = !not_null;
+        }
+        AlterTable::Type { column, sql_type, using } => {
+            let at = find(def, column)?;
+            *write = retype::alter_type(session, scope, object, def, at, sql_type, using.as_ref()).await?;
+            if write.is_none() {
+                return Ok(false);
+            }
+            def.options = options::resolve(&def.given_options, &def.columns, &def.primary_key)?;
+        }
+        AlterTable::AddPrimaryKey { name, columns } => {
+            add_primary_key(session, scope, object, def, name.as_deref(), columns).await?;
+            let made_on = Some(session.open().view().lsn);
+            *write = Some(Write { table: object.oid, made_on, alone: true, ..Write::default() });
         }
         AlterTable::AddCheck(check) => {
             let check = check_def(session, scope, def, table, check, None)?;
@@ -540,6 +562,9 @@ async fn change(
             def.checks.retain(|check| check.name != *name);
             let mut found = def.checks.len() < before;
             if !found && !def.primary_key.is_empty() && *name == format!("{table}_pkey") {
+                if def.options.upsert.is_some() {
+                    return Err(Error::unsupported("a table with tidemill.upsert keeps its primary key"));
+                }
                 def.primary_key.clear();
                 found = true;
             }
@@ -557,6 +582,69 @@ async fn change(
         }
     }
     Ok(true)
+}
+
+/// ADD PRIMARY KEY: no row may have NULL in it, and no two the same.
+async fn add_primary_key(
+    session: &mut Session,
+    scope: &Arc<Scope>,
+    object: &Object,
+    def: &mut TableDef,
+    name: Option<&str>,
+    columns: &[String],
+) -> Result<()> {
+    let table = &object.name;
+    if !def.primary_key.is_empty() {
+        return Err(Error::new(
+            SqlState::INVALID_TABLE_DEFINITION,
+            format!("multiple primary keys for table \"{table}\" are not allowed"),
+        ));
+    }
+    if name.is_some_and(|name| name != format!("{table}_pkey")) {
+        return Err(Error::unsupported("a primary key's constraint has the name of its table with _pkey"));
+    }
+    let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    for column in columns {
+        let at = def.columns.iter().position(|known| known.name == *column).ok_or_else(|| {
+            Error::new(
+                SqlState::UNDEFINED_COLUMN,
+                format!("column \"{column}\" of relation \"{table}\" does not exist"),
+            )
+        })?;
+        if def.columns[at].nullable {
+            verify(session, scope, object.oid, &format!("{} IS NOT NULL", quote(column)), || {
+                Error::new(
+                    SqlState::NOT_NULL_VIOLATION,
+                    format!("column \"{column}\" of relation \"{table}\" contains null values"),
+                )
+            })
+            .await?;
+            def.columns[at].nullable = false;
+        }
+    }
+    columns.clone_into(&mut def.primary_key);
+    check_key(def)?;
+    let state = state(session, object.oid)?;
+    let planner = Arc::clone(&session.planner);
+    if let Some(values) = planner.repeated_key(scope, table, &state, def).await? {
+        return Err(Error::new(SqlState::UNIQUE_VIOLATION, format!("could not create unique index \"{table}_pkey\""))
+            .detail(format!("Key ({})=({}) is duplicated.", columns.join(", "), values.join(", "))));
+    }
+    Ok(())
+}
+
+/// 42704 for a primary key of values that have no order.
+fn check_key(def: &TableDef) -> Result<()> {
+    for column in def.key_columns().into_iter().map(|key| &def.columns[key]) {
+        if matches!(SqlType::parse(&column.sql_type)?, SqlType::Json) {
+            return Err(Error::new(
+                SqlState::UNDEFINED_OBJECT,
+                "data type json has no default operator class for access method \"btree\"",
+            )
+            .hint("You must specify an operator class for the index or define a default operator class for the data type."));
+        }
+    }
+    Ok(())
 }
 
 fn add_column(

@@ -32,6 +32,12 @@ else
     skip "psycopg, asyncpg, sqlalchemy" "pip cannot install them here"
 fi
 
+if [ -x "$work/venv/bin/python" ] && python_packages influxdb-client influxdb; then
+    check influxdb "$work/venv/bin/python" influxdb_check.py "$HTTPPORT"
+else
+    skip "influxdb-client, influxdb" "pip cannot install them here"
+fi
+
 if command -v npm >/dev/null && cp node_check.mjs "$work/" &&
     (cd "$work" && npm install --no-audit --no-fund --silent pg >install.log 2>&1); then
     check node-postgres node "$work/node_check.mjs"
@@ -64,10 +70,11 @@ else
 fi
 
 if [ -x "$work/venv/bin/python" ] && python_packages deltalake pyarrow; then
+    check pyarrow "$work/venv/bin/python" arrow_check.py "$HTTPPORT"
     "$work/venv/bin/pip" install -q --disable-pip-version-check duckdb polars >>"$work/install.log" 2>&1 || true
     check "delta readers" "$work/venv/bin/python" delta_readers.py "$work/data"
 else
-    skip "delta readers" "pip cannot install deltalake here"
+    skip "delta readers, pyarrow" "pip cannot install them here"
 fi
 
 tidemill_is_well || failed+=("server well")

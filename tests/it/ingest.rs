@@ -126,7 +126,7 @@ fn line_protocol_makes_its_tables() {
     assert_eq!(client.value("SELECT count(*) FROM cpu"), "4");
     assert_eq!(client.value("SELECT count(*) FROM tidemill.dead_letters WHERE format = 'line'"), "3");
     assert_eq!(write("/api/v2/write?bucket=nosuch", "", lines).0, 404);
-    assert_eq!(write("/write?db=tidemill&precision=x", "", lines).0, 422);
+    assert_eq!(write("/write?db=tidemill&precision=x", "", lines).0, 400);
     client.run("ALTER ROLE tidemill PASSWORD 'secret'");
     assert_eq!(write("/api/v2/write?bucket=tidemill", "", lines).0, 401);
     assert_eq!(write("/api/v2/write?bucket=tidemill", "Authorization: Token tidemill:secret\r\n", lines).0, 204);
@@ -152,9 +152,10 @@ fn packed_bodies_are_unpacked() {
         encoder.finish().expect("packed")
     };
     let one = gzip(b"{\"id\":\"gzip\"}\n");
-    assert_eq!(post("gzip", &[one.clone(), one.clone()].concat()), 200, "members follow each other");
+    let two = gzip(b"{\"id\":\"more\"}\n");
+    assert_eq!(post("gzip", &[one.clone(), two].concat()), 200, "members follow each other");
     assert_eq!(post("zstd", &zstd::encode_all(&b"{\"id\":\"zstd\"}"[..], 3).expect("packed")), 200);
-    assert_eq!(client.value("SELECT string_agg(id, ' ' ORDER BY id) FROM events"), "gzip gzip zstd");
+    assert_eq!(client.value("SELECT string_agg(id, ' ' ORDER BY id) FROM events"), "gzip more zstd");
     assert_eq!(post("gzip", &one[..one.len() - 5]), 422, "cut off");
     assert_eq!(post("gzip", b"{\"id\":\"plain\"}"), 422);
     // 70 MB of nothing: unpacked in pieces, one dead letter.
@@ -482,4 +483,135 @@ fn check(client: &mut Client, answered: &[(String, u64, u64)], seed: u64) {
         assert_eq!(rows.get(batch).cloned(), none(*expected).map(|n| format!("{n} {n}")), "seed {seed}, batch {batch}");
         assert_eq!(letters.get(batch).cloned(), none(*dead).map(|n| n.to_string()), "seed {seed}, batch {batch}");
     }
+}
+
+#[test]
+fn columns_become_wider_where_a_document_needs_it() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run("CREATE TABLE w (id int, n int, f real, at date DEFAULT '2020-01-01') WITH (tidemill.evolve = 'widen')");
+    client.run("INSERT INTO w VALUES (1, 10, 1.5, '2026-01-01')");
+    client.run("CALL tidemill.flush('w')");
+    client.run("INSERT INTO w VALUES (2, 20, 2.5, '2026-01-02')");
+    let body = b"{\"id\": 3, \"n\": 5000000000}\n{\"id\": 4, \"f\": 1e300, \"at\": \"2026-01-03T04:05:06Z\"}\n{\"id\": 5, \"n\": \"no\"}\n";
+    let (status, answer) = server.post("/v1/ingest/w", "", body).unwrap();
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer.contains("\"rows\":2") && answer.contains("\"dead_letters\":1"), "{answer}");
+    assert!(answer.contains(r#"{"name":"n","type":"bigint"}"#), "{answer}");
+    let types =
+        "SELECT string_agg(pg_typeof(n) || ',' || pg_typeof(f) || ',' || pg_typeof(at), ' ') FROM w WHERE id = 1";
+    assert_eq!(client.value(types), "bigint,double precision,timestamp with time zone");
+    let rows = "SELECT string_agg(concat_ws('|', id, n, f, at), ' ' ORDER BY id) FROM w";
+    let widened = "1|10|1.5|2026-01-01 00:00:00+00 2|20|2.5|2026-01-02 00:00:00+00 \
+                   3|5000000000|2020-01-01 00:00:00+00 4|1e+300|2026-01-03 04:05:06+00";
+    assert_eq!(client.value(rows), widened);
+    let changes = "SELECT string_agg(change || ' ' || column_name || ' ' || data_type, ', ' ORDER BY column_name) \
+                   FROM tidemill.schema_changes";
+    let changed = "ALTER COLUMN TYPE at timestamp with time zone, ALTER COLUMN TYPE f double precision, \
+                   ALTER COLUMN TYPE n bigint";
+    assert_eq!(client.value(changes), changed);
+    // Who was in a transaction on the old types has lost the race.
+    let mut other = server.connect();
+    other.run("BEGIN; INSERT INTO w VALUES (6, 6)");
+    let (status, answer) = server.post("/v1/ingest/w", "", b"{\"id\": 7, \"n\": 1.25}").unwrap();
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(other.sqlstate("COMMIT"), "40001");
+    assert_eq!(
+        client.value("SELECT string_agg(n::text, ' ' ORDER BY id) FROM w WHERE id IN (3, 7)"),
+        "5000000000 1.25"
+    );
+    let server = server.crash_and_restart();
+    let mut client = server.connect();
+    assert_eq!(client.value("SELECT count(*) || ' ' || sum(n) FROM w"), "5 5000000031.25");
+    client.run("CALL tidemill.flush('w'); CALL tidemill.compact('w')");
+    assert_eq!(client.value("SELECT count(*) || ' ' || sum(n) FROM w"), "5 5000000031.25");
+}
+
+/// Many writers at once, some of which need wider columns: every document is a row.
+#[test]
+fn writers_that_widen_at_once_lose_nothing() {
+    let server = Server::start();
+    server.connect().run("CREATE TABLE w (id int, n smallint) WITH (tidemill.evolve = 'widen')");
+    std::thread::scope(|scope| {
+        for client in 0..4_i64 {
+            let server = &server;
+            scope.spawn(move || {
+                for request in 0..12_i64 {
+                    let value = match (client + request) % 4 {
+                        0 => "7".to_owned(),
+                        1 => "70000".to_owned(),
+                        2 => "7000000000".to_owned(),
+                        _ => "0.5".to_owned(),
+                    };
+                    let body = format!("{{\"id\": {}, \"n\": {value}}}", client * 100 + request);
+                    let (status, answer) = server.post("/v1/ingest/w", "", body.as_bytes()).unwrap();
+                    assert_eq!(status, 200, "{answer}");
+                    assert!(answer.contains("\"rows\":1"), "{answer}");
+                }
+            });
+        }
+    });
+    let mut client = server.connect();
+    let wanted = 12.0 * (7.0 + 70_000.0 + 7_000_000_000.0 + 0.5);
+    assert_eq!(client.value("SELECT count(*) || ' ' || sum(n)::float8 FROM w"), format!("48 {wanted}"));
+}
+
+#[test]
+fn letters_are_tried_again_in_a_query() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run(EVENTS);
+    client.run("ALTER TABLE events ADD COLUMN amount int");
+    let body = br#"{"id": "a", "amount": "1.5"}
+{"id": "b", "amount": "2.5"}
+{"id": "c", "amount": "x"}
+"#;
+    let (status, answer) = server.post("/v1/ingest/events", "", body).unwrap();
+    assert_eq!(status, 200, "{answer}");
+    let replay = |arguments: &str| {
+        let columns = "concat_ws(' ', table_name, tried, rows, failed, quarantined)";
+        format!("SELECT {columns} FROM tidemill.replay_dead_letters({arguments})")
+    };
+    // What is only shown does nothing.
+    client.run(&format!("EXPLAIN {}", replay("'events'")));
+    client.run("ALTER TABLE events ALTER COLUMN amount TYPE numeric(12,2)");
+    assert_eq!(client.sqlstate(&replay("'events', 'nothing = 1'")), "42703");
+    assert_eq!(client.sqlstate(&replay("'events', 'true) OR (true'")), "42601");
+    assert_eq!(client.sqlstate(&replay("'events', '1; DROP TABLE events'")), "42601");
+    assert_eq!(client.sqlstate(&replay("'nothing'")), "42P01");
+    assert_eq!(client.value(&replay("'events', 'position(''2.5'' in reason) > 0'")), "events 1 1 0 0");
+    assert_eq!(client.value(&replay("'events'")), "events 2 1 1 0");
+    assert_eq!(client.value("SELECT string_agg(id || amount, ' ' ORDER BY id) FROM events"), "a1.50 b2.50");
+    for attempt in 2..=4 {
+        let quarantined = u8::from(attempt == 4);
+        assert_eq!(client.value(&replay("'events'")), format!("events 1 0 1 {quarantined}"));
+    }
+    assert_eq!(client.value(&replay("'events'")), "events 0 0 0 0");
+    assert!(server.get("/metrics").contains("tidemill_dead_letters_quarantined_total 1"));
+    // Rolled back, nothing was tried.
+    client.run("UPDATE tidemill.dead_letters SET attempts = 0");
+    client.run("BEGIN");
+    assert_eq!(client.value(&replay("'events'")), "events 1 0 1 0");
+    client.run("ROLLBACK");
+    assert_eq!(client.value("SELECT attempts FROM tidemill.dead_letters"), "0");
+}
+
+#[test]
+fn nothing_is_taken_in_that_would_be_a_dead_letter_too_many() {
+    let server = Server::start_with(&["--dead-letters", "1MB"]);
+    let mut client = server.connect();
+    client.run("CREATE TABLE t (id int)");
+    let wrong = format!("{{\"id\": \"{}\"}}\n", "x".repeat(500_000));
+    let mut statuses = vec![];
+    for _ in 0..4 {
+        let body = format!("{{\"id\": 1}}\n{wrong}");
+        statuses.push(server.post("/v1/ingest/t", "", body.as_bytes()).unwrap().0);
+    }
+    assert_eq!((statuses[0], statuses[3]), (200, 507), "{statuses:?}");
+    let taken = statuses.iter().filter(|status| **status == 200).count().to_string();
+    assert_eq!(client.value("SELECT count(*) FROM t"), taken);
+    assert_eq!(client.value("SELECT count(*) FROM tidemill.dead_letters"), taken);
+    assert_eq!(server.post("/v1/ingest/t", "", b"{\"id\": 2}").unwrap().0, 200, "what is right still comes in");
+    client.run("CALL tidemill.discard_dead_letters('t')");
+    assert_eq!(server.post("/v1/ingest/t", "", wrong.as_bytes()).unwrap().0, 200);
 }

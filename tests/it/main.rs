@@ -13,8 +13,14 @@ mod auth;
 mod concurrency;
 /// kill -9 at random moments: acknowledged rows are there once, others not in part.
 mod crash;
+/// Files of the server: compaction, wildcards, validation, progress.
+mod files;
+/// Statements over HTTP: forms of answers, statuses, limits, TLS.
+mod http;
 /// Documents over HTTP and COPY: new columns, dead letters, crashes.
 mod ingest;
+/// Primary keys and upserts.
+mod keys;
 /// Malformed and hostile bytes: the server answers or hangs up, and lives on.
 mod protocol;
 /// Stop, start, second server on the same directory, bad directories, damaged logs.

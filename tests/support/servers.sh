@@ -2,7 +2,7 @@
 #   $work            a temporary folder, removed at its end with everything in it; what was started is stopped
 #   skip NAME WHY    says loudly that something is not tested; $skipped lists the names
 #   python_packages  $work/venv with these packages from the index that pip is configured with
-#   start_tidemill   the binary on a data directory of its own; sets PGHOST, PGPORT, PGUSER, PGDATABASE
+#   start_tidemill   the binary on a data directory of its own; sets PGHOST, PGPORT, PGUSER, PGDATABASE, HTTPPORT
 #   start_postgres   a private PostgreSQL on a free port; sets POSTGRES to its libpq connection string
 # shellcheck shell=bash
 
@@ -40,7 +40,8 @@ start_tidemill() {
     for _ in $(seq 300); do
         if grep -q ' listens on ' "$work/server.out"; then
             PGPORT=$(sed -n 's/.* listens on 127\.0\.0\.1:\([0-9]*\),.*/\1/p' "$work/server.out")
-            export PGHOST=127.0.0.1 PGPORT PGUSER=tidemill PGDATABASE=tidemill
+            HTTPPORT=$(sed -n 's/.*, HTTP on 127\.0\.0\.1:\([0-9]*\),.*/\1/p' "$work/server.out")
+            export PGHOST=127.0.0.1 PGPORT PGUSER=tidemill PGDATABASE=tidemill HTTPPORT
             return
         fi
         kill -0 "$tidemill" 2>/dev/null || break

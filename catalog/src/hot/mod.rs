@@ -82,6 +82,34 @@ impl HotChunk {
         left
     }
 
+    /// The rows in the types that the columns have now: `Some(None)` if they have them, `None` if a type does not hold all values
+    /// of the one before.
+    pub(crate) fn retyped(&self, def: &TableDef) -> Result<Option<Option<Self>>> {
+        let schema = self.batch.schema_ref();
+        let now = |field: &Field| def.columns.iter().find(|column| column.physical_name == *field.name());
+        let other = |field: &&Arc<Field>| now(field).is_some_and(|column| column.data_type != *field.data_type());
+        if !schema.fields().iter().any(|field| other(&field)) {
+            return Ok(Some(None));
+        }
+        let mut columns = vec![];
+        for (field, array) in schema.fields().iter().zip(self.batch.columns()) {
+            columns.push(match now(field).map(|column| &column.data_type) {
+                Some(to) if to != field.data_type() => {
+                    if !widens(field.data_type(), to) {
+                        return Ok(None);
+                    }
+                    cast(array, to)?
+                }
+                _ => Arc::clone(array),
+            });
+        }
+        let types =
+            schema.fields().iter().zip(&columns).map(|(field, array)| (field.name().as_str(), array.data_type()));
+        let batch = RecordBatch::try_new(schema_of(types), columns.clone())?;
+        let (ids, parts, bytes) = (self.ids.clone(), self.parts.clone(), batch.get_array_memory_size());
+        Ok(Some(Some(Self { ids, parts, batch, bytes, ..*self })))
+    }
+
     fn slice(&self, first: usize, end: usize) -> Self {
         let row = if first == 0 { 0 } else { self.parts[first - 1].1 };
         let rows = self.parts[end - 1].1 - row;
@@ -145,6 +173,23 @@ pub(crate) fn coalesce(chunks: &mut Vec<Arc<HotChunk>>) -> Result<()> {
         chunks.push(Arc::new(merged));
     }
     Ok(())
+}
+
+/// True for types of which the second holds every value of the first.
+pub fn widens(from: &DataType, to: &DataType) -> bool {
+    use DataType::{Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, Timestamp};
+    match (from, to) {
+        (Int16, Int32 | Int64) | (Int32, Int64) | (Float32, Float64) | (Date32, Timestamp(_, _)) => true,
+        (Int16 | Int32 | Int64, Decimal128(precision, scale)) => {
+            let digits = match from {
+                Int16 => 5,
+                Int32 => 10,
+                _ => 19,
+            };
+            i16::from(*precision) - i16::from(*scale) >= digits
+        }
+        _ => false,
+    }
 }
 
 /// The schema of a chunk that has all the table's columns.

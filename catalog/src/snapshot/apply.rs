@@ -23,42 +23,100 @@ fn conflict<T>(oid: Oid, detail: impl Into<String>) -> Result<T> {
 impl Snapshot {
     /// [`Snapshot::apply`] without the copy: on error the state is undefined and must be dropped.
     pub(crate) fn apply_in_place(&mut self, changes: &[Change], lsn: Lsn) -> Result<()> {
-        for oid in self.apply_uncoalesced(changes, lsn)? {
-            if let Some(state) = self.tables.get_mut(oid) {
-                hot::coalesce(&mut state.chunks)?;
-            }
-        }
-        Ok(())
+        let written = self.apply_uncoalesced(changes, lsn)?;
+        written.into_iter().try_for_each(|oid| self.coalesce(oid))
     }
 
     /// As [`Self::apply_in_place`], but leaves small chunks as they are. The tables written to.
     pub(crate) fn apply_uncoalesced(&mut self, changes: &[Change], lsn: Lsn) -> Result<Vec<Oid>> {
         let mut written = Vec::new();
+        let mut retyped = Vec::new();
         for change in changes {
-            match change {
-                Change::Put(object) => self.put(object, lsn)?,
-                Change::Remove(oid) => self.remove(*oid)?,
-                Change::Expect(oid, version) => self.expect(*oid, *version)?,
-                Change::Write(write) => {
-                    self.write(write, lsn)?;
-                    written.push(write.table);
-                }
+            retyped.extend(self.apply_one(change, lsn)?);
+            if let Change::Write(write) = change {
+                written.push(write.table);
             }
         }
+        self.settle(&retyped, lsn)?;
         self.lsn = lsn;
         // Coalesced at the end: a transaction that removes a chunk it made itself finds it alone.
         Ok(written)
     }
 
-    fn put(&mut self, object: &Arc<Object>, lsn: Lsn) -> Result<()> {
+    /// Applies one change of several; the table whose columns became other types, to be settled when all are applied.
+    pub(crate) fn apply_one(&mut self, change: &Change, lsn: Lsn) -> Result<Option<Oid>> {
+        match change {
+            Change::Put(object) => return Ok(self.put(object, lsn)?.then_some(object.oid)),
+            Change::Remove(oid) => self.remove(*oid)?,
+            Change::Expect(oid, version) => self.expect(*oid, *version)?,
+            Change::Write(write) => self.write(write, lsn)?,
+        }
+        Ok(None)
+    }
+
+    /// Rows of tables whose columns became other types.
+    pub(crate) fn settle(&mut self, retyped: &[Oid], lsn: Lsn) -> Result<()> {
+        for oid in retyped {
+            if let Some(state) = self.tables.get_mut(*oid) {
+                settle_types(state, lsn)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges small chunks of a table.
+    pub(crate) fn coalesce(&mut self, table: Oid) -> Result<()> {
+        match self.tables.get_mut(table) {
+            Some(state) => hot::coalesce(&mut state.chunks),
+            None => Ok(()),
+        }
+    }
+
+    /// This state with one more relation, for reading only: `object`, a table by its body, has the rows that changes add to
+    /// `table` and no others.
+    ///
+    /// # Errors
+    /// `Invalid` for rows that the object's definition does not fit.
+    pub fn with_rows(&self, object: Arc<Object>, table: Oid, changes: &[Change]) -> Result<Self> {
+        let Body::Table(def) = &object.body else {
+            return Err(Error::Invalid(format!("\"{}\" is not a table", object.name)));
+        };
+        let mut rows = Self { now_us: self.now_us, ..Self::default() };
+        rows.tables.insert(Arc::new(TableState::new(table, Arc::clone(def), self.lsn)));
+        for change in changes {
+            if let Change::Write(write) = change
+                && write.table == table
+            {
+                let (add_chunks, add_files) = (write.add_chunks.clone(), write.add_files.clone());
+                rows.write(&Write { table, add_chunks, add_files, data_change: true, ..Write::default() }, self.lsn)?;
+            }
+        }
+        let mut next = self.clone();
+        if let Some(state) = rows.tables.get(&table) {
+            next.tables.insert_as(object.oid, Arc::clone(state));
+        }
+        Arc::make_mut(&mut next.catalog).insert(&object);
+        Ok(next)
+    }
+
+    /// True if columns of a table became other types.
+    fn put(&mut self, object: &Arc<Object>, lsn: Lsn) -> Result<bool> {
         let stored = self.catalog.objects.get(&object.oid);
         check_put(&self.catalog, stored, object)?;
+        let mut is_retyped = false;
         if let Body::Table(def) = &object.body {
             match self.tables.get_mut(object.oid) {
                 Some(state) if state.def == *def => {}
                 Some(state) => {
                     if !state.is_dirty() {
                         state.replay_from = lsn.saturating_sub(1);
+                    }
+                    is_retyped =
+                        state.def.columns.iter().any(|old| {
+                            def.columns.iter().any(|new| new.id == old.id && new.data_type != old.data_type)
+                        });
+                    if is_retyped || state.def.key_columns() != def.key_columns() {
+                        state.shaped_lsn = lsn;
                     }
                     let empty = TableState::new(object.oid, Arc::clone(def), lsn);
                     state.def = empty.def;
@@ -74,7 +132,7 @@ impl Snapshot {
             }
         }
         Arc::make_mut(&mut self.catalog).insert(object);
-        Ok(())
+        Ok(is_retyped)
     }
 
     fn expect(&self, oid: Oid, version: u64) -> Result<()> {
@@ -106,10 +164,22 @@ impl Snapshot {
         let Some(state) = self.tables.get_mut(write.table) else {
             return conflict(write.table, "the table was dropped");
         };
+        if let Some(made_on) = write.made_on {
+            // What this transaction did itself it knew.
+            let is_later = |other: Lsn| other > made_on && other != lsn;
+            if is_later(state.shaped_lsn) {
+                return conflict(write.table, "columns of the table were altered");
+            }
+            if write.alone && is_later(state.written_lsn) {
+                return conflict(write.table, "rows were written meanwhile");
+            }
+        }
         if !state.is_dirty() {
             state.replay_from = lsn.saturating_sub(1);
         }
-        state.written_lsn = lsn;
+        if write.data_change {
+            state.written_lsn = lsn;
+        }
         remove_chunks(state, &write.remove_chunks)?;
         swap_files(state, write, lsn, now_us)?;
         for chunk in &write.add_chunks {
@@ -164,6 +234,25 @@ fn check_put(catalog: &Catalog, stored: Option<&Arc<Object>>, object: &Object) -
     }
     if let Some(missing) = object.depends_on.iter().find(|oid| catalog.get(**oid).is_none()) {
         return conflict(*missing, format!("what {} \"{}\" depends on was dropped", object.body.kind(), object.name));
+    }
+    Ok(())
+}
+
+/// Rows that came after those which a transaction wrote again with other types: hot ones are cast where that loses nothing.
+fn settle_types(state: &mut TableState, lsn: Lsn) -> Result<()> {
+    // Recovery of what the Delta log has already: its files are of the types now.
+    if state.published.lsn >= lsn {
+        return Ok(());
+    }
+    if state.files.files.iter().any(|file| file.lsn_max != lsn) {
+        return conflict(state.oid, "files were written meanwhile");
+    }
+    for chunk in &mut state.chunks {
+        match chunk.retyped(&state.def)? {
+            Some(Some(cast)) => *chunk = Arc::new(cast),
+            Some(None) => {}
+            None => return conflict(state.oid, "rows were written meanwhile"),
+        }
     }
     Ok(())
 }

@@ -86,6 +86,8 @@ pub struct TableState {
     pub replay_from: Lsn,
     /// The last transaction that wrote rows, as far as it is known: rows in files may be younger.
     pub written_lsn: Lsn,
+    /// The last transaction that changed types of columns or the primary key.
+    pub shaped_lsn: Lsn,
     /// Inserts whose rows are being published: nobody may remove them now.
     pub sealed: Option<Arc<HashSet<u64>>>,
 }
@@ -154,7 +156,12 @@ impl Tables {
     }
 
     pub(crate) fn insert(&mut self, state: Arc<TableState>) {
-        self.shard_mut(state.oid).insert(state.oid, state);
+        self.insert_as(state.oid, state);
+    }
+
+    /// Under another oid than its own.
+    pub(crate) fn insert_as(&mut self, oid: Oid, state: Arc<TableState>) {
+        self.shard_mut(oid).insert(oid, state);
     }
 
     pub(crate) fn remove(&mut self, oid: Oid) -> Option<Arc<TableState>> {
@@ -232,6 +239,7 @@ impl TableState {
             def_lsn: lsn,
             replay_from: lsn,
             written_lsn: lsn,
+            shaped_lsn: 0,
             sealed: None,
         }
     }

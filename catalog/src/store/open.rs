@@ -272,6 +272,7 @@ impl<'a> Replay<'a> {
 
     /// Applies a record, but for what the catalog file and the Delta logs have already.
     fn record(&mut self, lsn: Lsn, payload: &[u8]) -> Result<()> {
+        let mut retyped = vec![];
         for change in decode(payload, &mut self.likely)? {
             self.count(&change);
             if self.is_applied(&change, lsn) {
@@ -283,11 +284,15 @@ impl<'a> Replay<'a> {
                 }
                 _ => None,
             };
-            self.snapshot.apply_in_place(std::slice::from_ref(&change), lsn)?;
+            retyped.extend(self.snapshot.apply_one(&change, lsn)?);
+            if let Change::Write(write) = &change {
+                self.snapshot.coalesce(write.table)?;
+            }
             if let Some(oid) = created {
                 self.load_created(oid)?;
             }
         }
+        self.snapshot.settle(&retyped, lsn)?;
         self.snapshot.lsn = lsn;
         Ok(())
     }

@@ -150,5 +150,5 @@ fn write(reader: &mut Reader<'_>, likely: &mut Option<SchemaRef>) -> Result<Writ
     let add_files = if files.is_empty() { Vec::new() } else { json::<Vec<Arc<FileEntry>>>(files)? };
     let remove_chunks = (0..reader.length()?).map(|_| reader.number()).collect::<Result<_>>()?;
     let remove_files = (0..reader.length()?).map(|_| reader.text().map(str::to_owned)).collect::<Result<_>>()?;
-    Ok(Write { table, add_chunks, add_files, remove_chunks, remove_files, data_change, keys: None })
+    Ok(Write { table, add_chunks, add_files, remove_chunks, remove_files, data_change, ..Write::default() })
 }

@@ -54,6 +54,11 @@ impl Target {
         Self { sql_type: sql_type.clone(), kind: kind_of(sql_type), element }
     }
 
+    /// What an array is of.
+    pub(crate) fn element(&self) -> Option<&Self> {
+        self.element.as_deref()
+    }
+
     /// json or jsonb: objects are values of it.
     pub(crate) fn is_json(&self) -> bool {
         matches!(self.kind, Kind::Json | Kind::Jsonb)

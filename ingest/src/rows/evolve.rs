@@ -5,7 +5,7 @@ use tidemill_udfs::types::{SqlType, ValueError};
 use super::column::Column;
 use super::convert::Conversion;
 use super::fields::{ROOT, Target};
-use super::infer::{infer, wider_in_batch, wider_in_table};
+use super::infer::{gives_back, infer, wider_in_batch, wider_in_table};
 use super::slot::Slot;
 use super::{RowFault, Rows, UNSET};
 use crate::name::candidates;
@@ -228,6 +228,33 @@ impl Rows {
         self.counts.rest_values += 1;
         self.rest.add(&self.fields, field, value, doc, &self.scratch);
         Ok(())
+    }
+
+    /// [`Evolve::Lossless`]: the value in the column, if that gives it back as it was.
+    pub(super) fn convert_lossless(&mut self, doc: &str, column: usize, value: Value) -> Result<Slot, Box<RowFault>> {
+        let target = &self.columns[column].target;
+        let Self { scratch, settings, json_strings, .. } = self;
+        let mut conversion = Conversion { doc, scratch, settings, json_strings: *json_strings };
+        if gives_back(target, value, &mut conversion)
+            && let Ok(slot) = conversion.convert(target, &value)
+        {
+            return Ok(slot);
+        }
+        let found = infer(value, &mut conversion);
+        if self.columns[column].added.is_some()
+            && let Some(slot) = self.widen_for(doc, column, value)
+        {
+            return Ok(slot);
+        }
+        let Column { name, target, .. } = &self.columns[column];
+        let found = found.unwrap_or(SqlType::Text);
+        let message = format!(
+            "column \"{name}\" is of type {} but the value is of type {}",
+            target.sql_type.name(),
+            found.name()
+        );
+        self.misfit = Some(found);
+        Err(Box::new(RowFault { error: ValueError::new("42804", message), column: Some(name.clone()) }))
     }
 
     /// A wider type for the column, so that it takes the value: the value in it. `None` if there is none.

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use tidemill_udfs::types::{SqlType, TextSettings, input};
 
-use super::convert::{Conversion, next_element};
+use super::convert::{Conversion, Kind, Target, next_element};
 use super::slot::Scratch;
 use crate::json::lex::Lexer;
 use crate::value::{Number, Span, Value, float_keeps, real_keeps};
@@ -168,6 +168,65 @@ pub(crate) fn keeps(column: &SqlType, value: Value, doc: &str, scratch: &Scratch
             !matches!(iso_shape(scratch.text(doc, span).as_bytes()), Some(Iso::Zoned))
         }
         _ => true,
+    }
+}
+
+/// Whether a column gives a value back as it was, apart from notation (`1.50`, `+02:00`, upper-case digits of a uuid), once
+/// it is converted without an error.
+#[inline]
+pub(crate) fn gives_back(column: &Target, value: Value, cx: &mut Conversion<'_>) -> bool {
+    let text = |span| cx.scratch.text(cx.doc, span);
+    match (column.kind, value) {
+        (_, Value::Null) | (Kind::Jsonb, _) | (Kind::Bool, Value::Bool(_)) => true,
+        // Their text would do, but whether strings or objects come first must make no difference.
+        (Kind::Text, value) => !matches!(value, Value::Array(_) | Value::Object(_)),
+        (Kind::Int2 | Kind::Int4 | Kind::Int8, Value::Number(number)) => !number.is_float,
+        (Kind::Float8, Value::Number(number)) => number.small_float().is_some() || float_keeps(text(number.span)),
+        (Kind::Float4, Value::Number(number)) => real_keeps(text(number.span)),
+        // Input refuses what has more digits.
+        (Kind::Numeric(None), Value::Number(number)) => {
+            !matches!(infer_number(&number, text(number.span)), SqlType::Jsonb)
+        }
+        (Kind::TimestampTz | Kind::Timestamp | Kind::Date, Value::Text(span)) => {
+            let shape = iso_shape(text(span).as_bytes());
+            matches!(
+                (shape, column.kind),
+                (Some(Iso::Date), _) | (Some(Iso::Zoned), Kind::TimestampTz) | (Some(Iso::Local), Kind::Timestamp)
+            )
+        }
+        (Kind::Uuid, Value::Text(span)) => span.end - span.start == 36 && is_uuid(text(span).as_bytes()),
+        (Kind::TimestampTz, Value::Instant(_)) => true,
+        (Kind::Array, Value::Array(span)) => array_gives_back(column, span, cx),
+        (_, Value::Untyped(_)) => untyped_gives_back(column, value, cx),
+        _ => false,
+    }
+}
+
+fn array_gives_back(column: &Target, span: Span, cx: &mut Conversion<'_>) -> bool {
+    let Some(element) = column.element() else { return false };
+    let mut lexer = Lexer::new(cx.doc, span.start);
+    loop {
+        match next_element(&mut lexer, span, cx.scratch) {
+            Ok(Some(value)) if gives_back(element, value, cx) => {}
+            Ok(Some(_)) | Err(_) => return false,
+            Ok(None) => return true,
+        }
+    }
+}
+
+/// Of a text that may stand for any type: what it looks like must be of the column's type, or of a narrower one.
+fn untyped_gives_back(column: &Target, value: Value, cx: &mut Conversion<'_>) -> bool {
+    use SqlType::{Date, Float8, Int8, Numeric, Timestamp, TimestampTz};
+    let (Some(found), Value::Untyped(span)) = (infer(value, cx), value) else { return false };
+    match (&column.sql_type, &found) {
+        (SqlType::Float8, Int8 | Float8) => float_keeps(cx.scratch.text(cx.doc, span)),
+        (SqlType::Int2 | SqlType::Int4, Int8)
+        | (SqlType::Numeric(None), Int8 | Float8 | Numeric(_))
+        | (SqlType::Timestamp | SqlType::TimestampTz, Date)
+        | (Date, Date)
+        | (Timestamp, Timestamp)
+        | (TimestampTz, TimestampTz) => true,
+        (column, found) => column == found,
     }
 }
 

@@ -16,9 +16,9 @@ use crate::outcome::{Counts, DeadLetter, Decoded, Defaults, Position, SchemaChan
 use crate::shape::{Evolve, Nested, REST, TableShape};
 use crate::value::Value;
 
-mod builder;
+pub(crate) mod builder;
 mod column;
-mod convert;
+pub(crate) mod convert;
 mod evolve;
 mod fields;
 mod infer;
@@ -95,6 +95,8 @@ pub(crate) struct Rows {
     changes_before: usize,
     /// Fields that got a column of this row.
     resolved: Vec<usize>,
+    /// The type of the value that its column would not give back.
+    misfit: Option<SqlType>,
 
     // The batch.
     rows: usize,
@@ -127,6 +129,7 @@ impl Rows {
             columns_before: 0,
             changes_before: 0,
             resolved: vec![],
+            misfit: None,
             rows: 0,
             bytes: 0,
             counts: Counts::default(),
@@ -227,6 +230,9 @@ impl Rows {
     /// The value as one of the column's type, which may be made wider for it.
     #[inline]
     fn convert(&mut self, doc: &str, column: usize, value: &Value) -> Result<Slot, Box<RowFault>> {
+        if self.shape.evolve == Evolve::Lossless {
+            return self.convert_lossless(doc, column, *value);
+        }
         let target = &self.columns[column];
         let Self { scratch, settings, json_strings, .. } = self;
         let converted =
@@ -310,6 +316,7 @@ impl Rows {
             bytes: place.bytes,
             error: reason(fault.error),
             column: fault.column,
+            value_type: self.misfit.take(),
             offset: place.offset,
             line: place.line,
         });

@@ -1,6 +1,8 @@
 //! What happens now: sessions, settings, sizes and counts of tables, time zones.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use chrono::{Offset, TimeZone};
 use chrono_tz::{OffsetComponents, OffsetName, TZ_VARIANTS};
@@ -16,6 +18,7 @@ use crate::session::settings::SettingInfo;
 /// The relations whose rows are made here.
 pub(crate) const FILLS: &[(&str, Fill)] = &[
     ("pg_stat_activity", pg_stat_activity),
+    ("pg_stat_progress_copy", pg_stat_progress_copy),
     ("pg_locks", pg_locks),
     ("pg_prepared_statements", pg_prepared_statements),
     ("pg_cursors", pg_cursors),
@@ -136,6 +139,29 @@ fn pg_stat_activity(scope: &Scope, batch: &mut Batch<'_>) {
         ),
     );
     batch.constant("backend_type", "client backend");
+}
+
+fn pg_stat_progress_copy(scope: &Scope, batch: &mut Batch<'_>) {
+    let all: Vec<_> = sessions(scope)
+        .into_iter()
+        .filter_map(|(handle, activity)| Some((handle.pid, activity.copy.clone()?, activity)))
+        .collect();
+    let me = objects::role(scope, scope.role);
+    // As PostgreSQL: which database is no secret, what happens there is.
+    let may_see = |activity: &Activity| me.is_some_and(|(object, role)| role.superuser || object.name == activity.user);
+    let number = |counter: &AtomicU64| i64::try_from(counter.load(Relaxed)).unwrap_or(i64::MAX);
+    batch.rows(all.len());
+    batch.column("pid", all.iter().map(|(pid, ..)| *pid));
+    batch.column("datid", all.iter().map(|(_, _, activity)| activity.database.1));
+    batch.column("datname", all.iter().map(|(_, _, activity)| &activity.database.0));
+    let seen = || all.iter().map(|(_, copy, activity)| Some(copy).filter(|_| may_see(activity)));
+    batch.column("relid", seen().map(|copy| copy.map(|copy| copy.relation)));
+    batch.column("command", seen().map(|copy| copy.map(|copy| copy.command)));
+    batch.column("type", seen().map(|copy| copy.map(|copy| copy.kind)));
+    batch.column("bytes_processed", seen().map(|copy| copy.map(|copy| number(&copy.bytes))));
+    batch.column("bytes_total", seen().map(|copy| copy.map(|copy| number(&copy.bytes_total))));
+    batch.column("tuples_processed", seen().map(|copy| copy.map(|copy| number(&copy.rows))));
+    batch.column("tuples_excluded", seen().map(|copy| copy.map(|copy| number(&copy.rows_excluded))));
 }
 
 /// Advisory locks: there are no others that a session could wait for.

@@ -73,6 +73,7 @@ fn table(columns: Vec<ColumnDef>) -> TableDef {
             flush_bytes: 1 << 20,
             upsert: None,
             evolve: false,
+            widen: false,
             flatten: None,
         },
         given_options: BTreeMap::new(),

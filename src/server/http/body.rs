@@ -1,16 +1,24 @@
 //! A request's body on its way into tables: read once, tried again where another writer changed a table meanwhile.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::HeaderMap;
-use futures::StreamExt;
+use datafusion::error::DataFusionError;
+use tidemill_catalog::Oid;
 use tidemill_ingest::Precision;
+use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::unpack::{Packing, Unpacker};
-use crate::error::SqlState;
-use crate::instance::{Instance, Registration};
+use super::Site;
+use super::login::Guest;
+use super::unpack::{Packing, Reader};
+use crate::config::{ByteSize, Config};
+use crate::error::{Refusal, SqlState};
+use crate::instance::{CopyProgress, Instance};
 use crate::session::Session;
 use crate::statement::control::Name;
 use crate::statement::ingest::receipts::{self, Claim, Receipt};
@@ -18,7 +26,7 @@ use crate::statement::ingest::{Format, Ingest, Lines, Report, is_lost_race};
 use crate::statement::names;
 use crate::{Error, Result};
 
-/// Bodies up to this size are tried again.
+/// Bodies up to this size are kept in memory, to be tried again.
 const RETRY_BYTES: usize = 32 << 20;
 /// How often.
 const TRIES_MAX: u32 = 20;
@@ -38,6 +46,13 @@ enum Running {
     Lines(Box<Lines>),
 }
 
+impl Job {
+    /// Its body has to be on disk before it can be read.
+    fn needs_file(&self) -> bool {
+        matches!(self, Self::Documents { format: Format::Parquet, .. })
+    }
+}
+
 impl Running {
     fn begin(session: &mut Session, job: &Job, source: &str, cancel: &CancellationToken) -> Result<Self> {
         Ok(match job {
@@ -46,6 +61,22 @@ impl Running {
             }
             Job::Lines(precision) => Self::Lines(Box::new(Lines::begin(session, *precision, source, cancel)?)),
         })
+    }
+
+    /// The table, if it is one.
+    fn relation(&self) -> Oid {
+        match self {
+            Self::Documents(ingest) => ingest.relation(),
+            Self::Lines(_) => 0,
+        }
+    }
+
+    /// Rows so far.
+    fn rows(&self) -> u64 {
+        match self {
+            Self::Documents(ingest) => ingest.rows(),
+            Self::Lines(lines) => lines.rows(),
+        }
     }
 
     async fn push(&mut self, session: &mut Session, bytes: &[u8]) -> Result<()> {
@@ -75,7 +106,7 @@ struct Keyed {
     digest: blake3::Hasher,
     /// What the rows come from, and the table.
     source: &'static str,
-    table: Option<(String, tidemill_catalog::Oid)>,
+    table: Option<(String, Oid)>,
 }
 
 impl Keyed {
@@ -127,14 +158,17 @@ impl Keyed {
     }
 
     /// The answer of the earlier request, if the body is the same.
-    fn replay(&self, session: &Session) -> Result<Option<Done>> {
-        let Some(earlier) = &self.claim.earlier else { return Ok(None) };
+    async fn replay(&mut self, session: &Session, mut reader: Reader) -> Result<Done> {
+        while let Some(bytes) = reader.next().await? {
+            self.digest.update(&bytes);
+        }
+        let earlier = self.claim.earlier.as_ref().ok_or_else(|| Error::internal("there was no earlier request"))?;
         if earlier.digest != self.digest() {
             let message = format!("idempotency key \"{}\" was used with another body", self.claim.key);
             return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message).hint("Use a new key for new rows."));
         }
         let (report, reason) = (earlier.report.clone(), earlier.reason.clone());
-        Ok(Some(Done { report, reason, lsn: session.instance.store.snapshot().lsn, replayed: true }))
+        Ok(Done { report, reason, lsn: session.instance.store.snapshot().lsn, replayed: true })
     }
 }
 
@@ -165,41 +199,50 @@ pub(super) fn key(headers: &HeaderMap) -> Result<Option<String>> {
 /// # Errors
 /// Those of the job; 40001 if a large body lost a race for a table's definition; those of [`Claim::new`].
 pub(super) async fn ingest(
-    instance: &Arc<Instance>,
-    (registration, mut session): (Registration, Session),
+    site: &Site,
+    mut guest: Guest,
     job: Job,
     (source, key): (String, Option<String>),
     (body, packing): (Body, Packing),
 ) -> Result<Done> {
-    let held = Arc::clone(instance);
+    let instance = Arc::clone(&site.instance);
+    let stop = guest.session.handle.terminate.child_token();
+    let reader = Reader::new(body, packing, instance.config.http_idle_timeout, stop.clone())?;
     // Decoding computes; clients and the log have threads of their own.
-    let work = instance.query_threads.spawn(async move {
-        let done = run(&held, &mut session, &job, &source, key.as_deref(), (body, packing)).await;
-        session.end();
-        drop(registration);
+    let work = instance.query_threads.clone().spawn(site.tasks.track_future(async move {
+        let done = run(&instance, &mut guest.session, (&job, &source), key.as_deref(), reader, &stop).await;
+        guest.session.end();
         done
-    });
+    }));
     work.await.map_err(|error| Error::internal(format!("ingestion panicked: {error}")))?
 }
 
 async fn run(
     instance: &Arc<Instance>,
     session: &mut Session,
-    job: &Job,
-    source: &str,
+    (job, source): (&Job, &str),
     key: Option<&str>,
-    body: (Body, Packing),
+    reader: Reader,
+    cancel: &CancellationToken,
 ) -> Result<Done> {
-    let cancel = session.handle.terminate.child_token();
-    let mut kept = Some(vec![]);
     let mut keyed = match key {
         Some(key) => Some(Keyed::new(session, job, key).await?),
         None => None,
     };
-    let mut done = first(session, (job, source), body, keyed.as_mut(), &mut kept, &cancel).await;
+    if let Some(keyed) = keyed.as_mut().filter(|keyed| keyed.claim.earlier.is_some()) {
+        return keyed.replay(session, reader).await;
+    }
+    let mut kept = Kept::Bytes(vec![]);
+    let mut done = if job.needs_file() {
+        let digest = keyed.as_mut().map(|keyed| &mut keyed.digest);
+        kept = Kept::File(Upload::of(reader, &instance.config, digest).await?);
+        again(session, (job, source), &kept, keyed.as_mut(), cancel).await
+    } else {
+        first(session, (job, source), reader, keyed.as_mut(), &mut kept, cancel).await
+    };
     let (mut tries, mut turn) = (1, None);
-    while let (Err(error), Some(bytes)) = (&done, &kept) {
-        if !is_lost_race(error) || tries == TRIES_MAX {
+    while let Err(error) = &done {
+        if !is_lost_race(error) || tries == TRIES_MAX || matches!(kept, Kept::Nothing) {
             break;
         }
         tries += 1;
@@ -207,71 +250,100 @@ async fn run(
             turn = Some(instance.evolution.lock().await);
         }
         session.rollback();
-        done = again(session, (job, source), bytes, keyed.as_mut(), &cancel).await;
+        done = again(session, (job, source), &kept, keyed.as_mut(), cancel).await;
     }
     done
+}
+
+/// What is there of a body for another try.
+enum Kept {
+    /// All of it.
+    Bytes(Vec<u8>),
+    /// All of it.
+    File(Upload),
+    /// It was too large to keep.
+    Nothing,
 }
 
 async fn first(
     session: &mut Session,
     (job, source): (&Job, &str),
-    (body, packing): (Body, Packing),
+    mut reader: Reader,
     mut keyed: Option<&mut Keyed>,
-    kept: &mut Option<Vec<u8>>,
+    kept: &mut Kept,
     cancel: &CancellationToken,
 ) -> Result<Done> {
-    // A body that was taken before is only compared.
-    let is_known = keyed.as_ref().is_some_and(|keyed| keyed.claim.earlier.is_some());
-    let mut running = if is_known { None } else { Some(Running::begin(session, job, source, cancel)?) };
-    let mut unpacker = Unpacker::new(packing)?;
-    let mut keep = |bytes: &[u8]| {
+    let mut running = Running::begin(session, job, source, cancel)?;
+    let shown = CopyProgress::begin(&session.handle, running.relation(), "COPY FROM", "CALLBACK");
+    while let Some(bytes) = reader.next().await? {
         if let Some(keyed) = &mut keyed {
-            keyed.digest.update(bytes);
+            keyed.digest.update(&bytes);
         }
-        if let Some(all) = kept {
-            all.extend_from_slice(bytes);
+        if let Kept::Bytes(all) = kept {
+            all.extend_from_slice(&bytes);
             if all.len() > RETRY_BYTES {
-                *kept = None;
+                *kept = Kept::Nothing;
             }
         }
-    };
-    let mut stream = body.into_data_stream();
-    while let Some(chunk) = stream.next().await {
-        let chunk: Bytes = chunk
-            .map_err(|error| Error::new(SqlState::BAD_COPY_FILE_FORMAT, format!("the body cannot be read: {error}")))?;
-        if cancel.is_cancelled() {
-            return Err(Error::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command"));
-        }
-        for piece in unpacker.pieces(&chunk) {
-            let bytes = unpacker.unpack(piece)?;
-            keep(&bytes);
-            if let Some(running) = &mut running {
-                running.push(session, &bytes).await?;
-            }
-        }
+        shown.progress().bytes.fetch_add(bytes.len() as u64, Relaxed);
+        running.push(session, &bytes).await?;
+        shown.progress().rows.store(running.rows(), Relaxed);
     }
-    let rest = unpacker.finish()?;
-    keep(&rest);
-    match (running, keyed) {
-        (Some(mut running), keyed) => {
-            running.push(session, &rest).await?;
-            running.commit(session, keyed).await
-        }
-        (None, Some(keyed)) => {
-            keyed.replay(session)?.ok_or_else(|| Error::internal("an earlier request without an answer"))
-        }
-        (None, None) => Err(Error::internal("a request that does nothing")),
-    }
+    running.commit(session, keyed).await
 }
 
 async fn again(
     session: &mut Session,
     (job, source): (&Job, &str),
-    bytes: &[u8],
+    kept: &Kept,
     keyed: Option<&mut Keyed>,
     cancel: &CancellationToken,
 ) -> Result<Done> {
     let mut running = Running::begin(session, job, source, cancel)?;
-    running.push(session, bytes).await?;
+    match (kept, &mut running) {
+        (Kept::Bytes(bytes), running) => running.push(session, bytes).await?,
+        (Kept::File(upload), Running::Documents(ingest)) => ingest.take_file(&upload.path, cancel).await?,
+        _ => return Err(Error::internal("there is nothing to try again")),
+    }
     running.commit(session, keyed).await
+}
+
+/// A body on disk, in the directory that is emptied at every start; deleted when dropped.
+struct Upload {
+    path: PathBuf,
+}
+
+impl Upload {
+    /// Writes the rest of a body, and adds it to the digest.
+    ///
+    /// # Errors
+    /// 413 for more than `config.upload_bytes_max`, 53100, 58030, and those of [`Reader::next`].
+    async fn of(mut reader: Reader, config: &Config, mut digest: Option<&mut blake3::Hasher>) -> Result<Self> {
+        let path = config.data_dir.join("tmp").join(format!("upload-{}", Uuid::now_v7()));
+        let failed = |error: std::io::Error| Error::from(DataFusionError::IoError(error));
+        let mut file = tokio::fs::File::create_new(&path).await.map_err(failed)?;
+        let upload = Self { path };
+        let mut bytes_max = config.upload_bytes_max;
+        while let Some(bytes) = reader.next().await? {
+            bytes_max = bytes_max.checked_sub(bytes.len() as u64).ok_or_else(|| {
+                let limit = ByteSize::new(config.upload_bytes_max);
+                Error::refused(Refusal::TooLarge, format!("the body has more than {limit}"))
+                    .hint("Send it in parts, as an Arrow stream, or start the server with a larger --max-upload.")
+            })?;
+            if let Some(digest) = &mut digest {
+                digest.update(&bytes);
+            }
+            file.write_all(&bytes).await.map_err(failed)?;
+        }
+        file.flush().await.map_err(failed)?;
+        Ok(upload)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "could not delete an upload");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -14,11 +15,12 @@ use serde::Deserialize;
 use serde_json::json;
 use tidemill_ingest::Precision;
 
+use super::answer::{advised, counted, status};
 use super::body::{self, Done, Job};
-use super::ingest::{challenged, status};
+use super::login::Visitor;
 use super::unpack::Packing;
 use super::{Site, login};
-use crate::error::SqlState;
+use crate::error::Refusal;
 use crate::{Error, Result};
 
 /// Parameters of both versions.
@@ -43,7 +45,7 @@ enum Version {
 pub(super) async fn write_v2(
     state: State<Site>,
     peer: ConnectInfo<SocketAddr>,
-    parameters: Query<Parameters>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -53,7 +55,7 @@ pub(super) async fn write_v2(
 pub(super) async fn write_v1(
     state: State<Site>,
     peer: ConnectInfo<SocketAddr>,
-    parameters: Query<Parameters>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -69,22 +71,22 @@ async fn write(
     version: Version,
     State(site): State<Site>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Query(parameters): Query<Parameters>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let answer = async {
+        let Query(parameters) = parameters?;
+        let by_address = parameters.u.clone().map(|user| (user, parameters.p.clone().unwrap_or_default()));
+        let visitor = Visitor::admit(&site, login::credentials(&headers).or(by_address), peer)?;
         let packing = Packing::of(&headers)?;
         let job = Job::Lines(precision(version, parameters.precision.as_deref())?);
-        let by_address = parameters.u.clone().map(|user| (user, parameters.p.clone().unwrap_or_default()));
-        let given = login::credentials(&headers).or(by_address);
         // `name/retention policy` of version 1.
         let named = parameters.bucket.as_deref().or(parameters.db.as_deref()).filter(|name| !name.is_empty());
         let database = named.map(|name| name.split('/').next().unwrap_or(name));
-        let client = login::login(&site.instance, given, database, peer)?;
-        client.0.handle().activity.lock().query = "POST /write".to_owned();
+        let guest = visitor.enter(database, "POST /write")?;
         let source = (format!("line protocol {}", peer.ip()), body::key(&headers)?);
-        body::ingest(&site.instance, client, job, source, (body, packing)).await
+        body::ingest(&site, guest, job, source, (body, packing)).await
     };
     match answer.await {
         Ok(Done { report, reason, .. }) if report.dead_letters > 0 => {
@@ -101,14 +103,14 @@ async fn write(
         }
         Ok(_) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => {
-            site.instance.metrics.error(error.code());
+            counted(&site.instance, &error);
             let status = status(&error);
             let message = &error.report().message;
             let body = match version {
                 Version::One => json!({ "error": message }),
                 Version::Two => json!({ "code": code(status), "message": message }),
             };
-            challenged(status, (status, Json(body)).into_response())
+            advised(status, (status, Json(body)).into_response())
         }
     }
 }
@@ -121,7 +123,7 @@ fn precision(version: Version, given: Option<&str>) -> Result<Precision> {
         (_, Some("s")) => Precision::Seconds,
         (_, Some(other)) => {
             let message = format!("invalid precision \"{other}\"; valid precisions are ns, us, ms and s");
-            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+            return Err(Error::refused(Refusal::Malformed, message));
         }
     })
 }
@@ -133,6 +135,9 @@ fn code(status: StatusCode) -> &'static str {
         StatusCode::UNAUTHORIZED => "unauthorized",
         StatusCode::FORBIDDEN => "forbidden",
         StatusCode::CONFLICT => "conflict",
+        StatusCode::PAYLOAD_TOO_LARGE => "request too large",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported media type",
+        StatusCode::UNPROCESSABLE_ENTITY => "unprocessable entity",
         StatusCode::TOO_MANY_REQUESTS => "too many requests",
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE => "unavailable",
         StatusCode::INTERNAL_SERVER_ERROR => "internal error",

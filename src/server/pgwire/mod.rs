@@ -31,7 +31,7 @@ mod extended;
 mod message;
 mod reply;
 mod rows;
-mod simple;
+pub(super) mod simple;
 mod startup;
 /// TLS.
 pub(crate) mod tls;

@@ -83,7 +83,7 @@ impl Client<'_> {
 }
 
 /// Turns the byte offset of a parse error into a position in the query string.
-pub(super) fn locate(mut error: Error, sql: &str) -> Error {
+pub(in crate::server) fn locate(mut error: Error, sql: &str) -> Error {
     let report = error.report_mut();
     if let (Some(offset), None) = (report.offset.take(), report.position) {
         report.position = Some(sql[..sql.floor_char_boundary(offset)].chars().count() + 1);

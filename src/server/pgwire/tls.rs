@@ -17,6 +17,8 @@ use crate::{Error, Result};
 /// TLS as configured.
 pub(crate) struct Tls {
     pub(super) acceptor: TlsAcceptor,
+    /// The same for HTTP.
+    pub(in crate::server) http: TlsAcceptor,
     /// The certificate chain as PEM: what channel binding binds to.
     pub(super) certificate: Vec<u8>,
 }
@@ -48,7 +50,10 @@ impl Tls {
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
             .map_err(|error| refuse(format!("could not use the TLS certificate and key: {error}")))?;
+        let mut http = server.clone();
+        http.alpn_protocols = vec![b"http/1.1".to_vec()];
         server.alpn_protocols = vec![b"postgresql".to_vec()];
-        Ok(Some(Self { acceptor: TlsAcceptor::from(Arc::new(server)), certificate: pem }))
+        let (acceptor, http) = (TlsAcceptor::from(Arc::new(server)), TlsAcceptor::from(Arc::new(http)));
+        Ok(Some(Self { acceptor, http, certificate: pem }))
     }
 }

@@ -7,14 +7,14 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
-
-use tokio::io::AsyncReadExt;
 
 use super::{Intake, Totals, Work};
 use crate::clock::Timestamp;
 use crate::error::SqlState;
-use crate::server::http::unpack::{Packing, Unpacker};
+use crate::statement::files::{FileFormat, chunks, matches};
 use crate::statement::ingest::receipts::Receipt;
 use crate::statement::ingest::{Format, Ingest, Report};
 use crate::{Error, Result};
@@ -23,8 +23,6 @@ use crate::{Error, Result};
 const FILES_MAX: usize = 1_000_000;
 /// Folders within folders.
 const DEPTH_MAX: usize = 16;
-/// Bytes read at once.
-const READ_BYTES: usize = 256 << 10;
 
 /// A file as a look found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,12 +155,10 @@ fn list(dir: &Path, pattern: Option<&str>, any_format: bool, depth: usize, found
         }
         let is_meant = meta.is_file()
             && !is_unfinished(name)
-            && pattern.is_none_or(|pattern| is_like(name, pattern))
-            && (any_format || format_of(name).is_some());
+            && pattern.is_none_or(|pattern| matches(pattern.as_bytes(), name.as_bytes()))
+            && (any_format || FileFormat::of(&path).is_some());
         if is_meant {
-            let modified = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-            let modified = modified.and_then(|time| i64::try_from(time.as_micros()).ok()).unwrap_or(0);
-            found.push(Found { path: text.to_owned(), bytes: meta.len(), modified });
+            found.push(Found { path: text.to_owned(), bytes: meta.len(), modified: modified(&meta) });
         }
         if found.len() > FILES_MAX {
             let message = format!("a source reads at most {FILES_MAX} files");
@@ -170,6 +166,12 @@ fn list(dir: &Path, pattern: Option<&str>, any_format: bool, depth: usize, found
         }
     }
     Ok(())
+}
+
+/// When it was last changed, microseconds since 1970; 0: that is not known.
+fn modified(meta: &std::fs::Metadata) -> Timestamp {
+    let time = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    time.and_then(|time| i64::try_from(time.as_micros()).ok()).unwrap_or(0)
 }
 
 fn is_hidden(name: &str) -> bool {
@@ -182,51 +184,6 @@ fn is_unfinished(name: &str) -> bool {
     is_hidden(name) || ENDINGS.iter().any(|ending| name.to_ascii_lowercase().ends_with(ending))
 }
 
-/// `*` stands for any characters, `?` for one.
-fn is_like(name: &str, pattern: &str) -> bool {
-    let (name, pattern): (Vec<char>, Vec<char>) = (name.chars().collect(), pattern.chars().collect());
-    let (mut at, mut next) = (0, 0);
-    // Where the last star was, and what it stood for so far.
-    let mut star: Option<(usize, usize)> = None;
-    while at < name.len() {
-        match pattern.get(next) {
-            Some('*') => {
-                star = Some((next, at));
-                next += 1;
-            }
-            Some(wanted) if *wanted == '?' || *wanted == name[at] => {
-                at += 1;
-                next += 1;
-            }
-            _ => {
-                let Some((place, used)) = star else { return false };
-                star = Some((place, used + 1));
-                at = used + 1;
-                next = place + 1;
-            }
-        }
-    }
-    pattern[next..].iter().all(|rest| *rest == '*')
-}
-
-/// How a file is packed, and its name without the ending that says so.
-fn packing_of(name: &str) -> (Packing, &str) {
-    let endings = [(".gz", Packing::Gzip), (".gzip", Packing::Gzip), (".zst", Packing::Zstd), (".zstd", Packing::Zstd)];
-    let found = endings.into_iter().find_map(|(ending, packing)| Some((packing, name.strip_suffix(ending)?)));
-    found.unwrap_or((Packing::Plain, name))
-}
-
-/// How a file is written, as its name says.
-fn format_of(name: &str) -> Option<Format> {
-    let (_, name) = packing_of(name);
-    match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
-        "json" => Some(Format::Json),
-        "ndjson" | "jsonl" => Some(Format::Lines),
-        "csv" => Some(Format::Csv),
-        _ => None,
-    }
-}
-
 /// A file on its way into the table.
 struct File<'w> {
     work: &'w Work,
@@ -237,13 +194,23 @@ struct File<'w> {
 
 impl<'w> File<'w> {
     fn new(work: &'w Work, file: &'w Found, totals: Totals) -> Self {
-        let format = match work.def.format.as_deref() {
-            Some("csv") => Format::Csv,
-            Some("ndjson") => Format::Lines,
-            Some(_) => Format::Json,
-            None => format_of(&file.path).unwrap_or(Format::Json),
+        let named = work.def.format.as_deref().and_then(FileFormat::named);
+        let format = match named.or_else(|| FileFormat::of(Path::new(&file.path))) {
+            Some(FileFormat::Csv) => Format::Csv,
+            Some(FileFormat::Lines) => Format::Lines,
+            Some(FileFormat::Parquet) => Format::Parquet,
+            Some(FileFormat::Json) | None => Format::Json,
         };
         Self { work, file, format, totals }
+    }
+
+    /// Nothing changed it while it was read.
+    async fn require_unchanged(&self) -> Result<()> {
+        let meta = tokio::fs::metadata(&self.file.path).await.map_err(|error| self.failed(&error))?;
+        if meta.len() != self.file.bytes || modified(&meta) != self.file.modified {
+            return Err(Error::new(SqlState::IO_ERROR, "the file changed while it was read"));
+        }
+        Ok(())
     }
 
     fn failed(&self, error: &std::io::Error) -> Error {
@@ -267,30 +234,23 @@ impl Intake for File<'_> {
     }
 
     async fn feed(&self, ingest: &mut Ingest) -> Result<()> {
-        let mut file = tokio::fs::File::open(&self.file.path).await.map_err(|error| self.failed(&error))?;
-        let mut unpacker = Unpacker::new(packing_of(&self.file.path).0)?;
-        let mut buffer = vec![0; READ_BYTES];
-        let mut bytes = 0;
-        loop {
-            let read = file.read(&mut buffer).await.map_err(|error| self.failed(&error))?;
-            if read == 0 {
-                break;
-            }
-            bytes += read as u64;
-            for piece in unpacker.pieces(&buffer[..read]) {
-                if self.work.stop.is_cancelled() {
-                    return Err(Error::new(SqlState::ADMIN_SHUTDOWN, "the source was stopped"));
-                }
-                ingest.push(&unpacker.unpack(piece)?).await?;
-            }
+        let path = Path::new(&self.file.path);
+        if self.format == Format::Parquet {
+            ingest.take_file(path, &self.work.stop).await?;
+            return self.require_unchanged().await;
         }
-        let meta = tokio::fs::metadata(&self.file.path).await.map_err(|error| self.failed(&error))?;
-        let modified = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let modified = modified.and_then(|time| i64::try_from(time.as_micros()).ok()).unwrap_or(0);
-        if bytes != self.file.bytes || meta.len() != bytes || modified != self.file.modified {
+        let bytes = Arc::default();
+        let mut chunks = chunks(path, &bytes);
+        while let Some(chunk) = chunks.recv().await {
+            if self.work.stop.is_cancelled() {
+                return Err(Error::new(SqlState::ADMIN_SHUTDOWN, "the source was stopped"));
+            }
+            ingest.push(&chunk?).await?;
+        }
+        if bytes.load(Ordering::Relaxed) != self.file.bytes {
             return Err(Error::new(SqlState::IO_ERROR, "the file changed while it was read"));
         }
-        ingest.push(&unpacker.finish()?).await
+        self.require_unchanged().await
     }
 
     fn receipts(&self, report: &Report) -> Vec<Receipt> {

@@ -140,22 +140,23 @@ pub(super) struct Sent {
 /// What is to be written about one ingestion.
 pub(super) struct Letters {
     table: (String, Oid),
-    source: String,
+    /// Where the letters from that one on come from, in order; the first from the beginning.
+    sources: Vec<(usize, String)>,
     format: &'static str,
     /// In the order of offsets.
     sent: Vec<Sent>,
     now: Timestamp,
     letters: Vec<Letter>,
     bytes: usize,
-    /// Column, type, field, sample.
-    changes: Vec<[String; 4]>,
+    /// What, column, type, field, sample.
+    changes: Vec<[String; 5]>,
 }
 
 impl Letters {
     pub(super) fn new(table: &Object, source: &str, format: &'static str, now: Timestamp) -> Self {
         Self {
             table: (table.name.clone(), table.oid),
-            source: source.to_owned(),
+            sources: vec![(0, source.to_owned())],
             format,
             sent: vec![],
             now,
@@ -163,6 +164,17 @@ impl Letters {
             bytes: 0,
             changes: vec![],
         }
+    }
+
+    /// Another input follows.
+    pub(super) fn begin_source(&mut self, source: &str) {
+        self.sources.push((self.letters.len(), source.to_owned()));
+    }
+
+    /// Where a letter comes from.
+    fn source_of(&self, letter: usize) -> &str {
+        let after = self.sources.partition_point(|(first, _)| *first <= letter);
+        self.sources.get(after.saturating_sub(1)).map_or("", |(_, source)| source)
     }
 
     /// # Errors
@@ -194,8 +206,14 @@ impl Letters {
         self.sent[..self.sent.partition_point(|sent| sent.offset <= offset)].last()
     }
 
-    pub(super) fn changed(&mut self, column: &str, sql_type: &SqlType, field: &str, sample: &str) {
-        self.changes.push([column.to_owned(), sql_type.name(), field.to_owned(), sample.to_owned()]);
+    pub(super) fn changed(&mut self, what: &str, column: &str, sql_type: &SqlType, field: &str, sample: &str) {
+        self.changes.push([what.to_owned(), column.to_owned(), sql_type.name(), field.to_owned(), sample.to_owned()]);
+    }
+
+    /// How many failed more often than `attempts`.
+    pub(super) fn quarantined(&self, attempts: i32) -> u64 {
+        let failed = |letter: &&Letter| self.before(letter).is_some_and(|sent| sent.attempts > attempts);
+        self.letters.iter().filter(failed).count() as u64
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -205,6 +223,7 @@ impl Letters {
     /// Adds the changes that add the rows, and the tables if there are none yet.
     pub(super) fn changes(&self, session: &mut Session, changes: &mut Vec<Change>) -> Result<()> {
         if !self.letters.is_empty() {
+            require_room(session, self.bytes)?;
             append(session, DEAD_LETTERS, self.letter_columns(), changes)?;
         }
         if !self.changes.is_empty() {
@@ -232,7 +251,10 @@ impl Letters {
             known.unwrap_or_else(|| Uuid::now_v7().to_string())
         });
         let times = sent.iter().map(|sent| sent.and_then(|sent| sent.received_at).unwrap_or(self.now));
-        let sources = sent.iter().map(|sent| Some(sent.map_or(self.source.as_str(), |sent| &sent.source)));
+        let source = |(at, sent): (usize, &Option<&'_ Sent>)| {
+            sent.map_or_else(|| self.source_of(at).to_owned(), |sent| sent.source.to_string())
+        };
+        let sources = sent.iter().enumerate().map(source).map(Some);
         // Where a letter was in the input it first came in is not known any more.
         type Place = fn(&Letter) -> Option<i64>;
         let place = |of: Place, of_sent: fn(&Sent) -> Option<i64>| -> ArrayRef {
@@ -266,12 +288,13 @@ impl Letters {
             self.times(rows),
             self.same(&self.table.0, rows),
             Arc::new(Int64Array::from_value(self.table.1.into(), rows)),
-            self.same("ADD COLUMN", rows),
             texts(0),
             texts(1),
             texts(2),
             texts(3),
-            self.same(&self.source, rows),
+            texts(4),
+            // Columns of all inputs are one change.
+            self.same(self.source_of(0), rows),
         ]
     }
 
@@ -284,6 +307,22 @@ impl Letters {
     }
 }
 
+/// 53400 where the dead letters of the database would take more than they may: then nothing is taken in rather than lost.
+fn require_room(session: &mut Session, bytes: usize) -> Result<()> {
+    let limit = session.instance.config.dead_letter_bytes;
+    let (main, _) = names::catalogs(session);
+    let schema = main.find(session.database, NameClass::Schema, SCHEMA).map(|schema| schema.oid);
+    let table = schema.and_then(|schema| main.find(schema, NameClass::Relation, DEAD_LETTERS.0)).map(|table| table.oid);
+    let view = Arc::clone(session.open().view());
+    let state = table.and_then(|table| view.table(table));
+    let taken = state.map_or(0, |state| state.files.bytes() + state.hot_bytes() as u64);
+    if taken + bytes as u64 <= limit {
+        return Ok(());
+    }
+    let message = format!("dead letters of the database take {} MB of at most {} MB", taken >> 20, limit >> 20);
+    Err(Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
+        .hint("Replay or discard some of tidemill.dead_letters, or start the server with a greater --dead-letters."))
+}
 /// A table of the schema: its name and columns.
 pub(super) type Table<'t> = (&'t str, &'t [(&'t str, SqlType)]);
 

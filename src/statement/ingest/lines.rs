@@ -74,6 +74,11 @@ impl Lines {
         })
     }
 
+    /// Rows so far.
+    pub(crate) fn rows(&self) -> u64 {
+        self.targets.values().map(Target::rows).sum()
+    }
+
     /// Takes bytes, cut anywhere. Waits while the writer of files is behind.
     ///
     /// # Errors
@@ -111,7 +116,7 @@ impl Lines {
             Target::of(session, &name, letters, &self.cancel)
         } else {
             names::require_create(session, self.schema)?;
-            Target::fresh(session, self.schema, measurement, letters)
+            Target::fresh(session, self.schema, measurement, letters, &self.cancel)
         }
     }
 
@@ -132,6 +137,7 @@ impl Lines {
             all.rows += report.rows;
             all.dead_letters += report.dead_letters;
             all.new_columns.extend(report.new_columns);
+            all.widened_columns.extend(report.widened_columns);
         }
         all.documents = all.rows + all.dead_letters;
         session.apply(changes)?;

@@ -1,7 +1,7 @@
 //! Documents into tables: their rows, the columns these need and the documents that could not be rows, in one transaction.
 //!
 //! ```text
-//! bytes → decoder (crate ingest) → rows          → sink of the table
+//! bytes, batches → decoder (crate ingest) → rows          → sink of the table
 //!                                → new columns   → the table's definition, tidemill.schema_changes
 //!                                → dead letters  → tidemill.dead_letters
 //! ```
@@ -10,17 +10,24 @@
 
 use std::sync::Arc;
 
-use tidemill_catalog::record::ColumnDef;
-use tidemill_ingest::{CsvDecoder, CsvOptions, Decoded, JsonDecoder, JsonFormat};
+use datafusion::arrow::array::RecordBatch;
+use tidemill_catalog::Oid;
+use tidemill_catalog::record::{Change, ColumnDef};
+use tidemill_ingest::{
+    ArrowReader, BatchDecoder, CsvDecoder, CsvOptions, Decoded, JsonDecoder, JsonFormat, TableShape,
+};
+use tidemill_udfs::types::{SqlType, TextSettings};
 use tokio_util::sync::CancellationToken;
 
+use super::call::counted;
 use super::control::Name;
 use crate::error::SqlState;
-use crate::session::Session;
+use crate::session::{Column, Outcome, Session};
 use crate::{Error, Result};
 
 mod letters;
 mod lines;
+mod parquet;
 pub(crate) mod receipts;
 mod replay;
 mod target;
@@ -31,6 +38,9 @@ pub(crate) use replay::{discard, replay};
 use letters::{Letter, Letters, Sent};
 use target::Target;
 
+/// Bytes of a text that are decoded at once.
+const TEXT_BYTES: usize = 1 << 20;
+
 /// How documents are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -40,6 +50,10 @@ pub(crate) enum Format {
     Lines,
     /// Comma-separated, with a header.
     Csv,
+    /// Arrow's IPC format, stream or file.
+    Arrow,
+    /// A Parquet file: [`Ingest::take_file`] reads it.
+    Parquet,
 }
 
 /// What became of the documents.
@@ -53,32 +67,79 @@ pub(crate) struct Report {
     pub(crate) dead_letters: u64,
     /// Columns that were added, with their types.
     pub(crate) new_columns: Vec<(String, String)>,
+    /// Columns that became other types, and which.
+    pub(crate) widened_columns: Vec<(String, String)>,
 }
 
-enum Decoder {
+/// Bytes to rows.
+pub(crate) enum Decoder {
     Json(Box<JsonDecoder>),
     Csv(Box<CsvDecoder>),
+    /// Bytes of Arrow, or batches as they are.
+    Batches(Box<(Option<ArrowReader>, BatchDecoder)>),
 }
 
 impl Decoder {
-    fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn new(format: Format, shape: TableShape, settings: &TextSettings) -> Self {
+        let settings = settings.clone();
+        let json = |format, shape, settings| Self::Json(Box::new(JsonDecoder::new(format, shape, settings)));
+        match format {
+            Format::Json => json(JsonFormat::Auto, shape, settings),
+            Format::Lines => json(JsonFormat::Lines, shape, settings),
+            Format::Csv => Self::Csv(Box::new(CsvDecoder::new(CsvOptions::default(), shape, settings))),
+            Format::Arrow | Format::Parquet => {
+                let reader = (format == Format::Arrow).then(ArrowReader::default);
+                Self::Batches(Box::new((reader, BatchDecoder::new(shape, settings))))
+            }
+        }
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
             Self::Json(decoder) => decoder.push(bytes),
             Self::Csv(decoder) => decoder.push(bytes),
+            Self::Batches(decoder) => match &mut decoder.0 {
+                Some(reader) => reader.push(bytes)?,
+                None => return Err(Error::internal("a Parquet file is read from its end")),
+            },
         }
+        Ok(())
     }
 
-    fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) -> Result<()> {
         match self {
             Self::Json(decoder) => decoder.finish(),
             Self::Csv(decoder) => decoder.finish(),
+            Self::Batches(decoder) => decoder.0.as_mut().map_or(Ok(()), ArrowReader::finish)?,
+        }
+        Ok(())
+    }
+
+    /// Ends the batch under construction.
+    pub(crate) fn flush(&mut self) {
+        match self {
+            Self::Json(decoder) => decoder.flush(),
+            Self::Csv(decoder) => decoder.flush(),
+            // Each batch is one already.
+            Self::Batches(_) => {}
         }
     }
 
-    fn take_batch(&mut self) -> Option<Decoded> {
+    /// Goes on for another shape, if it can. Between batches, all of which were taken.
+    pub(crate) fn set_shape(&mut self, shape: TableShape) {
+        match self {
+            Self::Json(decoder) => decoder.set_shape(shape),
+            // The fields of the header are bound to the columns there were.
+            Self::Csv(_) | Self::Batches(_) => {}
+        }
+    }
+
+    pub(crate) fn take_batch(&mut self) -> Option<Decoded> {
         match self {
             Self::Json(decoder) => decoder.take_batch(),
             Self::Csv(decoder) => decoder.take_batch(),
+            // Taken apart one by one.
+            Self::Batches(_) => None,
         }
     }
 }
@@ -87,6 +148,7 @@ impl Decoder {
 pub(crate) struct Ingest {
     decoder: Decoder,
     target: Target,
+    settings: Arc<TextSettings>,
     /// Bytes the decoder got.
     pushed: u64,
 }
@@ -124,25 +186,19 @@ impl Ingest {
         let now = session.instance.clock.now();
         let target = Target::of(session, name, |table| Letters::new(table, source, written, now), cancel)?;
         let shape = target.shape()?;
-        let settings = session.text_settings().as_ref().clone();
-        let json = |format| Decoder::Json(Box::new(JsonDecoder::new(format, shape.clone(), settings.clone())));
-        let decoder = match format {
-            Format::Json => json(JsonFormat::Auto),
-            Format::Lines => json(JsonFormat::Lines),
-            Format::Csv => {
-                Decoder::Csv(Box::new(CsvDecoder::new(CsvOptions::default(), shape.clone(), settings.clone())))
-            }
-        };
-        Ok(Self { decoder, target, pushed: 0 })
+        let settings = session.text_settings();
+        let decoder = Decoder::new(format, shape, &settings);
+        Ok(Self { decoder, target, settings, pushed: 0 })
     }
 
     /// Takes bytes, cut anywhere. Waits while the writer of files is behind.
     ///
     /// # Errors
-    /// Those of writing; what is wrong with a document is none.
+    /// Those of writing; what is wrong with a document is none. Of Arrow also what is wrong with the stream, and columns that
+    /// the table cannot have.
     pub(crate) async fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.pushed += bytes.len() as u64;
-        self.decoder.push(bytes);
+        self.decoder.push(bytes)?;
         self.drain().await
     }
 
@@ -213,23 +269,112 @@ impl Ingest {
         self.target.refuse(Letter::of_message(bytes, error, number))
     }
 
+    /// Takes a batch, as [`Self::push`].
+    async fn take(&mut self, batch: &RecordBatch) -> Result<()> {
+        let Decoder::Batches(decoder) = &mut self.decoder else {
+            return Err(Error::internal("a batch among documents"));
+        };
+        for decoded in decoder.1.decode(batch) {
+            self.target.take(decoded?).await?;
+        }
+        Ok(())
+    }
+
     async fn drain(&mut self) -> Result<()> {
+        while let Decoder::Batches(decoder) = &mut self.decoder
+            && let Some(batch) = decoder.0.as_mut().and_then(ArrowReader::take_batch)
+        {
+            self.take(&batch).await?;
+        }
         while let Some(decoded) = self.decoder.take_batch() {
             self.target.take(decoded).await?;
         }
         Ok(())
     }
 
+    /// The table.
+    pub(crate) fn relation(&self) -> Oid {
+        self.target.table()
+    }
+
+    /// Rows so far.
+    pub(crate) fn rows(&self) -> u64 {
+        self.target.rows()
+    }
+
+    /// The input is over, and another one follows: what is incomplete in the one does not reach into the other.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub(crate) async fn next_input(&mut self, format: Format, source: &str) -> Result<()> {
+        self.drain_all().await?;
+        self.decoder = Decoder::new(format, self.target.shape()?, &self.settings);
+        self.target.letters.begin_source(source);
+        Ok(())
+    }
+
+    /// The input is over: decodes the rest of it.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub(crate) async fn drain_all(&mut self) -> Result<()> {
+        self.decoder.finish()?;
+        self.drain().await
+    }
+
     /// The input is over: puts all of it into the session's transaction.
     ///
     /// # Errors
     /// 40001 if the table was changed meanwhile.
-    pub(crate) async fn finish(mut self, session: &mut Session) -> Result<Report> {
-        self.decoder.finish();
-        self.drain().await?;
-        let mut changes = vec![];
-        let report = self.target.finish(session, &mut changes).await?;
+    pub(crate) async fn finish(self, session: &mut Session) -> Result<Report> {
+        let (report, changes) = self.changes(session).await?;
         session.apply(changes)?;
         Ok(report)
+    }
+
+    /// The input is over: what is to be applied to the session's transaction.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub(crate) async fn changes(mut self, session: &mut Session) -> Result<(Report, Vec<Change>)> {
+        self.drain_all().await?;
+        let mut changes = vec![];
+        let report = self.target.finish(session, &mut changes).await?;
+        Ok((report, changes))
+    }
+}
+
+/// The columns of the row that `CALL tidemill.ingest(…)` returns.
+pub(crate) fn result_columns() -> Vec<Column> {
+    ["documents", "rows", "dead_letters"].map(|name| Column::new(name, SqlType::Int8)).to_vec()
+}
+
+/// `CALL tidemill.ingest('events', '{"id": 1}')`: documents in a text into a table, in the session's transaction.
+///
+/// # Errors
+/// As [`Ingest`].
+pub(crate) async fn documents(
+    session: &mut Session,
+    table: &Name,
+    documents: &str,
+    format: Format,
+    cancel: &CancellationToken,
+) -> Result<Outcome> {
+    let mut ingest = Ingest::begin(session, table, format, "call", cancel)?;
+    for chunk in documents.as_bytes().chunks(TEXT_BYTES) {
+        ingest.push(chunk).await?;
+    }
+    let report = ingest.finish(session).await?;
+    report.notice(session);
+    counted(result_columns(), &[report.documents, report.rows, report.dead_letters])
+}
+
+impl Report {
+    /// Says to the client that there are dead letters.
+    pub(crate) fn notice(&self, session: &mut Session) {
+        if self.dead_letters > 0 {
+            let message = format!("{} documents are in tidemill.dead_letters", self.dead_letters);
+            session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, message);
+        }
     }
 }

@@ -427,6 +427,7 @@ pub(crate) fn report_value(report: &Report, reason: Option<&str>) -> Value {
         "rows": report.rows,
         "dead_letters": report.dead_letters,
         "new_columns": report.new_columns,
+        "widened_columns": report.widened_columns,
         "reason": reason,
     })
 }
@@ -435,12 +436,16 @@ fn report_of(text: &str) -> Result<(Report, Option<String>)> {
     let value: Value = serde_json::from_str(text).map_err(|error| Error::internal(format!("a receipt: {error}")))?;
     let count = |name: &str| value[name].as_u64().unwrap_or(0);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let columns = value["new_columns"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let columns = |name: &str| {
+        let all = value[name].as_array().map(Vec::as_slice).unwrap_or_default();
+        all.iter().map(|column| (text(&column[0]), text(&column[1]))).collect()
+    };
     let report = Report {
         documents: count("documents"),
         rows: count("rows"),
         dead_letters: count("dead_letters"),
-        new_columns: columns.iter().map(|column| (text(&column[0]), text(&column[1]))).collect(),
+        new_columns: columns("new_columns"),
+        widened_columns: columns("widened_columns"),
     };
     Ok((report, value["reason"].as_str().map(str::to_owned)))
 }

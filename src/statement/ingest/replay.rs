@@ -1,7 +1,9 @@
-//! Dead letters once more: `CALL tidemill.replay_dead_letters('events')`, `CALL tidemill.discard_dead_letters('events')`.
+//! Dead letters once more: `SELECT * FROM tidemill.replay_dead_letters('events')`, `CALL tidemill.discard_dead_letters('events')`.
 //!
 //! In one transaction all letters of the table are read, decoded as documents again and deleted; those that fail again are
 //! written anew, with one more attempt. So a letter becomes a row once, whatever happens.
+
+use std::sync::atomic::Ordering;
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Int32Type, TimestampMicrosecondType};
@@ -19,16 +21,40 @@ use crate::{Error, Result};
 /// A letter that failed more often is left alone, until somebody sets its attempts back.
 pub(super) const ATTEMPTS_MAX: i32 = 3;
 
-/// Tries all dead letters of a table again.
+/// What became of letters that were tried again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Replayed {
+    /// The table.
+    pub(crate) table: String,
+    /// All.
+    pub(crate) tried: u64,
+    /// Those that are rows now.
+    pub(crate) rows: u64,
+    /// Those that failed for the last time: they are left alone from now on.
+    pub(crate) quarantined: u64,
+}
+
+/// Tries dead letters of a table again: all, or those for which `filter` is true, a condition over tidemill.dead_letters.
 ///
 /// # Errors
-/// 42P01; 40001 if the table or its letters were changed meanwhile.
-pub(crate) async fn replay(session: &mut Session, table: &Name, cancel: &CancellationToken) -> Result<()> {
+/// 42P01, those of the condition; 40001 if the table or its letters were changed meanwhile.
+pub(crate) async fn replay(
+    session: &mut Session,
+    table: &Name,
+    filter: Option<&str>,
+    cancel: &CancellationToken,
+) -> Result<Replayed> {
     let (object, _) = names::table(session, table)?;
+    let nothing = Replayed { table: object.name.clone(), ..Replayed::default() };
     if !has_letters(session)? {
-        return none(session, &object.name);
+        return none(session, nothing);
     }
-    let of_table = format!("table_oid = {} AND attempts <= {ATTEMPTS_MAX} AND format = 'json'", object.oid);
+    let mut of_table = format!("table_oid = {} AND attempts <= {ATTEMPTS_MAX} AND format = 'json'", object.oid);
+    if let Some(filter) = filter {
+        // One expression, and nothing behind it.
+        parse::parse_expression(filter).map_err(Error::without_location)?;
+        of_table = format!("{of_table} AND ({filter}\n)");
+    }
     let mut ingest = Ingest::begin(session, table, Format::Lines, "replay", cancel)?;
     let sql = format!(
         "SELECT id, received_at, source, attempts, raw FROM tidemill.dead_letters WHERE {of_table} ORDER BY id"
@@ -67,13 +93,23 @@ pub(crate) async fn replay(session: &mut Session, table: &Name, cancel: &Cancell
     }
     drop(stream);
     if letters == 0 {
-        return none(session, &object.name);
+        return none(session, nothing);
     }
     run(session, &format!("DELETE FROM tidemill.dead_letters WHERE {of_table}"), cancel).await?;
+    ingest.drain_all().await?;
+    let quarantined = ingest.target.letters.quarantined(ATTEMPTS_MAX);
     let report = ingest.finish(session).await?;
     let message = format!("{} of {letters} dead letters of table \"{}\" became rows", report.rows, object.name);
     session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, message);
-    Ok(())
+    if quarantined > 0 {
+        session.instance.metrics.dead_letters_quarantined.fetch_add(quarantined, Ordering::Relaxed);
+        let message = format!(
+            "{quarantined} dead letters of table \"{}\" failed more than {ATTEMPTS_MAX} times and are not tried again",
+            object.name
+        );
+        session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, message);
+    }
+    Ok(Replayed { tried: letters, rows: report.rows, quarantined, ..nothing })
 }
 
 /// Deletes all dead letters of a table.
@@ -83,7 +119,7 @@ pub(crate) async fn replay(session: &mut Session, table: &Name, cancel: &Cancell
 pub(crate) async fn discard(session: &mut Session, table: &Name, cancel: &CancellationToken) -> Result<()> {
     let (object, _) = names::table(session, table)?;
     if !has_letters(session)? {
-        return none(session, &object.name);
+        return none(session, Replayed { table: object.name.clone(), ..Replayed::default() }).map(|_| ());
     }
     let sql = format!("DELETE FROM tidemill.dead_letters WHERE table_oid = {}", object.oid);
     run(session, &sql, cancel).await.map(|_| ())
@@ -99,10 +135,10 @@ pub(super) fn is_there(session: &mut Session, table: &str) -> bool {
     matches!(names::find_relation(session, &name), Ok(Some(_)))
 }
 
-fn none(session: &mut Session, table: &str) -> Result<()> {
-    let message = format!("table \"{table}\" has no dead letters to be tried again");
+fn none(session: &mut Session, nothing: Replayed) -> Result<Replayed> {
+    let message = format!("table \"{}\" has no dead letters to be tried again", nothing.table);
     session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, message);
-    Ok(())
+    Ok(nothing)
 }
 
 /// Runs a statement of ours in the session's transaction.

@@ -1,30 +1,37 @@
 //! One table that documents go to.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
 use datafusion::arrow::compute::kernels::zip::zip;
-use datafusion::arrow::compute::{filter_record_batch, not};
+use datafusion::arrow::compute::{cast, filter_record_batch, not};
 use datafusion::arrow::datatypes::Schema;
+use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::PhysicalExpr;
 use tidemill_catalog::Oid;
 use tidemill_catalog::record::{Body, Change, Object, TableDef, Write};
+use tidemill_catalog::table::file::FileEntry;
+use tidemill_catalog::table::rewrite::read_unit;
+use tidemill_catalog::table::scan::Unit;
 use tidemill_ingest::{Decoded, Evolve, Limits, Nested, SchemaChange, ShapeColumn, TableShape};
-use tidemill_udfs::types::{SqlType, ValueError};
+use tidemill_udfs::types::{SqlType, TextSettings, ValueError};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::super::control::Name;
 use super::super::copy::default_value;
 use super::super::keys::UniqueKeys;
-use super::super::sink::RowSink;
+use super::super::parse::parse_expression;
+use super::super::retype;
+use super::super::sink::{Constraints, RowSink};
 use super::super::table::{COLUMNS_MAX, push_column};
 use super::super::{names, options};
 use super::Report;
 use super::letters::{Letter, Letters};
 use crate::error::SqlState;
-use crate::plan::Scope;
+use crate::plan::{Conversion, Planner, Scope};
 use crate::session::Session;
 use crate::{Error, Result};
 
@@ -38,6 +45,12 @@ pub(super) struct Target {
     keys: Option<UniqueKeys>,
     /// What went into sinks of earlier definitions.
     writes: Vec<Write>,
+    /// Plans what the rows must meet.
+    planner: Arc<Planner>,
+    scope: Arc<Scope>,
+    text: Arc<TextSettings>,
+    /// Columns of the table that became wider: place and type.
+    widened: BTreeMap<usize, SqlType>,
     /// Values of columns that a row does not mention, by the column's place.
     defaults: Vec<Option<Arc<dyn PhysicalExpr>>>,
     pub(super) letters: Letters,
@@ -61,7 +74,20 @@ impl Target {
         let mut sink = RowSink::new(session, object.oid, &scope)?;
         let keys = sink.take_keys();
         let letters = letters(&object);
-        Ok(Self { object, def, sink, keys, writes: vec![], defaults, letters, report: Report::default() })
+        Ok(Self {
+            object,
+            def,
+            sink,
+            keys,
+            writes: vec![],
+            planner: Arc::clone(&session.planner),
+            scope,
+            text: session.text_settings(),
+            widened: BTreeMap::new(),
+            defaults,
+            letters,
+            report: Report::default(),
+        })
     }
 
     /// A table that is to be made when there is a row for it; it evolves.
@@ -70,6 +96,7 @@ impl Target {
         schema: Oid,
         name: &str,
         letters: impl FnOnce(&Object) -> Letters,
+        cancel: &CancellationToken,
     ) -> Result<Self> {
         let given = std::collections::BTreeMap::from([("tidemill.evolve".to_owned(), "add_columns".to_owned())]);
         let def = Arc::new(TableDef {
@@ -95,7 +122,20 @@ impl Target {
         });
         let sink = RowSink::empty(session, object.oid, name, &def);
         let letters = letters(&object);
-        Ok(Self { object, def, sink, keys: None, writes: vec![], defaults: vec![], letters, report: Report::default() })
+        Ok(Self {
+            object,
+            def,
+            sink,
+            keys: None,
+            writes: vec![],
+            planner: Arc::clone(&session.planner),
+            scope: session.scope(cancel),
+            text: session.text_settings(),
+            widened: BTreeMap::new(),
+            defaults: vec![],
+            letters,
+            report: Report::default(),
+        })
     }
 
     /// The table's definition so far.
@@ -106,6 +146,15 @@ impl Target {
     /// The table as a decoder sees it.
     pub(super) fn shape(&self) -> Result<TableShape> {
         shape_of(&self.object.name, &self.def)
+    }
+
+    pub(super) fn table(&self) -> Oid {
+        self.object.oid
+    }
+
+    /// Rows so far.
+    pub(super) fn rows(&self) -> u64 {
+        self.report.rows
     }
 
     pub(super) async fn take(&mut self, decoded: Decoded) -> Result<()> {
@@ -128,23 +177,113 @@ impl Target {
 
     async fn change(&mut self, changes: &[SchemaChange]) -> Result<()> {
         let mut def = TableDef::clone(&self.def);
+        let mut is_widened = false;
         for change in changes {
-            let SchemaChange::AddColumn { name, sql_type, field, sample, .. } = change else {
-                return Err(Error::internal("a column would have to be widened"));
-            };
-            push_column(&mut def, name, sql_type, field)?;
-            self.defaults.push(None);
-            self.letters.changed(name, sql_type, field, sample);
-            self.report.new_columns.push((name.clone(), sql_type.name()));
+            match change {
+                SchemaChange::AddColumn { name, sql_type, field, sample, .. } => {
+                    push_column(&mut def, name, sql_type, field)?;
+                    self.defaults.push(None);
+                    self.letters.changed("ADD COLUMN", name, sql_type, field, sample);
+                    self.report.new_columns.push((name.clone(), sql_type.name()));
+                }
+                SchemaChange::WidenColumn { name, to, sample, .. } => {
+                    let at = def.columns.iter().position(|column| column.name == *name);
+                    let at = at.ok_or_else(|| Error::internal("a column that is not there was widened"))?;
+                    def.columns[at].sql_type = to.name();
+                    def.columns[at].data_type = to.data_type();
+                    if let Some(text) = &def.columns[at].default {
+                        let value =
+                            self.planner.expression(&self.scope, &DFSchema::empty(), &parse_expression(text)?)?;
+                        let from = self.planner.type_of(&value, &DFSchema::empty())?;
+                        let value = self.planner.assignment_cast(&self.scope, value, &from, to, name)?;
+                        let empty = DFSchema::empty();
+                        self.defaults[at] = Some(self.planner.physical_expression(&self.scope, &empty, value)?);
+                    }
+                    let is_old = self.object.version > 0 && at < self.columns_before();
+                    if is_old {
+                        self.widened.insert(at, to.clone());
+                    }
+                    let reported = match is_old {
+                        true => &mut self.report.widened_columns,
+                        false => &mut self.report.new_columns,
+                    };
+                    match reported.iter_mut().find(|(reported, _)| reported == name) {
+                        Some((_, sql_type)) => *sql_type = to.name(),
+                        None => reported.push((name.clone(), to.name())),
+                    }
+                    self.letters.changed("ALTER COLUMN TYPE", name, to, name, sample);
+                    is_widened = true;
+                }
+            }
         }
-        self.def = Arc::new(def);
-        let next = self.sink.of(&self.def);
+        let old = std::mem::replace(&mut self.def, Arc::new(def));
+        let next = if is_widened {
+            let name = &self.object.name;
+            let constraints = Constraints::of(&self.planner, &self.scope, name, &self.def, Arc::clone(&self.text))?;
+            self.sink.with_constraints(&self.def, constraints)
+        } else {
+            self.sink.of(&self.def)
+        };
         let before = std::mem::replace(&mut self.sink, next);
-        let write = before.finish().await?;
+        let mut write = before.finish().await?;
+        if is_widened {
+            self.write_again(&old, std::mem::take(&mut write.add_files)).await?;
+            for at in 0..self.writes.len() {
+                let files = std::mem::take(&mut self.writes[at].add_files);
+                self.write_again(&old, files).await?;
+            }
+        }
         if !write.add_chunks.is_empty() || !write.add_files.is_empty() {
             self.writes.push(write);
         }
         Ok(())
+    }
+
+    /// How many columns the table had.
+    fn columns_before(&self) -> usize {
+        match &self.object.body {
+            Body::Table(def) => def.columns.len(),
+            _ => 0,
+        }
+    }
+
+    /// Rows of files that were written for an earlier definition, with the types of the one now.
+    async fn write_again(&mut self, old: &Arc<TableDef>, files: Vec<Arc<FileEntry>>) -> Result<()> {
+        let store = Arc::clone(&self.scope.instance.store);
+        let dir = store.table_dir(self.object.oid);
+        for file in files {
+            let (sender, mut received) = mpsc::channel::<RecordBatch>(2);
+            let (layer, dir, old) = (Arc::clone(store.files()), dir.clone(), Arc::clone(old));
+            let reader = tokio::task::spawn_blocking(move || -> Result<()> {
+                for batch in read_unit(&layer, &dir, &old, &Unit::File(file))? {
+                    if sender.blocking_send(batch?).is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            });
+            while let Some(batch) = received.recv().await {
+                self.sink.write(self.completed(&batch)?).await?;
+            }
+            reader.await.map_err(|error| Error::internal(format!("a reader thread panicked: {error}")))??;
+        }
+        Ok(())
+    }
+
+    /// Rows of an earlier definition as rows of the one now: wider types, NULL in columns that came later.
+    fn completed(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let rows = batch.num_rows();
+        let mut columns: Vec<ArrayRef> = vec![];
+        for (at, field) in self.def.schema().fields().iter().enumerate() {
+            columns.push(match batch.columns().get(at) {
+                Some(column) => cast(column, field.data_type()).map_err(DataFusionError::from)?,
+                None => new_null_array(field.data_type(), rows),
+            });
+        }
+        let fields: Vec<_> =
+            self.def.schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+            .map_err(|error| DataFusionError::from(error).into())
     }
 
     /// The rows with defaults where they do not mention a column that has one.
@@ -224,11 +363,23 @@ impl Target {
 
     /// The changes that put all of it into a transaction.
     pub(super) async fn finish(self, session: &mut Session, changes: &mut Vec<Change>) -> Result<Report> {
-        let Self { object, def, sink, keys, writes, letters, mut report, .. } = self;
+        let Self { object, def, sink, keys, writes, letters, widened, scope, mut report, .. } = self;
         report.dead_letters = letters.count();
         let is_known = object.version > 0;
-        if !report.new_columns.is_empty() && (is_known || report.rows > 0) {
+        if (!report.new_columns.is_empty() || !widened.is_empty()) && (is_known || report.rows > 0) {
             changes.push(Change::Put(names::changed(&object, |object| object.body = Body::Table(Arc::clone(&def)))));
+        }
+        if !widened.is_empty() {
+            let conversion = |(at, to): (&usize, &SqlType)| Conversion { at: *at, to: to.clone(), using: None };
+            let conversions: Vec<_> = widened.iter().map(conversion).collect();
+            let width = match &object.body {
+                Body::Table(old) => old.columns.len(),
+                _ => 0,
+            };
+            // The rows that are there have the columns that were there.
+            let mut before = TableDef::clone(&def);
+            before.columns.truncate(width);
+            changes.push(Change::Write(retype::widen(session, &scope, &object, &before, &conversions).await?));
         }
         letters.changes(session, changes)?;
         if is_known || report.rows > 0 {
@@ -271,7 +422,11 @@ pub(super) fn shape_of(name: &str, def: &TableDef) -> Result<TableShape> {
     Ok(TableShape {
         name: name.to_owned(),
         columns: columns.collect::<Result<_, ValueError>>()?,
-        evolve: if def.options.evolve { Evolve::AddColumns } else { Evolve::Off },
+        evolve: match (def.options.evolve, def.options.widen) {
+            (_, true) => Evolve::Widen,
+            (true, false) => Evolve::AddColumns,
+            (false, false) => Evolve::Off,
+        },
         nested: match def.options.flatten {
             Some(depth) => Nested::Flatten { depth: depth as usize },
             None => Nested::Jsonb,

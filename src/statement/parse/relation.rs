@@ -367,7 +367,10 @@ fn alter_action(t: &mut Tokens<'_>) -> Result<AlterTable> {
         if t.eat(&["CHECK"]) {
             return Ok(AlterTable::AddCheck(check(t, name)?));
         }
-        if t.is("UNIQUE") || t.is("FOREIGN") || t.is("EXCLUDE") || t.is("PRIMARY") {
+        if t.eat(&["PRIMARY", "KEY"]) {
+            return Ok(AlterTable::AddPrimaryKey { name, columns: t.parenthesized(Tokens::identifier)? });
+        }
+        if t.is("UNIQUE") || t.is("FOREIGN") || t.is("EXCLUDE") {
             return Err(unsupported_constraint(t));
         }
         t.rewind(position);
@@ -427,10 +430,10 @@ fn alter_action(t: &mut Tokens<'_>) -> Result<AlterTable> {
         if t.eat(&["DROP", "NOT", "NULL"]) {
             return Ok(AlterTable::NotNull { column, not_null: false });
         }
-        if t.is("TYPE") || t.are(&["SET", "DATA"]) {
-            return Err(Error::unsupported("ALTER COLUMN … TYPE is not supported")
-                .hint("Add a new column, fill it with UPDATE, then rename it.")
-                .at(t.offset()));
+        if t.eat(&["SET", "DATA", "TYPE"]) || t.eat(&["TYPE"]) {
+            let sql_type = sql_type(t)?;
+            let using = if t.eat(&["USING"]) { Some(t.expression(&|_| false)?) } else { None };
+            return Ok(AlterTable::Type { column, sql_type, using });
         }
     }
     Err(t.error())

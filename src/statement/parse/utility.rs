@@ -7,8 +7,8 @@ use super::tokens::{Tokens, string_of};
 use super::{Parsed, parse_tokens, relation};
 use crate::Result;
 use crate::statement::control::{
-    AlterObject, AlterRole, CommentTarget, Control, Copy, CopySource, CopyTarget, CopyValue, Direction, Discard,
-    Explain, RoleOption, TransactionModes,
+    AlterObject, AlterRole, CallArgument, CommentTarget, Control, Copy, CopySource, CopyTarget, CopyValue, Direction,
+    Discard, Explain, RoleOption, TransactionModes,
 };
 
 /// The statement if it is one of ours.
@@ -659,7 +659,29 @@ fn maintain(t: &mut Tokens<'_>) -> Result<Control> {
 
 fn call(t: &mut Tokens<'_>) -> Result<Control> {
     t.advance();
-    Ok(Control::Call { name: t.name()?, arguments: arguments(t)? })
+    let name = t.name()?;
+    let arguments = if t.peek() == &Token::LParen { call_arguments(t)? } else { vec![] };
+    Ok(Control::Call { name, arguments })
+}
+
+fn call_arguments(t: &mut Tokens<'_>) -> Result<Vec<CallArgument>> {
+    t.advance();
+    if t.eat_token(&Token::RParen) {
+        return Ok(vec![]);
+    }
+    let arguments = t.list(call_argument)?;
+    t.expect_token(&Token::RParen)?;
+    Ok(arguments)
+}
+
+/// `value`, `name => value`, `name := value`
+fn call_argument(t: &mut Tokens<'_>) -> Result<CallArgument> {
+    let begin = t.position();
+    let name = t.identifier().ok().filter(|_| t.eat_token(&Token::RArrow) || t.eat_token(&Token::Assignment));
+    if name.is_none() {
+        t.rewind(begin);
+    }
+    Ok(CallArgument { name, value: t.expression(&|_| false)?.ast })
 }
 
 /// A role option that has a word for yes and one for no.

@@ -22,9 +22,10 @@ impl Printer {
         if self.encoder.is_null(index) {
             return Ok(());
         }
-        let mut bytes = std::mem::take(out).into_bytes();
+        // Apart: what is there already is not looked at again for each value.
+        let mut bytes = vec![];
         self.encoder.write_text(index, &mut bytes);
-        *out = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+        out.push_str(&String::from_utf8_lossy(&bytes));
         Ok(())
     }
 

@@ -53,7 +53,7 @@ pub(super) fn write(values: &Values, row: usize, out: &mut Vec<u8>) {
         Values::List(lists) => write_array(lists, row, out),
         Values::Record(fields) => {
             write_word(fields.len(), out);
-            for (sql_type, field) in fields {
+            for (_, sql_type, field) in fields {
                 out.extend_from_slice(&sql_type.oid().to_be_bytes());
                 write_element(field, row, out);
             }
@@ -146,7 +146,7 @@ fn innermost(lists: &Lists, row: usize) -> (usize, usize) {
 pub(super) fn check(values: &Values) -> Result<(), ValueError> {
     let lists = match values {
         Values::List(lists) => lists,
-        Values::Record(fields) => return fields.iter().try_for_each(|(_, field)| field.check_binary()),
+        Values::Record(fields) => return fields.iter().try_for_each(|(.., field)| field.check_binary()),
         _ => return Ok(()),
     };
     let Values::List(inner) = &lists.elements.values else {

@@ -36,6 +36,7 @@ pub mod input;
 mod interval;
 /// json and jsonb: validation, and jsonb's canonical text.
 pub mod json;
+mod json_out;
 mod number;
 mod numeric;
 mod quotient;
@@ -47,6 +48,7 @@ mod text_out;
 mod tests;
 
 pub use calendar::zone_by_name;
+pub use json_out::JsonEncoder;
 pub use quotient::{
     QUOTIENT_PRECISION, QUOTIENT_SCALE, ROOT_SCALE, power_of_ten, quotient, quotient_root, quotient_type, root_type,
     rounded,

@@ -59,7 +59,8 @@ pub(super) enum Values {
     TimestampTz(TimestampMicrosecondArray),
     Interval(IntervalMonthDayNanoArray),
     List(Box<Lists>),
-    Record(Vec<(SqlType, ColumnEncoder)>),
+    /// Names, types, values.
+    Record(Vec<(String, SqlType, ColumnEncoder)>),
 }
 
 /// Arrays: where each begins and ends in the elements.
@@ -225,7 +226,8 @@ impl Values {
                     .zip(array.as_struct().columns())
                     .map(|(field, column)| {
                         let sql_type = SqlType::of_field(field);
-                        ColumnEncoder::new(column, &sql_type, settings).map(|encoder| (sql_type, encoder))
+                        ColumnEncoder::new(column, &sql_type, settings)
+                            .map(|encoder| (field.name().clone(), sql_type, encoder))
                     })
                     .collect::<Result<_, _>>()?,
             ),
@@ -359,9 +361,9 @@ fn quote(start: usize, escape: u8, out: &mut Vec<u8>) {
 }
 
 /// `(1,"a b",)`
-fn write_record(fields: &[(SqlType, ColumnEncoder)], row: usize, out: &mut Vec<u8>) {
+fn write_record(fields: &[(String, SqlType, ColumnEncoder)], row: usize, out: &mut Vec<u8>) {
     out.push(b'(');
-    for (at, (_, field)) in fields.iter().enumerate() {
+    for (at, (.., field)) in fields.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }

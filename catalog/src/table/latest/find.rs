@@ -167,8 +167,11 @@ impl<'a> Finder<'a> {
         for round in rounds(&finder.pieces, wanted) {
             finder.compare(&round, &done).await?;
             if let Some((piece, row)) = finder.duplicate {
-                let Id::File(file) = &finder.pieces[piece].id else { continue };
-                return Ok(Some((Unit::File(Arc::clone(file)), row)));
+                // Files that are not committed yet are before all others.
+                return match &finder.pieces[piece].id {
+                    Id::File(file) => Ok(Some((Unit::File(Arc::clone(file)), row))),
+                    Id::Insert(_) => Err(Error::Invalid("a hot row is older than a file to come".to_owned())),
+                };
             }
             done.extend(round);
         }
@@ -184,7 +187,9 @@ impl<'a> Finder<'a> {
             let compared_at = self.pieces[*at].as_of();
             let later: Vec<usize> =
                 done.iter().copied().filter(|other| self.pieces[*other].as_of() > compared_at).collect();
-            self.compare(&later, &[*at]).await?;
+            for round in rounds(&self.pieces, later) {
+                self.compare(&round, &[*at]).await?;
+            }
         }
         done.extend(moved);
         // Files that were compacted together have no key in common.

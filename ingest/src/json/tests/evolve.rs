@@ -274,3 +274,56 @@ fn changes_of_others() {
         assert_eq!(names.as_deref(), *expected, "{columns:?}");
     }
 }
+
+#[test]
+fn lossless_columns_take_what_they_give_back() {
+    // (type of the column, value, what it is there; or the type that would do)
+    let cases = [
+        ("bigint", "7", Ok("7")),
+        ("bigint", "\"7\"", Err("text")),
+        ("bigint", "7.0", Err("double precision")),
+        ("bigint", "true", Err("boolean")),
+        ("integer", "3000000000", Err("bigint")),
+        ("double precision", "7", Ok("7")),
+        ("double precision", "9007199254740993", Err("bigint")),
+        ("double precision", "0.12345678901234567890123", Err("jsonb")),
+        ("real", "0.123456789", Err("double precision")),
+        ("numeric", "0.1", Ok("0.1")),
+        ("numeric(5,2)", "0.123", Err("double precision")),
+        ("numeric", "1e400", Err("jsonb")),
+        ("text", "007", Err("")),
+        ("text", "1.50", Ok("1.50")),
+        ("text", "true", Ok("true")),
+        ("text", "[1]", Err("bigint[]")),
+        ("text", "{}", Err("jsonb")),
+        ("boolean", "\"t\"", Err("text")),
+        ("date", "\"2024-01-02\"", Ok("2024-01-02")),
+        ("date", "\"2024-01-02T00:00:00\"", Err("timestamp without time zone")),
+        ("timestamp", "\"2024-01-02\"", Ok("2024-01-02 00:00:00")),
+        ("timestamp", "\"2024-01-02T03:04:05Z\"", Err("timestamp with time zone")),
+        ("timestamptz", "\"2024-01-02T03:04:05Z\"", Ok("2024-01-02 03:04:05+00")),
+        ("timestamptz", "\"now\"", Err("text")),
+        ("timestamptz", "1", Err("bigint")),
+        ("uuid", "\"0190cafe-0000-7000-8000-0123456789ab\"", Ok("0190cafe-0000-7000-8000-0123456789ab")),
+        ("uuid", "\"{0190cafe000070008000-0123456789ab}\"", Err("text")),
+        ("bigint[]", "[]", Ok("{}")),
+        ("bigint[]", "[1,null]", Ok("{1,NULL}")),
+        ("bigint[]", "[1,\"2\"]", Err("jsonb")),
+        ("bigint[]", "[[1]]", Err("jsonb")),
+        ("bigint[]", "\"{1}\"", Err("text")),
+        ("jsonb", "\"x\"", Ok("\"x\"")),
+        ("bytea", "\"x\"", Err("text")),
+    ];
+    for (column, value, expected) in cases {
+        let shape = TableShape { evolve: Evolve::Lossless, ..table(&[&format!("v {column}")]) };
+        let mut decoder = JsonDecoder::new(JsonFormat::Lines, shape, TextSettings::default());
+        decoder.push(format!("{{\"v\":{value}}}\n").as_bytes());
+        decoder.finish();
+        let decoded = decoder.take_batch().unwrap();
+        let found = match decoded.dead_letters.first() {
+            None => Ok(text_of(decoded.batch.column(0), decoded.batch.schema().field(0), 0)),
+            Some(letter) => Err(letter.value_type.as_ref().map_or(String::new(), SqlType::name)),
+        };
+        assert_eq!(found.as_deref().map_err(String::as_str), expected, "{value} in {column}");
+    }
+}
