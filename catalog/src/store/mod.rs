@@ -198,7 +198,14 @@ impl Store {
     /// The pieces of background work that are due, most urgent first.
     pub fn due(&self, now_us: i64) -> Vec<Work> {
         let now_us = self.shared.tell_time(now_us);
-        due::due(&self.shared.due_input(now_us))
+        let input = self.shared.due_input(now_us);
+        let mut work = due::due(&input);
+        for table in self.cache.latest.tables_worth_compacting(&input.snapshot) {
+            if !work.contains(&Work::Compact(table)) {
+                work.push(Work::Compact(table));
+            }
+        }
+        work
     }
 
     /// Does one piece of background work. Blocking.

@@ -26,8 +26,6 @@ mod kway;
 const LARGE_BYTES: u64 = 64 << 20;
 /// So many small files of a level are merged: fewer would write the same rows too often.
 const FILES_MIN: usize = 8;
-/// A file of which one row in so many was replaced is worth writing again.
-const REPLACED_SHARE: u64 = 4;
 /// Files merged at once at most: each holds a row group's bytes in memory.
 const FILES_MAX: usize = 64;
 /// Bytes merged at once at most.
@@ -41,7 +39,7 @@ const RUN_BYTES: usize = 128 << 20;
 
 /// Which files to merge with which: each group becomes one or a few sorted files. `full`: all of them. Pure.
 pub fn plan(index: &FileIndex, def: &TableDef, replaced: Option<&Replaced>, full: bool) -> Vec<Vec<Arc<FileEntry>>> {
-    let replaced = |file: &FileEntry| replaced.map_or(0, |replaced| replaced.count(file));
+    let is_whole = |file: &FileEntry| replaced.is_none_or(|replaced| replaced.of_file(file).is_none());
     let mut partitions: BTreeMap<_, Vec<&Arc<FileEntry>>> = BTreeMap::new();
     for file in &index.files {
         partitions.entry(&file.partition_values).or_default().push(file);
@@ -50,8 +48,7 @@ pub fn plan(index: &FileIndex, def: &TableDef, replaced: Option<&Replaced>, full
     let mut groups = vec![];
     for files in partitions.into_values() {
         if full {
-            let is_done =
-                |only: &FileEntry| only.level > 0 && only.sorted_by.starts_with(&sort_key) && replaced(only) == 0;
+            let is_done = |only: &FileEntry| only.level > 0 && only.sorted_by.starts_with(&sort_key) && is_whole(only);
             let done = matches!(files.as_slice(), [only] if is_done(only));
             if !done {
                 groups.extend(cut(files));
@@ -60,7 +57,7 @@ pub fn plan(index: &FileIndex, def: &TableDef, replaced: Option<&Replaced>, full
         }
         let mut levels: BTreeMap<u32, Vec<&Arc<FileEntry>>> = BTreeMap::new();
         for file in files {
-            if replaced(file) * REPLACED_SHARE >= file.rows {
+            if replaced.is_some_and(|replaced| replaced.is_worth_rewriting(file)) {
                 groups.push(vec![Arc::clone(file)]);
             } else if file.level == 0 || file.bytes < LARGE_BYTES {
                 levels.entry(file.level).or_default().push(file);

@@ -31,6 +31,9 @@ mod tests;
 use find::Finder;
 pub(crate) use find::replaced_within;
 
+/// A file of which one row in so many was replaced is worth writing again.
+const REPLACED_SHARE: u64 = 4;
+
 /// Replaced rows, a bit for each row; none if no row is.
 type Mask = Option<Arc<BooleanBuffer>>;
 
@@ -94,6 +97,11 @@ impl Replaced {
         self.as_of
     }
 
+    /// True if so many rows of a file were replaced that it is worth writing again.
+    pub(crate) fn is_worth_rewriting(&self, file: &FileEntry) -> bool {
+        self.of_file(file).is_some() && self.count(file) * REPLACED_SHARE >= file.rows
+    }
+
     /// How many rows of a file were replaced.
     pub fn count(&self, file: &FileEntry) -> u64 {
         self.of_file(file).map_or(0, |mask| mask.count_set_bits() as u64)
@@ -109,6 +117,17 @@ pub struct LatestCache {
 impl LatestCache {
     pub(crate) fn of(&self, table: Oid) -> Arc<tokio::sync::Mutex<Arc<Replaced>>> {
         Arc::clone(self.tables.lock().entry(table).or_default())
+    }
+
+    /// Tables with files of which many rows are known to be replaced.
+    pub(crate) fn tables_worth_compacting(&self, now: &Snapshot) -> Vec<Oid> {
+        let tables = self.tables.lock();
+        let is_worth = |(table, known): &(&Oid, &Arc<tokio::sync::Mutex<Arc<Replaced>>>)| {
+            // Who looks for replaced rows right now is followed by another look at what is due.
+            let (Ok(known), Some(state)) = (known.try_lock(), now.table(**table)) else { return false };
+            state.files.files.iter().any(|file| known.is_worth_rewriting(file))
+        };
+        tables.iter().filter(is_worth).map(|(table, _)| *table).collect()
     }
 
     /// Forgets tables that are gone.

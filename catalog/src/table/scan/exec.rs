@@ -259,6 +259,10 @@ impl DisplayAs for TableScanExec {
             let texts: Vec<String> = expressions.iter().map(ToString::to_string).collect();
             write!(f, ", {name}=[{}]", texts.join(", "))
         };
+        let replaced: usize = self.scan.replaced.iter().flatten().map(|mask| mask.count_set_bits()).sum();
+        if replaced > 0 {
+            write!(f, ", replaced={replaced}")?;
+        }
         list(f, "filters", &self.filters)?;
         list(f, "pruning", &self.dynamic)?;
         self.order.display(f, &self.scan)?;
