@@ -18,18 +18,25 @@ use tidemill_udfs::types::SqlType;
 use super::Plan;
 use crate::Result;
 
-/// Procedures that give rows, how many arguments they take, and their columns.
-const PROCEDURES: &[(&str, std::ops::RangeInclusive<usize>, &[(&str, SqlType)])] = &[(
-    "replay_dead_letters",
-    1..=2,
-    &[
+/// A procedure that gives rows.
+struct Known {
+    name: &'static str,
+    /// How many it takes.
+    arguments: std::ops::RangeInclusive<usize>,
+    columns: &'static [(&'static str, SqlType)],
+}
+
+const PROCEDURES: &[Known] = &[Known {
+    name: "replay_dead_letters",
+    arguments: 1..=2,
+    columns: &[
         ("table_name", SqlType::Text),
         ("tried", SqlType::Int8),
         ("rows", SqlType::Int8),
         ("failed", SqlType::Int8),
         ("quarantined", SqlType::Int8),
     ],
-)];
+}];
 
 /// A call in a plan.
 #[derive(Debug, Clone)]
@@ -70,7 +77,8 @@ impl TableProvider for Procedure {
 
 /// The procedure of that name.
 pub(super) fn find(name: &str, arguments: &[(ScalarValue, SqlType)]) -> Option<Arc<dyn TableProvider>> {
-    let (name, _, columns) = PROCEDURES.iter().find(|known| known.0 == name && known.1.contains(&arguments.len()))?;
+    let is_it = |known: &&Known| known.name == name && known.arguments.contains(&arguments.len());
+    let Known { name, columns, .. } = PROCEDURES.iter().find(is_it)?;
     let schema = Schema::new(columns.iter().map(|(name, sql_type)| sql_type.field(name, true)).collect::<Vec<_>>());
     let arguments = arguments.iter().map(|(value, _)| value.clone()).collect();
     Some(Arc::new(Procedure { name, arguments, schema: Arc::new(schema) }))
