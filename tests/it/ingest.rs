@@ -318,7 +318,7 @@ fn of_requests_with_one_key_at_once_one_wins() {
 
 #[test]
 fn keys_end_with_their_time() {
-    let server = Server::start_with(&["--idempotency-retention", "1s"]);
+    let server = Server::start_with(&["--idempotency-retention", "5s"]);
     let mut client = server.connect();
     client.run("CREATE TABLE t (id text)");
     let send = || server.post("/v1/ingest/t", KEY, b"{\"id\":\"a\"}").expect("an answer");

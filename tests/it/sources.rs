@@ -108,17 +108,21 @@ fn a_growing_file_is_left_alone() {
     let mut client = server.connect();
     client.run("CREATE TABLE t (id int)");
     let pattern = format!("{}/part-*.ndjson", inbox.path().display());
-    client.run(&format!("CREATE SOURCE inbox FROM FILES ('{pattern}') (every '20ms', settle '1s') INTO t"));
+    client.run(&format!("CREATE SOURCE inbox FROM FILES ('{pattern}') (every '20ms', settle '1h') INTO t"));
     let mut file = std::fs::File::create(inbox.path().join("part-1.ndjson")).expect("a file");
     write(inbox.path(), "other.ndjson", b"{\"id\":1000}");
-    for id in 0..10 {
+    let old = std::time::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+    write(inbox.path(), "part-0.ndjson", b"{\"id\":1}");
+    let complete = std::fs::File::options().write(true).open(inbox.path().join("part-0.ndjson")).expect("a file");
+    complete.set_modified(old).expect("a time");
+    for id in 10..20 {
         writeln!(file, "{{\"id\":{id}}}").expect("written");
-        file.sync_all().expect("synced");
-        std::thread::sleep(Duration::from_millis(100));
-        assert_eq!(client.value("SELECT count(*) FROM t"), "0", "it grew less than a second ago");
+        wait_for(&mut client, "SELECT count(*) FROM t", "1");
+        assert_eq!(client.value("SELECT files FROM tidemill.sources"), "1", "the other one grew within the hour");
     }
-    wait_for(&mut client, "SELECT count(*) FROM t", "10");
-    assert_eq!(client.value("SELECT rows || ' ' || dead_letters FROM tidemill.sources"), "10 0");
+    file.set_modified(old).expect("a time");
+    wait_for(&mut client, "SELECT count(*) FROM t", "11");
+    assert_eq!(client.value("SELECT rows || ' ' || dead_letters FROM tidemill.sources"), "11 0");
 }
 
 /// Files come while the server is killed: each row is there once in the end.

@@ -241,7 +241,7 @@ async fn in_background(bed: &Bed, work: impl FnOnce(&Store, i64) -> crate::Resul
 #[tokio::test]
 async fn a_random_table_keeps_the_latest_rows() {
     let mut rng = rng();
-    for _ in 0..25 {
+    for _ in 0..8 {
         check(&mut rng, 60).await;
     }
 }
