@@ -139,7 +139,7 @@ def upsert(bench):
         columns = f"id bigint{option}, ts timestamptz, v bigint"
         full = f"SELECT count(*), sum(v) FROM {name}"
         psql(f"DROP TABLE IF EXISTS {name}; CREATE TABLE {name} ({columns}){with_option}")
-        psql(f"INSERT INTO {name} SELECT g * 7907 % {keys}, timestamptz '2026-01-01' + g * interval '1 millisecond', g FROM generate_series(0, {keys - 1}) g")
+        psql(f"INSERT INTO {name} SELECT g::bigint * 7907 % {keys}, timestamptz '2026-01-01' + g * interval '1 millisecond', g FROM generate_series(0, {keys - 1}) g")
         psql(f"CALL tidemill.compact('{name}')")
         psql(full), psql(full)
 
