@@ -244,6 +244,9 @@ fn settle_types(state: &mut TableState, lsn: Lsn) -> Result<()> {
     if state.published.lsn >= lsn {
         return Ok(());
     }
+    if state.sealed.is_some() {
+        return conflict(state.oid, "the rows are being moved to files");
+    }
     if state.files.files.iter().any(|file| file.lsn_max != lsn) {
         return conflict(state.oid, "files were written meanwhile");
     }

@@ -228,3 +228,19 @@ fn catalog_versions_are_never_used_twice() {
     assert_eq!(state.apply(&[Change::Write(write)], 2).unwrap().catalog.version, state.catalog.version);
     assert_eq!(rows(&[1]).num_rows(), 1);
 }
+
+/// A flush writes files of the types that the rows had when it began.
+#[test]
+fn types_do_not_change_while_rows_move_to_files() {
+    let base = fresh().apply(&[insert(1, 1, &[1])], 2).unwrap();
+    let mut wider = two_columns();
+    let numeric = arrow::datatypes::DataType::Decimal128(38, 0);
+    wider.columns[0].data_type = numeric.clone();
+    let change = [Change::Put(object(1, PUBLIC, "t1", 2, Body::Table(Arc::new(wider))))];
+    let retyped = base.apply(&change, 3).unwrap();
+    assert_eq!(retyped.table(1).unwrap().shaped_lsn, 3);
+    assert_eq!(*retyped.table(1).unwrap().chunks[0].batch.column(0).data_type(), numeric);
+    let mut moving = Snapshot::clone(&base);
+    moving.tables.get_mut(1).unwrap().sealed = Some(Arc::new([1].into()));
+    assert!(matches!(moving.apply(&change, 3), Err(Error::Conflict { .. })));
+}

@@ -194,12 +194,13 @@ impl Attempt<'_> {
 
     /// Forbids the removal of the rows. False if some are gone already.
     fn seal(&self) -> Result<bool> {
-        let (table, ids) = (self.state.oid, Arc::clone(&self.ids));
+        let (table, ids, shaped_lsn) = (self.state.oid, Arc::clone(&self.ids), self.state.shaped_lsn);
         let sealed = self.shared.queue.run(Box::new(move |snapshot: &mut Snapshot| {
             let gone = || Err(Error::Conflict { oid: table, detail: "rows were changed".to_owned() });
             let Some(state) = snapshot.tables.get_mut(table) else { return gone() };
             let there = state.chunks.iter().flat_map(|chunk| &chunk.ids).filter(|id| ids.contains(id)).count();
-            if there != ids.len() {
+            // Files of rows that are of other types now would be read as if they were of these.
+            if there != ids.len() || state.shaped_lsn != shaped_lsn {
                 return gone();
             }
             state.sealed = Some(Arc::clone(&ids));
