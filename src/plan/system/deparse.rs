@@ -67,7 +67,11 @@ fn number(digits: String) -> String {
     let is_whole = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     match (digits.parse::<i64>(), digits.starts_with('-')) {
         (Ok(value), is_negative) if i32::try_from(value).is_ok() => {
-            if is_negative { format!("'{digits}'::integer") } else { digits }
+            if is_negative {
+                format!("'{digits}'::integer")
+            } else {
+                digits
+            }
         }
         (Ok(_), _) => format!("'{digits}'::bigint"),
         (Err(_), false) if !is_whole => digits,

@@ -143,10 +143,7 @@ pub(super) fn columns(scope: &Scope, batch: &mut Batch<'_>) {
     table_names(scope, batch, all.iter().map(|(rel, _)| rel));
     batch.column("column_name", all.iter().map(|(_, attribute)| attribute.name));
     batch.column("ordinal_position", all.iter().map(|(_, attribute)| attribute.number));
-    batch.column(
-        "column_default",
-        all.iter().map(|(_, attribute)| attribute.column.and_then(default_text)),
-    );
+    batch.column("column_default", all.iter().map(|(_, attribute)| attribute.column.and_then(default_text)));
     batch.column("is_nullable", all.iter().map(|(_, attribute)| yes_no(!attribute.not_null)));
     let types = all.attributes.iter().map(|(_, a)| Typed { oid: a.type_oid, typmod: a.typmod });
     type_columns(
