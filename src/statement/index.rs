@@ -308,10 +308,8 @@ pub(super) fn alter(session: &mut Session, name: &Name, if_exists: bool, actions
 pub(super) fn reindex(session: &mut Session, kind: Option<RelationKind>, name: Option<&Name>) -> Result<String> {
     match (kind, name) {
         (Some(RelationKind::Index), Some(name)) => {
-            if find(session, name)?.is_none() {
-                let message = format!("relation \"{name}\" does not exist");
-                return Err(Error::new(SqlState::UNDEFINED_TABLE, message));
-            }
+            let missing = || Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"));
+            find(session, name)?.ok_or_else(missing)?;
         }
         (Some(_), Some(name)) => {
             names::table(session, name)?;
