@@ -9,6 +9,7 @@ use tidemill_catalog::record::{
 use tidemill_catalog::snapshot::Catalog;
 use tidemill_udfs::types::SqlType;
 
+use super::control::{AlterTable, ColumnSyntax};
 use super::trees::{ForeignKeySyntax, UniqueSyntax};
 use super::{index, names, sequence, table};
 use crate::error::SqlState;
@@ -53,6 +54,15 @@ pub(super) fn add_unique(
         is_constraint: true,
     });
     def.unique_keys().pop().ok_or_else(|| Error::internal("a key that is none"))
+}
+
+/// The constraints that ADD COLUMN says of its column, to be added once that is there.
+pub(super) fn of_column(column: &ColumnSyntax) -> Vec<AlterTable> {
+    let primary =
+        column.primary_key.then(|| AlterTable::AddPrimaryKey { name: None, columns: vec![column.name.clone()] });
+    let unique = column.unique.iter().cloned().map(AlterTable::AddUnique);
+    let references = column.foreign_keys.iter().cloned().map(|key| AlterTable::AddForeignKey(Box::new(key)));
+    primary.into_iter().chain(unique).chain(references).collect()
 }
 
 /// What keys that are enforced cannot be.

@@ -78,7 +78,7 @@ pub(super) fn linked(session: &mut Session, sequence: &Object) -> String {
 fn is_taken(session: &mut Session, schema: Oid, name: &str) -> bool {
     let (main, temp) = names::catalogs(session);
     let catalog = if schema == TEMP_SCHEMA { temp } else { main };
-    catalog.find(schema, NameClass::Relation, name).is_some()
+    catalog.find(schema, NameClass::Relation, name).is_some() || catalog.table_of_index(schema, name).is_some()
 }
 
 /// Who owns what the current role makes in a schema.

@@ -1,6 +1,7 @@
 //! CREATE TABLE, CREATE TABLE AS, ALTER TABLE, TRUNCATE.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use datafusion::common::DFSchema;
@@ -38,7 +39,9 @@ pub(super) async fn create(
     let name = create.name.last();
     let (main, temp) = names::catalogs(session);
     let catalog = if temporary { temp } else { main };
-    if catalog.find(schema, tidemill_catalog::snapshot::NameClass::Relation, name).is_some() {
+    let is_taken = catalog.find(schema, tidemill_catalog::snapshot::NameClass::Relation, name).is_some()
+        || catalog.table_of_index(schema, name).is_some();
+    if is_taken {
         if create.if_not_exists {
             session.notice(
                 "NOTICE",
@@ -396,7 +399,10 @@ pub(super) async fn alter(
         return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
     }
     names::require_owner(session, &object)?;
-    for action in actions {
+    // A column's constraints are added when it is there.
+    let mut actions: VecDeque<Cow<'_, AlterTable>> = actions.iter().map(Cow::Borrowed).collect();
+    while let Some(action) = actions.pop_front() {
+        let action = action.as_ref();
         let mut effects = Effects::default();
         match action {
             AlterTable::Rename(to) => {
@@ -446,6 +452,9 @@ pub(super) async fn alter(
                 object = constraint::with_definition(&object, def);
                 session.apply(vec![Change::Put(Arc::clone(&object))])?;
             }
+        }
+        if let AlterTable::AddColumn { column, .. } = action {
+            constraint::of_column(column).into_iter().rev().for_each(|action| actions.push_front(Cow::Owned(action)));
         }
         if let AlterTable::DropColumn { name, .. } = action {
             check_views(session, &object, name, cancel)?;
@@ -770,9 +779,6 @@ fn add_column(
         }
         return Err(Error::new(SqlState::DUPLICATE_COLUMN, message).at(column.offset));
     }
-    if column.primary_key {
-        return Err(Error::unsupported("a primary key cannot be added to an existing table").at(column.offset));
-    }
     let mut added = column_def(session, scope, column, def.next_column_id, &[])?;
     identity::Table::of(object).sequence_of(session, column, &mut added, &mut effects.before)?;
     let has_rows = state(session, object.oid)?.has_rows();
@@ -809,20 +815,6 @@ fn add_column(
     for check in &column.checks {
         let check = check_def(session, scope, def, table, check, Some(&column.name))?;
         def.checks.push(check);
-    }
-    for unique in &column.unique {
-        // All rows have NULL, unless there is a default.
-        if has_rows && (is_each || def.columns.last().is_some_and(|added| added.missing_value.is_some())) {
-            return Err(Error::unsupported("a unique column with a default cannot be added to a table with rows")
-                .hint("Add the column first, then the constraint.")
-                .at(column.offset));
-        }
-        constraint::add_unique(session, object, def, unique)?;
-        let made_on = Some(session.open().view().lsn);
-        effects.write = Some(Write { table: object.oid, made_on, alone: true, ..Write::default() });
-    }
-    for key in &column.foreign_keys {
-        constraint::add_foreign_key(session, object, def, key)?;
     }
     // A table without a time column gets one with its first timestamp.
     def.options = options::resolve(&def.given_options, &def.columns, &def.primary_key)?;

@@ -153,7 +153,8 @@ fn on_conflict(
     }
     let key = key.ok_or_else(|| Error::internal("a target without a key"))?;
     let assigned = assigned(target, &update.assignments)?;
-    if key.columns.iter().any(|key| assigned[*key].is_some()) {
+    let changes = |at: &usize| assigned[*at].as_ref().is_some_and(|value| !keeps_key(value, &def.columns[*at].name));
+    if key.columns.iter().any(changes) {
         return Err(Error::unsupported("ON CONFLICT DO UPDATE cannot change the columns of its target"));
     }
     let of = |name: &str| DFSchema::try_from_qualified_schema(TableReference::bare(name), &def.schema());
@@ -185,6 +186,17 @@ fn on_conflict(
     let plan =
         planner.finished(scope, LogicalPlan::Projection(plan), vec![], typing.parameters.clone(), vec![target.oid])?;
     Ok(Some(OnConflict::Update { key, places, plan }))
+}
+
+/// True for `excluded.key`, as many mappers set all columns: the row is in conflict because its key is the same.
+fn keeps_key(value: &ast::Expr, key: &str) -> bool {
+    match value {
+        ast::Expr::CompoundIdentifier(parts) => {
+            matches!(&parts[..], [relation, column] if folded(relation) == "excluded" && folded(column) == key)
+        }
+        ast::Expr::Nested(inner) => keeps_key(inner, key),
+        _ => false,
+    }
 }
 
 fn is_plain(query: &Query) -> bool {

@@ -215,6 +215,14 @@ impl<'a> TypeNames<'a> {
             Kind::Index(_, def, index) => (1..)
                 .zip(index_columns(def, index))
                 .map(|(number, column)| match column {
+                    // A hash index holds hashes.
+                    Some(column) if index.is_some_and(|index| index.method == "hash") => Attribute {
+                        column: None,
+                        not_null: false,
+                        type_oid: SqlType::Int4.oid(),
+                        typmod: -1,
+                        ..self.attribute(column, number)
+                    },
                     Some(column) => Attribute { column: None, not_null: false, ..self.attribute(column, number) },
                     None => Attribute {
                         name: "expr",
@@ -419,10 +427,15 @@ pub(crate) fn owned_sequences(scope: &Scope, table: Oid) -> Vec<(&Arc<Object>, i
     all.filter_map(|object| Some((object, owned(object)?))).collect()
 }
 
+/// True for a column with a default: identity columns have none.
+pub(crate) fn has_default(column: &ColumnDef) -> bool {
+    column.default.is_some() || column.sequence.is_some() && !column.is_identity()
+}
+
 /// The default of a column as pg_get_expr shows it: a text, or the call of its sequence. None for identity columns.
 pub(crate) fn default_of<'a>(scope: &Scope, column: &'a ColumnDef) -> Option<Cow<'a, str>> {
-    if let Some(text) = &column.default {
-        return Some(Cow::Borrowed(text));
+    if column.default.is_some() {
+        return super::deparse::default_text(column);
     }
     let sequence = column.sequence.filter(|_| !column.is_identity())?;
     let name = super::names::regclass_text(scope, sequence.oid).replace('\'', "''");

@@ -161,8 +161,7 @@ fn pg_attribute(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("attalign", all.iter().map(|row| properties(row).align));
     batch.column("attstorage", all.iter().map(|row| properties(row).storage));
     batch.column("attnotnull", all.iter().map(|(_, attribute)| attribute.not_null));
-    let has_default =
-        |attribute: &Attribute<'_>| attribute.column.is_some_and(|column| objects::default_of(scope, column).is_some());
+    let has_default = |attribute: &Attribute<'_>| attribute.column.is_some_and(objects::has_default);
     batch.column("atthasdef", all.iter().map(|(_, attribute)| has_default(attribute)));
     batch.column("atthasmissing", all.iter().map(|(_, attribute)| missing_value(attribute).is_some()));
     batch.column("attidentity", all.iter().map(|(_, attribute)| identity(attribute)));
@@ -463,7 +462,7 @@ type Dependency = (Oid, Oid, i32, Oid, Oid, i32, &'static str);
 fn pg_depend(scope: &Scope, batch: &mut Batch<'_>) {
     let mut all: Vec<Dependency> = Vec::new();
     for rel in objects::user_relations(scope) {
-        dependencies(scope, &rel, &mut all);
+        dependencies(&rel, &mut all);
     }
     batch.rows(all.len());
     batch.column("classid", all.iter().map(|row| row.0));
@@ -475,7 +474,7 @@ fn pg_depend(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("deptype", all.iter().map(|row| row.6));
 }
 
-fn dependencies(scope: &Scope, rel: &Rel<'_>, all: &mut Vec<Dependency>) {
+fn dependencies(rel: &Rel<'_>, all: &mut Vec<Dependency>) {
     use class::{ATTRDEF, CLASS, CONSTRAINT, NAMESPACE, REWRITE, TYPE};
     if let Kind::Index(table, def, index) = rel.kind {
         if index.is_none_or(|index| index.is_constraint) {
@@ -493,7 +492,7 @@ fn dependencies(scope: &Scope, rel: &Rel<'_>, all: &mut Vec<Dependency>) {
         return;
     }
     all.push((TYPE, objects::row_type_oid(rel.oid), 0, CLASS, rel.oid, 0, "i"));
-    for column in rel.columns().iter().filter(|column| objects::default_of(scope, column).is_some()) {
+    for column in rel.columns().iter().filter(|column| objects::has_default(column)) {
         let default = objects::default_oid(rel.oid, column.id);
         all.push((ATTRDEF, default, 0, CLASS, rel.oid, column.id, "a"));
         all.extend(column.sequence.map(|sequence| (ATTRDEF, default, 0, CLASS, sequence.oid, 0, "n")));
