@@ -247,7 +247,8 @@ mod tests {
         let mut all = vec![];
         for count in counts {
             let Taken::Run(run) = def.take(*count, |_| Ok(())).unwrap() else { continue };
-            all.extend((0..run.count).map(|at| run.first + def.increment * i64::try_from(at).unwrap()));
+            let at = |at: u64| i128::from(run.first) + i128::from(def.increment) * i128::from(at);
+            all.extend((0..run.count).map(|index| narrow(at(index))));
         }
         all
     }
