@@ -108,6 +108,8 @@ async fn serve(instance: Arc<Instance>, command: Command) -> anyhow::Result<Exit
         return Ok(ExitCode::from(EXIT_POISONED));
     }
     jobs.stop().await;
+    let store = Arc::clone(&instance);
+    tokio::task::spawn_blocking(move || store.store.settle_sequences()).await??;
     served?;
     demo.await??;
     tracing::info!("stopped");

@@ -13,6 +13,9 @@ pub use error::{Error, Result};
 /// What is stored about an object, and the changes a transaction is made of (versioned JSON).
 pub mod record;
 
+/// Sequences: numbers that are given once.
+pub mod sequence;
+
 /// One immutable state of everything; `apply` is the only way to the next one.
 pub mod snapshot;
 

@@ -29,6 +29,7 @@ pub(crate) fn column(id: i32, name: &str, data_type: DataType) -> ColumnDef {
         nullable: true,
         default: None,
         missing_value: None,
+        sequence: None,
         source_field: None,
         comment: None,
     }
@@ -40,6 +41,8 @@ pub(crate) fn def(columns: Vec<ColumnDef>) -> TableDef {
         next_column_id: i32::try_from(columns.len()).unwrap() + 1,
         columns,
         checks: vec![],
+        indexes: vec![],
+        foreign_keys: vec![],
         primary_key: vec![],
         options: TableOptions {
             time_column: None,

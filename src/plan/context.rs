@@ -19,12 +19,14 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::ExecutionPlan;
 use tidemill_catalog::Oid;
 use tidemill_catalog::record::{Body, Object, ViewDef, ViewRelation};
+use tidemill_catalog::sequence::SequenceDef;
 use tidemill_catalog::snapshot::{NameClass, Snapshot};
 use tidemill_catalog::table::scan::SnapshotTable;
 use tidemill_udfs::types::SqlType;
 
 use super::pending::{PendingAggregate, PendingFunction, PendingWindow};
 use super::registry::{self, REGISTRY};
+use super::sequence_row::{COLUMNS, SequenceRow};
 use super::typing::{Sight, Typed, Typing};
 use super::{Planner, Scope, TEMP_SCHEMA, engine, system};
 use crate::Result;
@@ -132,6 +134,7 @@ impl Scope {
             role: self.role,
             session_role: self.session_role,
             settings: Arc::clone(&self.settings),
+            sequences: Arc::clone(&self.sequences),
             text: Arc::clone(&self.text),
             transaction_at: self.transaction_at,
             statement_at: self.statement_at,
@@ -158,6 +161,8 @@ impl Scope {
 pub(super) enum Place {
     /// A table of the catalog.
     Table(Oid),
+    /// A sequence.
+    Sequence(Oid),
     /// A system relation.
     System(String, String),
 }
@@ -169,6 +174,12 @@ pub(super) struct Relation {
     /// A table read with its rows' places, as the target of UPDATE and DELETE is.
     locators: bool,
     provider: Arc<dyn TableProvider>,
+}
+
+/// A sequence as a relation.
+fn sequence(oid: Oid, def: &Arc<SequenceDef>) -> Arc<dyn TableProvider> {
+    let provider = Arc::new(SequenceRow::new(def));
+    Arc::new(Relation { place: Place::Sequence(oid), locators: false, provider })
 }
 
 /// A relation's columns without its rows: what a plan that is kept holds, so that it keeps no snapshot alive.
@@ -220,6 +231,10 @@ impl Relation {
                 // A plan of UPDATE reads its target with locators, wherever it runs.
                 scope.table_at(*oid, self.locators)
             }
+            Place::Sequence(oid) => match scope.object(*oid).map(|object| object.body.clone()) {
+                Some(Body::Sequence(def)) => Ok(sequence(*oid, &def)),
+                _ => Err(Error::new(SqlState::UNDEFINED_TABLE, format!("relation with OID {oid} does not exist"))),
+            },
             Place::System(schema, name) => {
                 let provider = system::relation(scope, schema, name).ok_or_else(|| {
                     Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
@@ -383,6 +398,7 @@ impl<'a> Names<'a> {
         match &object.body {
             Body::Table(_) => Ok(provider_as_source(self.scope.table_provider(object.oid)?)),
             Body::View(view) => self.view(view),
+            Body::Sequence(def) => Ok(provider_as_source(sequence(object.oid, def))),
             _ => Err(Error::internal("a relation that is neither table nor view")),
         }
     }
@@ -440,6 +456,9 @@ fn numbered(object: &Object) -> Vec<(i32, String)> {
     let columns = match &object.body {
         Body::Table(def) => &def.columns,
         Body::View(view) => &view.columns,
+        Body::Sequence(_) => {
+            return (1..).zip(COLUMNS).map(|(number, (name, _))| (number, name.to_owned())).collect();
+        }
         _ => return vec![],
     };
     columns.iter().map(|column| (column.id, column.name.clone())).collect()

@@ -14,7 +14,7 @@ use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 use parking_lot::Mutex;
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::{TableDef, ViewDef, ViewRelation};
+use tidemill_catalog::record::{ColumnDef, TableDef, UniqueKey, ViewDef, ViewRelation};
 use tidemill_catalog::snapshot::{Snapshot, TableState};
 use tidemill_udfs::types::{SqlType, TextSettings};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::instance::{Instance, SessionHandle};
 use crate::session::Column;
+use crate::session::sequences::Sequences;
 use crate::session::settings::Settings;
 
 mod apart;
@@ -53,6 +54,7 @@ mod registry;
 mod resample;
 mod row;
 mod run;
+mod sequence_row;
 mod series;
 mod shape;
 mod sources;
@@ -98,6 +100,8 @@ pub struct Scope {
     pub session_role: Oid,
     /// The session's settings; `set_config` writes to it when executed.
     pub settings: Arc<Mutex<Settings>>,
+    /// What the session knows of sequences.
+    pub sequences: Arc<Mutex<Sequences>>,
     /// How values print and parse.
     pub text: Arc<TextSettings>,
     /// `now()`: when the transaction began, microseconds since the epoch.
@@ -150,6 +154,8 @@ pub struct InsertPlan {
     pub table: Oid,
     /// Rows with exactly the table's columns, in order, cast as by assignment, defaults filled in.
     pub source: Plan,
+    /// Columns whose defaults are computed of each row after the plan, in its order: in the plan's rows they are NULL.
+    pub late: Vec<usize>,
     /// The same rows without a plan, where they are VALUES of constants and parameters.
     pub program: Option<Arc<RowProgram>>,
     /// RETURNING's expressions over the table's columns.
@@ -161,16 +167,27 @@ pub struct InsertPlan {
 /// ON CONFLICT.
 #[derive(Debug, Clone)]
 pub enum OnConflict {
-    /// DO NOTHING
-    Nothing,
+    /// DO NOTHING, where rows have the same key.
+    Nothing(UniqueKey),
     /// DO UPDATE
     Update {
+        /// The key that decides.
+        key: UniqueKey,
         /// The columns that are assigned.
         places: Vec<usize>,
         /// A projection over the columns of the row that is there and those of the one that was to come: the values of `places`,
         /// cast as by assignment, and the condition, if there is one.
         plan: Plan,
     },
+}
+
+impl OnConflict {
+    /// The key that decides.
+    pub fn arbiter(&self) -> &UniqueKey {
+        match self {
+            Self::Nothing(key) | Self::Update { key, .. } => key,
+        }
+    }
 }
 
 /// A column that becomes another type.
@@ -193,8 +210,8 @@ pub struct ModifyPlan {
     pub locate: Plan,
     /// True if `locate` has the table's columns after the two locators.
     pub has_rows: bool,
-    /// A column of the primary key is assigned.
-    pub assigns_key: bool,
+    /// Places of the columns that are assigned.
+    pub assigned: Vec<usize>,
     /// RETURNING's expressions over the table's columns.
     pub returning: Option<Returning>,
 }
@@ -433,6 +450,15 @@ impl Planner {
         Ok(engine.expression(expression, schema)?)
     }
 
+    /// What a column gets where no value is given, of the column's type: over no columns.
+    ///
+    /// # Errors
+    /// Of its text.
+    pub(crate) fn column_default(&self, scope: &Arc<Scope>, column: &ColumnDef) -> Result<Expr> {
+        let mut typing = Typing::new(scope, &[]);
+        Ok(dml::default_value(self, scope, column, &mut typing)?.expr)
+    }
+
     /// Evaluates a constant expression (no columns) to one value.
     ///
     /// # Errors
@@ -566,6 +592,11 @@ impl Planner {
     }
 }
 
+/// True for types whose values `=` compares.
+pub(crate) fn comparable(left: &SqlType, right: &SqlType) -> bool {
+    types::common_type(left, right).is_some()
+}
+
 /// The query with names resolved, not yet typed.
 fn resolved(names: &Names<'_>, mut query: ast::Query) -> Result<LogicalPlan> {
     sources::query(names, &mut query)?;
@@ -637,6 +668,9 @@ fn origin(plan: &LogicalPlan, index: usize) -> Option<(Oid, i16, SqlType)> {
                     (*oid, i16::try_from(relation.state()?.def.column(field.name())?.id).ok()?)
                 }
                 context::Place::System(schema, table) => system::attribute(schema, table, field.name())?,
+                context::Place::Sequence(oid) => {
+                    (*oid, i16::try_from(scan.source.schema().index_of(field.name()).ok()? + 1).ok()?)
+                }
             };
             Some((oid, number, SqlType::of_field(field)))
         }

@@ -10,13 +10,14 @@ use datafusion::common::{Column as PlanColumn, DFSchema, DataFusionError, Scalar
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
+use tidemill_catalog::Oid;
 use tidemill_udfs::types::SqlType;
 
 use super::engine::Engine;
 use super::typing::{parameter_index, type_metadata};
-use super::{Scope, clock};
+use super::{Scope, cast, clock, system};
 use crate::Result;
-use crate::error::Error;
+use crate::error::{Error, SqlState};
 
 /// The input's columns besides the parameters.
 const TRANSACTION_AT: &str = "now";
@@ -38,6 +39,8 @@ enum Cell {
     Constant(ScalarValue),
     /// The index of a parameter.
     Parameter(usize),
+    /// The next number of a sequence, as such an integer.
+    Number(Oid, SqlType),
     Computed(Arc<dyn PhysicalExpr>),
 }
 
@@ -77,18 +80,30 @@ impl RowProgram {
         Some(Self { input, output: Arc::new(Schema::new(output)), columns })
     }
 
-    /// The rows, with the table's columns. `values`: of the parameters; times in microseconds since the epoch.
+    /// True if a sequence gives some of the values.
+    pub fn has_numbers(&self) -> bool {
+        self.columns.iter().flatten().any(|cell| matches!(cell, Cell::Number(..)))
+    }
+
+    /// The rows, with the table's columns. `values`: of the parameters; times in microseconds since the epoch; `scope`: whose
+    /// sequences give numbers, needed where [`Self::has_numbers`].
     ///
     /// # Errors
     /// Of the expressions: 22003, 22012, ….
-    pub fn evaluate(&self, values: &[ScalarValue], transaction_at: i64, statement_at: i64) -> Result<RecordBatch> {
+    pub fn evaluate(
+        &self,
+        values: &[ScalarValue],
+        transaction_at: i64,
+        statement_at: i64,
+        scope: Option<&Scope>,
+    ) -> Result<RecordBatch> {
         let computes = self.columns.iter().flatten().any(|cell| matches!(cell, Cell::Computed(_)));
         let input = if computes { Some(self.input(values, transaction_at, statement_at)?) } else { None };
         let arrays = self
             .columns
             .iter()
             .zip(self.output.fields())
-            .map(|(cells, field)| self.column(cells, field.data_type(), values, input.as_ref()))
+            .map(|(cells, field)| Self::column(cells, field.data_type(), values, input.as_ref(), scope))
             .collect::<Result<Vec<_>>>()?;
         Ok(RecordBatch::try_new(Arc::clone(&self.output), arrays).map_err(DataFusionError::from)?)
     }
@@ -106,17 +121,18 @@ impl RowProgram {
     }
 
     fn column(
-        &self,
         cells: &[Cell],
         data_type: &DataType,
         values: &[ScalarValue],
         input: Option<&RecordBatch>,
+        scope: Option<&Scope>,
     ) -> Result<ArrayRef> {
         let value_of = |index: usize| values.get(index).ok_or_else(|| Error::internal("a parameter without a value"));
         if let [cell] = cells {
             let array = match cell {
                 Cell::Constant(value) => value.to_array_of_size(1)?,
                 Cell::Parameter(index) => value_of(*index)?.to_array_of_size(1)?,
+                Cell::Number(sequence, sql_type) => number(scope, *sequence, sql_type)?.to_array_of_size(1)?,
                 Cell::Computed(expr) => {
                     let input = input.ok_or_else(|| Error::internal("no input"))?;
                     expr.evaluate(input)?.into_array(1)?
@@ -130,6 +146,7 @@ impl RowProgram {
                 let value = match cell {
                     Cell::Constant(value) => value.clone(),
                     Cell::Parameter(index) => value_of(*index)?.clone(),
+                    Cell::Number(sequence, sql_type) => number(scope, *sequence, sql_type)?,
                     Cell::Computed(expr) => {
                         let input = input.ok_or_else(|| Error::internal("no input"))?;
                         ScalarValue::try_from_array(&expr.evaluate(input)?.into_array(1)?, 0)?
@@ -154,10 +171,44 @@ fn fitting(array: ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
     Ok(cast_with_options(&array, data_type, &options).map_err(DataFusionError::from)?)
 }
 
+/// The next number of a sequence, as such an integer.
+fn number(scope: Option<&Scope>, sequence: Oid, sql_type: &SqlType) -> Result<ScalarValue> {
+    let scope = scope.ok_or_else(|| Error::internal("a sequence without a scope"))?;
+    let number = system::next_number(scope, sequence)?;
+    let out_of_range = |_| {
+        let message = format!("{} out of range", sql_type.name());
+        Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, message)
+    };
+    Ok(match sql_type {
+        SqlType::Int2 => ScalarValue::Int16(Some(i16::try_from(number).map_err(out_of_range)?)),
+        SqlType::Int4 => ScalarValue::Int32(Some(i32::try_from(number).map_err(out_of_range)?)),
+        _ => ScalarValue::Int64(Some(number)),
+    })
+}
+
+/// The sequence of a call of nextval, and the integer type that the number is cast to.
+fn numbered(expr: &Expr) -> Option<(Oid, SqlType)> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    if let Some((to @ (SqlType::Int2 | SqlType::Int4 | SqlType::Int8), _)) = cast::target(&call.func) {
+        return Some((numbered(call.args.first()?)?.0, to));
+    }
+    match call.args.as_slice() {
+        [Expr::Literal(ScalarValue::UInt32(Some(oid)), _)] if system::is_nextval(&call.func) => {
+            Some((*oid, SqlType::Int8))
+        }
+        _ => None,
+    }
+}
+
 fn cell(engine: &Engine, expr: &Expr, input: &Schema, names: &DFSchema) -> Option<Cell> {
     match expr {
         Expr::Alias(alias) => return cell(engine, &alias.expr, input, names),
         Expr::Literal(value, _) => return Some(Cell::Constant(value.clone())),
+        Expr::ScalarFunction(_) => {
+            if let Some((sequence, sql_type)) = numbered(expr) {
+                return Some(Cell::Number(sequence, sql_type));
+            }
+        }
         Expr::Placeholder(Placeholder { id, field: Some(field) }) => {
             let index = parameter_index(id).ok()?;
             if input.fields().get(index)?.data_type() == field.data_type() {

@@ -37,6 +37,9 @@ mod portal;
 /// The settings of a session: GUCs, their defaults, units and transaction-local values.
 pub mod settings;
 
+/// What a session knows of sequences.
+pub mod sequences;
+
 /// INSERTs that differ only in their constants.
 mod shape;
 
@@ -51,6 +54,7 @@ pub use portal::{Column, CopyChunk, CopyIn, CopyOut, Outcome, Parameter, Portal,
 use cursor::Cursor;
 use decode::decode_parameter;
 use portal::{PlanKind, Planned};
+use sequences::Sequences;
 use settings::{Often, Settings};
 use transaction::OpenTransaction;
 
@@ -76,6 +80,8 @@ pub struct Session {
     /// The role that logged in.
     pub(crate) login_role: Oid,
     pub(crate) settings: Arc<Mutex<Settings>>,
+    /// currval, lastval, and numbers taken ahead.
+    pub(crate) sequences: Arc<Mutex<Sequences>>,
     pub(crate) planner: Arc<Planner>,
     /// Temporary tables, as committed.
     pub(crate) temp: Arc<Snapshot>,
@@ -141,6 +147,7 @@ impl Session {
             database: database.oid,
             login_role: role.oid,
             settings: Arc::new(Mutex::new(settings)),
+            sequences: Arc::default(),
             planner,
             temp,
             temp_oid: AtomicU32::new(TEMP_SCHEMA + 1),
@@ -201,6 +208,20 @@ impl Session {
         };
         if !quiet {
             self.notices.push((severity, Error::new(code, message).report().clone()));
+        }
+    }
+
+    /// Raises a notice that objects are dropped with what they depend on.
+    pub(crate) fn notice_cascade(&mut self, objects: &[String]) {
+        let message = match objects {
+            [one] => format!("drop cascades to {one}"),
+            many => format!("drop cascades to {} other objects", many.len()),
+        };
+        let before = self.notices.len();
+        self.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, message);
+        if let ([_, _, ..], Some((_, report))) = (objects, self.notices.get_mut(before)) {
+            let lines: Vec<_> = objects.iter().map(|object| format!("drop cascades to {object}")).collect();
+            report.detail = Some(lines.join("\n"));
         }
     }
 
@@ -282,6 +303,7 @@ impl Session {
             role,
             session_role: self.login_role,
             settings: Arc::clone(&self.settings),
+            sequences: Arc::clone(&self.sequences),
             text,
             transaction_at,
             statement_at,
@@ -605,7 +627,7 @@ impl Session {
         }
         self.ensure_transaction();
         match kind {
-            PlanKind::Query(plan) if plan.program.is_some() => self.constant_row(plan, &portal.values),
+            PlanKind::Query(plan) if plan.program.is_some() => self.constant_row(plan, &portal.values, cancel),
             PlanKind::Query(plan) => Box::pin(self.query(plan, portal, cancel)).await,
             PlanKind::Insert(plan) => match &plan.program {
                 Some(program) if plan.returning.is_none() => {
@@ -622,11 +644,12 @@ impl Session {
     }
 
     /// A query without FROM whose row depends on nothing but its parameters.
-    fn constant_row(&mut self, plan: Plan, values: &[ScalarValue]) -> Result<Outcome> {
+    fn constant_row(&mut self, plan: Plan, values: &[ScalarValue], cancel: &CancellationToken) -> Result<Outcome> {
         let program = plan.program.as_ref().ok_or_else(|| Error::internal("no program"))?;
         let transaction_at = self.open().started_at;
         let statement_at = self.handle.activity.lock().query_started_at;
-        let batch = program.evaluate(values, transaction_at, statement_at)?;
+        let scope = program.has_numbers().then(|| self.scope(cancel));
+        let batch = program.evaluate(values, transaction_at, statement_at, scope.as_deref())?;
         let schema = batch.schema();
         let rows = futures::stream::iter([Ok(batch)]);
         Ok(Outcome::Rows {
@@ -789,6 +812,12 @@ impl Session {
         self.on_commit.retain(|oid, drop| {
             if *drop && temp.catalog.get(*oid).is_some() {
                 changes.push(Change::Remove(*oid));
+                let owned = |object: &&Arc<Object>| match &object.body {
+                    Body::Sequence(def) => def.owned_by.is_some_and(|(table, _)| table == *oid),
+                    _ => false,
+                };
+                let owned = temp.catalog.objects.values().filter(owned);
+                changes.extend(owned.map(|sequence| Change::Remove(sequence.oid)));
             } else if let Some(table) = temp.table(*oid) {
                 changes.push(Change::Write(statement::table::removal_of_all(table)));
             }

@@ -41,7 +41,11 @@ fn on_column(
     let columns = match &mut body {
         Body::Table(def) => &mut Arc::make_mut(def).columns,
         Body::View(view) => &mut view.columns,
-        _ => return Err(Error::internal("a relation without columns")),
+        _ => {
+            let message = format!("cannot set comment on relation \"{}\"", object.name);
+            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message)
+                .detail("This operation is not supported for sequences."));
+        }
     };
     let found = columns.iter_mut().find(|candidate| candidate.name == column).ok_or_else(|| {
         Error::new(

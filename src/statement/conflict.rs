@@ -14,9 +14,9 @@ use futures::TryStreamExt;
 use tidemill_catalog::record::Change;
 use tokio_util::sync::CancellationToken;
 
-use super::insert::Returned;
+use super::insert::{Late, Returned};
 use super::keys::UniqueKeys;
-use super::modify::rewrite_units;
+use super::modify::{is_among, rewrite_units};
 use super::sink::RowSink;
 use super::table;
 use crate::error::SqlState;
@@ -58,7 +58,7 @@ pub(crate) async fn execute(
     let planner = Arc::clone(&session.planner);
     let state = table::state(session, plan.table)?;
     let update = match on_conflict {
-        OnConflict::Nothing => None,
+        OnConflict::Nothing(_) => None,
         OnConflict::Update { places, plan: update, .. } => {
             let (expressions, schema) = planner.bound_projection(&scope, update, values)?;
             let mut expressions = expressions
@@ -72,12 +72,16 @@ pub(crate) async fn execute(
     let physical = planner.physical(&scope, &plan.source, values).await?;
     let mut stream = planner.run(&scope, physical)?;
     let mut sink = RowSink::new(session, plan.table, &scope)?;
-    sink.take_keys();
+    let late = Late::new(session, &scope, plan)?;
+    // The key that the clause is about decides what becomes of a row; the others must be free.
+    let arbiter = on_conflict.arbiter();
+    let mut others = sink.take_keys();
+    others.retain(|keys| keys.index() != arbiter.index);
     let mut returned = match &plan.returning {
         Some(returning) => Some(Returned::new(session, &scope, plan.table, returning)?),
         None => None,
     };
-    let mut keys = UniqueKeys::new(session, plan.table, &state)?;
+    let mut keys = UniqueKeys::new(session, plan.table, &state, arbiter)?;
     let memory = MemoryConsumer::new("ON CONFLICT").register(&session.instance.runtime.memory_pool);
     let mut places: HashMap<i32, BTreeSet<u64>> = HashMap::new();
     let mut rows = 0;
@@ -86,7 +90,7 @@ pub(crate) async fn execute(
     while !is_done {
         match stream.try_next().await? {
             Some(batch) => {
-                group.push(sink.renamed(batch)?);
+                group.push(sink.renamed(late.fill(batch)?)?);
                 if group.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() < GROUP_BYTES {
                     continue;
                 }
@@ -105,12 +109,16 @@ pub(crate) async fn execute(
             if let Some(returned) = &mut returned {
                 returned.add(&written)?;
             }
+            others.iter_mut().try_for_each(|keys| keys.add_unique(&written))?;
             sink.write(written).await?;
         }
     }
     let mut write = sink.finish().await?;
     if state.def.version_column().is_none() {
-        write.keys = Some(keys.written());
+        write.keys.push(keys.written());
+    }
+    for keys in others {
+        write.keys.push(keys.require_free(|place| is_among(&places, place)).await?);
     }
     rewrite_units(session, &scope, &state, places, &mut write).await?;
     session.apply(vec![Change::Write(write)])?;

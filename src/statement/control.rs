@@ -4,6 +4,10 @@ use datafusion::sql::sqlparser::ast;
 use tidemill_udfs::types::SqlType;
 
 use super::parse::Parsed;
+use super::trees::{
+    CreateIndex, CreateSequence, ForeignKeySyntax, IdentitySyntax, LikeSyntax, RelationKind, SequenceOptions,
+    UniqueSyntax,
+};
 use crate::error::SqlState;
 
 /// A possibly qualified name, parts folded as PostgreSQL folds them, and where it stands in the text (bytes).
@@ -194,21 +198,41 @@ pub enum Control {
     CreateTable(Box<CreateTable>),
     /// CREATE VIEW
     CreateView(Box<CreateView>),
-    /// ALTER TABLE, ALTER VIEW
+    /// ALTER TABLE, ALTER VIEW, ALTER SEQUENCE but for its options
     AlterTable {
         /// The relation.
         name: Name,
         /// IF EXISTS
         if_exists: bool,
-        /// ALTER VIEW
-        view: bool,
+        /// What the statement says it is.
+        kind: RelationKind,
         /// What to do.
         actions: Vec<AlterTable>,
     },
-    /// DROP TABLE, VIEW
+    /// CREATE INDEX
+    CreateIndex(Box<CreateIndex>),
+    /// REINDEX
+    Reindex {
+        /// INDEX or TABLE; `None`: everything.
+        kind: Option<RelationKind>,
+        /// Which; `None`: all.
+        name: Option<Name>,
+    },
+    /// CREATE SEQUENCE
+    CreateSequence(Box<CreateSequence>),
+    /// ALTER SEQUENCE … options
+    AlterSequence {
+        /// The sequence.
+        name: Name,
+        /// IF EXISTS
+        if_exists: bool,
+        /// The options.
+        options: Box<SequenceOptions>,
+    },
+    /// DROP TABLE, VIEW, SEQUENCE
     DropRelation {
-        /// DROP VIEW
-        view: bool,
+        /// What the statement says they are.
+        kind: RelationKind,
         /// The relations.
         names: Vec<Name>,
         /// IF EXISTS
@@ -217,7 +241,12 @@ pub enum Control {
         cascade: bool,
     },
     /// TRUNCATE
-    Truncate(Vec<Name>),
+    Truncate {
+        /// The tables.
+        names: Vec<Name>,
+        /// RESTART IDENTITY
+        restart: bool,
+    },
     /// CREATE SCHEMA
     CreateSchema {
         /// Its name.
@@ -478,8 +507,12 @@ pub struct CreateTable {
     pub checks: Vec<CheckSyntax>,
     /// PRIMARY KEY (…)
     pub primary_key: Vec<String>,
+    /// UNIQUE (…)
+    pub unique: Vec<UniqueSyntax>,
+    /// FOREIGN KEY (…)
+    pub foreign_keys: Vec<ForeignKeySyntax>,
     /// LIKE
-    pub like: Vec<Name>,
+    pub like: Vec<LikeSyntax>,
     /// WITH (…), keys lower case.
     pub options: Vec<(String, String)>,
     /// ON COMMIT DROP (`Some(true)`), DELETE ROWS (`Some(false)`).
@@ -501,8 +534,16 @@ pub struct ColumnSyntax {
     pub not_null: bool,
     /// DEFAULT
     pub default: Option<Expression>,
+    /// `serial` and its kin: NOT NULL, and a sequence of its own.
+    pub serial: bool,
+    /// GENERATED … AS IDENTITY
+    pub identity: Option<Box<IdentitySyntax>>,
     /// CHECKs
     pub checks: Vec<CheckSyntax>,
+    /// UNIQUE
+    pub unique: Vec<UniqueSyntax>,
+    /// REFERENCES
+    pub foreign_keys: Vec<ForeignKeySyntax>,
     /// PRIMARY KEY
     pub primary_key: bool,
     /// Byte offset of its name.
@@ -606,6 +647,8 @@ pub enum AlterTable {
         name: String,
         /// IF EXISTS
         if_exists: bool,
+        /// CASCADE
+        cascade: bool,
     },
     /// RENAME COLUMN
     RenameColumn {
@@ -631,6 +674,29 @@ pub enum AlterTable {
         /// `None`: DROP
         default: Option<Expression>,
     },
+    /// ALTER COLUMN … ADD GENERATED … AS IDENTITY
+    AddIdentity {
+        /// The column.
+        column: String,
+        /// What it becomes.
+        identity: Box<IdentitySyntax>,
+    },
+    /// ALTER COLUMN … SET GENERATED, SET of options of its sequence, RESTART
+    SetIdentity {
+        /// The column.
+        column: String,
+        /// ALWAYS
+        always: Option<bool>,
+        /// The options.
+        options: Box<SequenceOptions>,
+    },
+    /// ALTER COLUMN … DROP IDENTITY
+    DropIdentity {
+        /// The column.
+        column: String,
+        /// IF EXISTS
+        if_exists: bool,
+    },
     /// ALTER COLUMN … SET NOT NULL / DROP NOT NULL
     NotNull {
         /// The column.
@@ -640,12 +706,25 @@ pub enum AlterTable {
     },
     /// ADD [CONSTRAINT …] CHECK
     AddCheck(CheckSyntax),
+    /// ADD [CONSTRAINT …] UNIQUE
+    AddUnique(UniqueSyntax),
+    /// ADD [CONSTRAINT …] FOREIGN KEY
+    AddForeignKey(Box<ForeignKeySyntax>),
+    /// RENAME CONSTRAINT
+    RenameConstraint {
+        /// Its name.
+        from: String,
+        /// Its new name.
+        to: String,
+    },
     /// DROP CONSTRAINT
     DropConstraint {
         /// Its name.
         name: String,
         /// IF EXISTS
         if_exists: bool,
+        /// CASCADE
+        cascade: bool,
     },
 }
 

@@ -1,108 +1,217 @@
 //! DROP, with CASCADE: what depends on an object goes first.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::{Body, Change, Object};
+use tidemill_catalog::record::{Body, Change, ColumnDef, Object, TableDef};
 use tidemill_catalog::snapshot::{Catalog, NameClass};
 
 use super::control::Name;
-use super::names;
+use super::trees::RelationKind;
+use super::{constraint, names};
 use crate::error::SqlState;
+use crate::plan::system::quote_ident;
 use crate::session::Session;
 use crate::session::transaction::is_temporary;
 use crate::{Error, Result};
 
-/// Objects that cannot exist without those in `doomed`, nearest first.
-fn dependents(catalogs: &[&Catalog], doomed: &[Oid]) -> Vec<Arc<Object>> {
-    let mut found: Vec<Arc<Object>> = vec![];
-    let mut all = doomed.to_vec();
-    loop {
-        let more: Vec<_> = catalogs
-            .iter()
-            .flat_map(|catalog| catalog.objects.values())
-            .filter(|object| !all.contains(&object.oid))
-            .filter(|object| {
-                object.depends_on.iter().any(|oid| all.contains(oid))
-                    || (all.contains(&object.parent) && object.parent != 0)
-            })
-            .cloned()
-            .collect();
-        if more.is_empty() {
-            return found;
+/// What goes with the objects that are dropped.
+#[derive(Default)]
+struct Followers {
+    /// Objects that cannot exist without them, nearest first: dropped by CASCADE only.
+    dependents: Vec<Arc<Object>>,
+    /// Objects that are parts of them: dropped in any case.
+    parts: Vec<Arc<Object>>,
+    /// Tables, and the position of a column whose default is a sequence that goes: they stay, without the default.
+    defaults: Vec<(Arc<Object>, usize)>,
+    /// Tables, and the position of a foreign key to a table that goes: they stay, without it.
+    foreign_keys: Vec<(Arc<Object>, usize)>,
+}
+
+impl Followers {
+    fn of(catalogs: &[&Catalog], doomed: &[Oid]) -> Self {
+        let mut found = Self::default();
+        let mut all = doomed.to_vec();
+        loop {
+            let mut more = vec![];
+            for object in catalogs.iter().flat_map(|catalog| catalog.objects.values()) {
+                if all.contains(&object.oid) {
+                    continue;
+                }
+                let is_part = matches!(&object.body, Body::Sequence(def) if def.owned_by.is_some_and(|(of, _)| all.contains(&of)));
+                let is_inside = object.parent != 0 && all.contains(&object.parent);
+                // A table stays without what it needed.
+                let is_table = matches!(object.body, Body::Table(_));
+                let is_dependent = !is_table && object.depends_on.iter().any(|oid| all.contains(oid));
+                if is_part && !is_inside {
+                    more.push(object.oid);
+                    found.parts.push(Arc::clone(object));
+                } else if is_inside || is_dependent {
+                    more.push(object.oid);
+                    found.dependents.push(Arc::clone(object));
+                }
+            }
+            if more.is_empty() {
+                break;
+            }
+            all.extend(more);
         }
-        all.extend(more.iter().map(|object| object.oid));
-        found.extend(more);
+        for object in catalogs.iter().flat_map(|catalog| catalog.objects.values()) {
+            let Body::Table(def) = &object.body else { continue };
+            if all.contains(&object.oid) {
+                continue;
+            }
+            let goes = |column: &ColumnDef| column.sequence.is_some_and(|sequence| all.contains(&sequence.oid));
+            let places = def.columns.iter().enumerate().filter(|(_, column)| goes(column));
+            found.defaults.extend(places.map(|(place, _)| (Arc::clone(object), place)));
+            let keys = def.foreign_keys.iter().enumerate().filter(|(_, key)| all.contains(&key.table));
+            found.foreign_keys.extend(keys.map(|(place, _)| (Arc::clone(object), place)));
+        }
+        found
     }
 }
 
 fn described(object: &Object) -> String {
-    let kind = match &object.body {
-        Body::Table(_) => "table",
-        Body::View(_) => "view",
-        other => other.kind(),
-    };
-    format!("{kind} {}", object.name)
+    let kind = RelationKind::of(&object.body).map_or_else(|| object.body.kind(), RelationKind::noun);
+    format!("{kind} {}", quote_ident(&object.name))
+}
+
+/// `default value for column c of table t`
+fn described_default(table: &Object, place: usize) -> String {
+    let column = column_at(table, place).map_or("", |column| &column.name);
+    format!("default value for column {} of table {}", quote_ident(column), quote_ident(&table.name))
+}
+
+fn column_at(table: &Object, place: usize) -> Option<&ColumnDef> {
+    match &table.body {
+        Body::Table(def) => def.columns.get(place),
+        _ => None,
+    }
+}
+
+/// A default that is a sequence's, but for that of one column (table and number).
+pub(super) fn other_default(session: &mut Session, sequence: Oid, but: (Oid, i32)) -> Option<String> {
+    let (main, temp) = names::catalogs(session);
+    main.objects.values().chain(temp.objects.values()).find_map(|object| {
+        let Body::Table(def) = &object.body else { return None };
+        let uses = |column: &ColumnDef| {
+            column.sequence.is_some_and(|own| own.oid == sequence) && (object.oid, column.id) != but
+        };
+        def.columns.iter().position(uses).map(|place| described_default(object, place))
+    })
+}
+
+/// 2BP01 for a sequence that is the inner part of an identity column which stays.
+fn require_no_identity(doomed: &[Arc<Object>], followers: &Followers) -> Result<()> {
+    for (table, place) in &followers.defaults {
+        let Some(column) = column_at(table, *place).filter(|column| column.is_identity()) else { continue };
+        let sequence = doomed.iter().find(|object| column.sequence.is_some_and(|own| own.oid == object.oid));
+        if let Some(sequence) = sequence {
+            let column = format!("column {} of table {}", quote_ident(&column.name), quote_ident(&table.name));
+            let message = format!("cannot drop {} because {column} requires it", described(sequence));
+            return Err(Error::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
+                .hint(format!("You can drop {column} instead.")));
+        }
+    }
+    Ok(())
 }
 
 /// The removals, dependents first; 2BP01 if there are dependents and no CASCADE.
 fn removals(session: &mut Session, doomed: &[Arc<Object>], cascade: bool) -> Result<Vec<Change>> {
     let (main, temp) = names::catalogs(session);
     let oids: Vec<_> = doomed.iter().map(|object| object.oid).collect();
-    let dependents = dependents(&[&main, &temp], &oids);
-    if !dependents.is_empty() {
-        let owner = |object: &Object| {
-            object
-                .depends_on
-                .iter()
-                .chain([&object.parent])
-                .find_map(|oid| doomed.iter().chain(&dependents).find(|other| other.oid == *oid))
-                .map_or_else(String::new, |other| described(other))
-        };
-        let lines: Vec<_> =
-            dependents.iter().map(|object| format!("{} depends on {}", described(object), owner(object))).collect();
+    let followers = Followers::of(&[&main, &temp], &oids);
+    require_no_identity(doomed, &followers)?;
+    let Followers { dependents, parts, defaults, foreign_keys } = &followers;
+    let going = || doomed.iter().chain(dependents).chain(parts);
+    let on = |oid: Oid| going().find(|other| other.oid == oid).map(|other| described(other));
+    let mut lines: Vec<(String, String)> = vec![];
+    for object in dependents {
+        let on = object.depends_on.iter().chain([&object.parent]).find_map(|oid| on(*oid)).unwrap_or_default();
+        lines.push((described(object), on));
+    }
+    for (table, place) in defaults {
+        let sequence = column_at(table, *place).and_then(|column| column.sequence);
+        let on = sequence.and_then(|sequence| on(sequence.oid)).unwrap_or_default();
+        lines.push((described_default(table, *place), on));
+    }
+    for (table, place) in foreign_keys {
+        let Body::Table(def) = &table.body else { continue };
+        let key = &def.foreign_keys[*place];
+        lines.push((constraint::described(&key.name, table), on(key.table).unwrap_or_default()));
+    }
+    if !lines.is_empty() {
         if !cascade {
             let what = match doomed {
                 [one] => format!("cannot drop {} because other objects depend on it", described(one)),
                 _ => "cannot drop desired object(s) because other objects depend on them".to_owned(),
             };
+            let lines: Vec<_> = lines.iter().map(|(what, on)| format!("{what} depends on {on}")).collect();
             return Err(Error::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, what)
                 .detail(lines.join("\n"))
                 .hint("Use DROP ... CASCADE to drop the dependent objects too."));
         }
-        let message = match dependents.as_slice() {
-            [one] => format!("drop cascades to {}", described(one)),
-            many => format!("drop cascades to {} other objects", many.len()),
-        };
-        session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, message);
+        session.notice_cascade(&lines.into_iter().map(|(what, _)| what).collect::<Vec<_>>());
     }
-    Ok(dependents.iter().rev().chain(doomed.iter().rev()).map(|object| Change::Remove(object.oid)).collect())
+    let mut changes = without(defaults, foreign_keys);
+    // A table goes before the sequences of its columns, and a schema after all that is in it.
+    let stage = |object: &Object| match &object.body {
+        Body::Database {} | Body::Schema {} => 2,
+        Body::Sequence(_) => 1,
+        _ => 0,
+    };
+    for now in 0..=2 {
+        let all = parts.iter().rev().chain(dependents.iter().rev()).chain(doomed.iter().rev());
+        changes.extend(all.filter(|object| stage(object) == now).map(|object| Change::Remove(object.oid)));
+    }
+    Ok(changes)
+}
+
+/// The tables without those defaults and foreign keys.
+fn without(defaults: &[(Arc<Object>, usize)], foreign_keys: &[(Arc<Object>, usize)]) -> Vec<Change> {
+    let mut changed: BTreeMap<Oid, (&Arc<Object>, TableDef)> = BTreeMap::new();
+    for (table, place) in defaults {
+        let Body::Table(def) = &table.body else { continue };
+        let (_, def) = changed.entry(table.oid).or_insert_with(|| (table, TableDef::clone(def)));
+        def.columns[*place].sequence = None;
+    }
+    // From the last on: the places before stay.
+    for (table, place) in foreign_keys.iter().rev() {
+        let Body::Table(def) = &table.body else { continue };
+        let (_, def) = changed.entry(table.oid).or_insert_with(|| (table, TableDef::clone(def)));
+        def.foreign_keys.remove(*place);
+    }
+    let put = |(table, def): (&Arc<Object>, TableDef)| Change::Put(constraint::with_definition(table, def));
+    changed.into_values().map(put).collect()
 }
 
 pub(super) fn relations(
     session: &mut Session,
-    view: bool,
+    kind: RelationKind,
     list: &[Name],
     if_exists: bool,
     cascade: bool,
 ) -> Result<String> {
-    let (tag, kind) = if view { ("DROP VIEW", "view") } else { ("DROP TABLE", "table") };
-    session.require_writable(tag)?;
+    let (tag, noun) = (format!("DROP {}", kind.word()), kind.noun());
+    session.require_writable(&tag)?;
     let mut doomed = vec![];
     for name in list {
         let Some(object) = names::find_relation(session, name)? else {
-            let message = format!("{kind} \"{name}\" does not exist");
+            let message = format!("{noun} \"{name}\" does not exist");
             if !if_exists {
                 return Err(Error::new(SqlState::UNDEFINED_TABLE, message));
             }
             session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, format!("{message}, skipping"));
             continue;
         };
-        if matches!(object.body, Body::View(_)) != view {
-            let (is, other) = if view { ("view", "TABLE") } else { ("table", "VIEW") };
-            let other_name = other.to_lowercase();
-            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a {is}", object.name))
-                .hint(format!("Use DROP {other} to remove a {other_name}.")));
+        let is = RelationKind::of(&object.body);
+        if is != Some(kind) {
+            let error = Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a {noun}", object.name));
+            return Err(match is {
+                Some(is) => error.hint(format!("Use DROP {} to remove a {}.", is.word(), is.noun())),
+                None => error,
+            });
         }
         names::require_owner(session, &object)?;
         if !doomed.iter().any(|other: &Arc<Object>| other.oid == object.oid) {
@@ -111,7 +220,7 @@ pub(super) fn relations(
     }
     let changes = removals(session, &doomed, cascade)?;
     session.apply(changes)?;
-    Ok(tag.into())
+    Ok(tag)
 }
 
 pub(super) fn sources(session: &mut Session, list: &[Name], if_exists: bool, cascade: bool) -> Result<String> {
@@ -196,8 +305,14 @@ pub(super) fn database(session: &mut Session, name: &Name, if_exists: bool) -> R
         .detail(format!("There {plural} using the database.")));
     }
     let (main, _) = names::catalogs(session);
-    let inside = dependents(&[&main], &[object.oid]);
-    let changes = inside.iter().rev().chain([&object]).map(|object| Change::Remove(object.oid)).collect();
+    let followers = Followers::of(&[&main], &[object.oid]);
+    // Tables before sequences, all before the schemas.
+    let (schemas, inside): (Vec<_>, Vec<_>) =
+        followers.dependents.iter().partition(|object| matches!(object.body, Body::Schema {}));
+    let (sequences, others): (Vec<_>, Vec<_>) =
+        inside.into_iter().rev().partition(|object| matches!(object.body, Body::Sequence(_)));
+    let all = others.into_iter().chain(sequences).chain(schemas).chain([&object]);
+    let changes = all.map(|object| Change::Remove(object.oid)).collect();
     session.apply(changes)?;
     Ok("DROP DATABASE".into())
 }

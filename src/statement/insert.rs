@@ -2,22 +2,23 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::TryStreamExt;
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::Change;
+use tidemill_catalog::record::{Change, TableDef};
 use tokio_util::sync::CancellationToken;
 
 use super::sink::RowSink;
 use super::table;
-use crate::Result;
 use crate::plan::{InsertPlan, Returning, RowProgram, Scope};
 use crate::session::{Outcome, RowsTag, Session};
+use crate::{Error, Result};
 
 pub(crate) async fn execute(
     session: &mut Session,
@@ -34,12 +35,14 @@ pub(crate) async fn execute(
     let physical = planner.physical(&scope, &plan.source, values).await?;
     let mut stream = planner.run(&scope, physical)?;
     let mut sink = RowSink::new(session, plan.table, &scope)?;
+    let late = Late::new(session, &scope, plan)?;
     let mut returned = match &plan.returning {
         Some(returning) => Some(Returned::new(session, &scope, plan.table, returning)?),
         None => None,
     };
     let mut rows = 0;
     while let Some(batch) = stream.try_next().await? {
+        let batch = late.fill(batch)?;
         rows += batch.num_rows() as u64;
         if let Some(returned) = &mut returned {
             returned.add(&batch)?;
@@ -66,13 +69,51 @@ pub(crate) async fn values(
     session.require_writable("INSERT")?;
     let transaction_at = session.open().started_at;
     let statement_at = session.handle.activity.lock().query_started_at;
-    let batch = program.evaluate(values, transaction_at, statement_at)?;
+    let scope = program.has_numbers().then(|| session.scope(cancel));
+    let batch = program.evaluate(values, transaction_at, statement_at, scope.as_deref())?;
     let rows = batch.num_rows();
     let mut sink = RowSink::for_values(session, table, cancel)?;
     sink.write_exact(batch).await?;
     let write = sink.finish().await?;
     session.apply_last(vec![Change::Write(write)])?;
     Ok(Outcome::Command(format!("INSERT 0 {rows}")))
+}
+
+/// Defaults that give another value for each row, computed as the rows go by: so they count in the rows' order, whatever
+/// the plan does with it.
+pub(super) struct Late(Vec<(usize, Arc<dyn PhysicalExpr>)>);
+
+impl Late {
+    pub(super) fn new(session: &mut Session, scope: &Arc<Scope>, plan: &InsertPlan) -> Result<Self> {
+        if plan.late.is_empty() {
+            return Ok(Self(vec![]));
+        }
+        let def = Arc::clone(&table::state(session, plan.table)?.def);
+        Self::of(session, scope, &def, &plan.late)
+    }
+
+    /// Of columns by their places.
+    pub(super) fn of(session: &mut Session, scope: &Arc<Scope>, def: &TableDef, places: &[usize]) -> Result<Self> {
+        let default = |place: &usize| {
+            let column = def.columns.get(*place).ok_or_else(|| Error::internal("a plan of another table"))?;
+            Ok((*place, super::copy::default_value(session, scope, column)?))
+        };
+        Ok(Self(places.iter().map(default).collect::<Result<_>>()?))
+    }
+
+    pub(super) fn fill(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        if self.0.is_empty() {
+            return Ok(batch);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let nothing = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)
+            .map_err(DataFusionError::from)?;
+        let mut columns = batch.columns().to_vec();
+        for (place, default) in &self.0 {
+            columns[*place] = default.evaluate(&nothing)?.into_array(batch.num_rows())?;
+        }
+        Ok(RecordBatch::try_new(batch.schema(), columns).map_err(DataFusionError::from)?)
+    }
 }
 
 /// What RETURNING gives, computed as the rows go by. Its memory counts against the server's limit.

@@ -1,10 +1,10 @@
-//! PRIMARY KEY: rows come in where their key is free.
+//! PRIMARY KEY and UNIQUE: rows come in where their key is free.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use tidemill_catalog::record::{NewlyWritten, TableDef};
+use tidemill_catalog::record::{NewlyWritten, TableDef, UniqueKey};
 use tidemill_catalog::snapshot::TableState;
 use tidemill_catalog::table::file::{FileEntry, FileIndex};
 use tidemill_catalog::table::rewrite;
@@ -20,10 +20,13 @@ use crate::session::Session;
 use crate::session::transaction::is_temporary;
 use crate::{Error, Result};
 
-/// The keys of rows on their way into a table that has a primary key.
+/// The keys of rows on their way into a table, of one of its constraints. To this the table has that key and no other.
 pub(crate) struct UniqueKeys {
     table: Arc<SnapshotTable>,
     name: String,
+    /// The key's index, 0 for the primary key.
+    index: Oid,
+    constraint: String,
     /// What the table was looked at as of.
     since: Lsn,
     seen: NewKeys,
@@ -33,27 +36,50 @@ pub(crate) struct UniqueKeys {
 }
 
 impl UniqueKeys {
-    /// `None` for a table without a primary key, and for one that keeps the latest row of each.
-    pub(super) fn of(session: &mut Session, table: Oid, state: &Arc<TableState>) -> Result<Option<Self>> {
-        if state.def.primary_key.is_empty() || state.def.version_column().is_some() {
-            return Ok(None);
+    /// Of each constraint; none for a table that keeps the latest row of each key.
+    pub(super) fn of(session: &mut Session, table: Oid, state: &Arc<TableState>) -> Result<Vec<Self>> {
+        if state.def.version_column().is_some() {
+            return Ok(vec![]);
         }
-        Self::new(session, table, state).map(Some)
+        state.def.unique_keys().iter().map(|key| Self::new(session, table, state, key)).collect()
     }
 
-    /// Of any table with a primary key.
-    pub(super) fn new(session: &mut Session, table: Oid, state: &Arc<TableState>) -> Result<Self> {
+    /// Of one constraint of any table.
+    pub(super) fn new(session: &mut Session, table: Oid, state: &Arc<TableState>, key: &UniqueKey) -> Result<Self> {
+        let name = super::names::object(session, table).map_or_else(String::new, |object| object.name.clone());
+        let own = state.def.indexes.iter().find(|index| index.oid == key.index);
+        let constraint = own.map_or_else(|| format!("{name}_pkey"), |index| index.name.clone());
+        let of_primary = key.index == 0;
+        // A table that keeps the latest row of each key is looked at with what it keeps.
+        let state = if of_primary {
+            Arc::clone(state)
+        } else {
+            let def = Arc::new(state.def.with_key(&key.columns));
+            Arc::new(TableState { def, ..TableState::clone(state) })
+        };
         let instance = Arc::clone(&session.instance);
         let store = (!is_temporary(table)).then(|| Arc::clone(&instance.store));
         Ok(Self {
-            table: Arc::new(SnapshotTable { store, state: Arc::clone(state), locators: true }),
-            name: super::names::object(session, table).map_or_else(String::new, |object| object.name.clone()),
-            since: session.open().view().lsn,
             seen: NewKeys::new(&state.def)?,
+            table: Arc::new(SnapshotTable { store, state, locators: true }),
+            name,
+            index: key.index,
+            constraint,
+            since: session.open().view().lsn,
             memory: MemoryConsumer::new("primary key").register(&instance.runtime.memory_pool),
             instance,
             text: session.text_settings(),
         })
+    }
+
+    /// True if one of these columns is in the key.
+    pub(super) fn is_about(&self, columns: &[usize]) -> bool {
+        self.def().key_columns().iter().any(|key| columns.contains(key))
+    }
+
+    /// The key's index, 0 for the primary key.
+    pub(super) fn index(&self) -> Oid {
+        self.index
     }
 
     fn def(&self) -> &TableDef {
@@ -134,7 +160,7 @@ impl UniqueKeys {
         let table = SnapshotTable { store: self.table.store.clone(), state: Arc::new(with_new), locators: true };
         let added = new.to_vec();
         match self.on_query_threads(async move { table.duplicate_in_files(&added).await }).await? {
-            None => Ok(NewlyWritten { since: self.since, digests: None }),
+            None => Ok(NewlyWritten { index: self.index, since: self.since, digests: None }),
             Some((unit, row)) => Err(self.violation_at(unit, row).await?),
         }
     }
@@ -143,7 +169,7 @@ impl UniqueKeys {
     pub(super) fn written(&self) -> NewlyWritten {
         let mut digests = self.seen.digests().to_vec();
         digests.sort_unstable();
-        NewlyWritten { since: self.since, digests: Some(digests.into()) }
+        NewlyWritten { index: self.index, since: self.since, digests: Some(digests.into()) }
     }
 
     /// 23505 for a row with the table's columns.
@@ -174,7 +200,7 @@ impl UniqueKeys {
     }
 
     fn violation(&self, keys: &[ArrayRef], row: usize) -> Error {
-        let constraint = format!("{}_pkey", self.name);
+        let constraint = self.constraint.clone();
         let columns = self.def().key_columns().into_iter().map(|key| &self.def().columns[key]);
         let text = |(array, column): (&ArrayRef, &tidemill_catalog::record::ColumnDef)| -> Result<String> {
             let sql_type = SqlType::parse(&column.sql_type)?;
@@ -187,7 +213,7 @@ impl UniqueKeys {
             format!("duplicate key value violates unique constraint \"{constraint}\""),
         );
         if let Ok(values) = values {
-            let names = self.def().primary_key.join(", ");
+            let names = super::constraint::quoted(&self.def().primary_key);
             error = error.detail(format!("Key ({names})=({}) already exists.", values.join(", ")));
         }
         let report = error.report_mut();

@@ -18,6 +18,9 @@ mod conflict;
 /// The syntax trees of statements that are ours.
 pub mod control;
 
+/// UNIQUE and FOREIGN KEY.
+mod constraint;
+
 /// COPY.
 pub(crate) mod copy;
 
@@ -29,6 +32,9 @@ mod cursor;
 
 /// CREATE, ALTER, DROP DATABASE and SCHEMA.
 mod database;
+
+/// DEFAULT.
+mod defaults;
 
 /// DROP, with CASCADE.
 mod drop;
@@ -42,11 +48,20 @@ pub(crate) mod files;
 /// Documents into a table: rows, new columns, dead letters.
 pub(crate) mod ingest;
 
+/// Columns with sequences of their own.
+mod identity;
+
+/// CREATE, DROP and ALTER INDEX.
+mod index;
+
 /// INSERT.
 pub(crate) mod insert;
 
 /// PRIMARY KEY.
 pub(crate) mod keys;
+
+/// LIKE in CREATE TABLE.
+mod like;
 
 /// VACUUM, ANALYZE, CHECKPOINT, CALL.
 mod maintain;
@@ -75,6 +90,9 @@ mod role;
 /// SET, SHOW, RESET, DISCARD.
 mod set;
 
+/// CREATE and ALTER SEQUENCE.
+mod sequence;
+
 /// Rows on their way into a table: constraints, hot chunks or files.
 pub(crate) mod sink;
 
@@ -86,6 +104,9 @@ pub(crate) mod table;
 
 /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT.
 mod transaction;
+
+/// The syntax trees of objects beside tables and views.
+pub mod trees;
 
 /// CREATE VIEW.
 mod view;
@@ -180,13 +201,25 @@ pub(crate) async fn execute(
                 Control::Copy(copy) => return copy::copy(session, copy, portal, cancel).await,
                 Control::CreateTable(create) => table::create(session, create, parsed, cancel).await?,
                 Control::CreateView(create) => view::create(session, create, cancel)?,
-                Control::AlterTable { name, if_exists, view, actions } => {
-                    table::alter(session, name, *if_exists, *view, actions, cancel).await?
+                Control::CreateIndex(create) => index::create(session, create, cancel).await?,
+                Control::Reindex { kind, name } => index::reindex(session, *kind, name.as_ref())?,
+                Control::AlterTable { name, if_exists, kind: trees::RelationKind::Index, actions } => {
+                    index::alter(session, name, *if_exists, actions)?
                 }
-                Control::DropRelation { view, names, if_exists, cascade } => {
-                    drop::relations(session, *view, names, *if_exists, *cascade)?
+                Control::DropRelation { kind: trees::RelationKind::Index, names, if_exists, .. } => {
+                    index::drop(session, names, *if_exists)?
                 }
-                Control::Truncate(names) => table::truncate(session, names)?,
+                Control::AlterTable { name, if_exists, kind, actions } => {
+                    table::alter(session, name, *if_exists, *kind, actions, cancel).await?
+                }
+                Control::CreateSequence(create) => sequence::create(session, create)?,
+                Control::AlterSequence { name, if_exists, options } => {
+                    sequence::alter(session, name, *if_exists, options)?
+                }
+                Control::DropRelation { kind, names, if_exists, cascade } => {
+                    drop::relations(session, *kind, names, *if_exists, *cascade)?
+                }
+                Control::Truncate { names, restart } => table::truncate(session, names, *restart)?,
                 Control::CreateSchema { name, if_not_exists, owner } => {
                     database::create_schema(session, name, *if_not_exists, owner.as_deref())?
                 }

@@ -43,7 +43,8 @@ pub(crate) async fn execute(
     let physical = planner.physical(scope, &plan.locate, values).await?;
     let mut stream = planner.run(scope, physical)?;
     let mut sink = RowSink::new(session, plan.table, scope)?;
-    let mut keys = sink.take_keys().filter(|_| plan.assigns_key);
+    let mut keys = sink.take_keys();
+    keys.retain(|keys| keys.is_about(&plan.assigned));
     let mut returned = match &plan.returning {
         Some(returning) => Some(Returned::new(session, scope, plan.table, returning)?),
         None => None,
@@ -69,18 +70,14 @@ pub(crate) async fn execute(
             if update {
                 let row = row.project(&(0..state.def.columns.len()).collect::<Vec<_>>());
                 let row = sink.renamed(row.map_err(DataFusionError::from)?)?;
-                if let Some(keys) = &mut keys {
-                    keys.add_unique(&row)?;
-                }
+                keys.iter_mut().try_for_each(|keys| keys.add_unique(&row))?;
                 sink.write_exact(row).await?;
             }
         }
     }
     let mut write = sink.finish().await?;
-    if let Some(keys) = keys {
-        let is_gone =
-            |(unit, row)| places.get(&unit).is_some_and(|gone| u64::try_from(row).is_ok_and(|row| gone.contains(&row)));
-        write.keys = Some(keys.require_free(is_gone).await?);
+    for keys in keys {
+        write.keys.push(keys.require_free(|place| is_among(&places, place)).await?);
     }
     rewrite_units(session, scope, &state, places, &mut write).await?;
     session.apply(vec![Change::Write(write)])?;
@@ -89,6 +86,11 @@ pub(crate) async fn execute(
         Some(returned) => returned.outcome(tag),
         None => Outcome::Command(tag),
     })
+}
+
+/// True for the place of a row that goes.
+pub(super) fn is_among(places: &HashMap<i32, std::collections::BTreeSet<u64>>, (unit, row): (i32, i64)) -> bool {
+    places.get(&unit).is_some_and(|gone| u64::try_from(row).is_ok_and(|row| gone.contains(&row)))
 }
 
 /// Remembers the places of a batch; true where a row is met for the first time.

@@ -7,6 +7,7 @@ use tidemill_catalog::record::{Body, Object, TableDef};
 use tidemill_catalog::snapshot::{Catalog, NameClass};
 
 use super::control::Name;
+use super::trees::RelationKind;
 use crate::error::SqlState;
 use crate::plan::TEMP_SCHEMA;
 use crate::session::Session;
@@ -127,6 +128,22 @@ pub(crate) fn find(session: &mut Session, name: &Name, class: NameClass) -> Resu
         .find_map(|schema| within(schema.oid)))
 }
 
+/// The schemas in which a name is looked up, in order.
+pub(crate) fn schemas_of(session: &mut Session, name: &Name) -> Result<Vec<Oid>> {
+    if let (Some(qualifier), _) = qualified(session, name)? {
+        return match schema(session, qualifier) {
+            Ok(oid) => Ok(vec![oid]),
+            Err(error) if error.code() == &SqlState::INVALID_SCHEMA_NAME => Ok(vec![]),
+            Err(error) => Err(error.at(name.offset)),
+        };
+    }
+    let (main, _) = catalogs(session);
+    let database = session.database;
+    let path = search_path(session);
+    let named = path.iter().filter_map(|name| main.find(database, NameClass::Schema, name)).map(|schema| schema.oid);
+    Ok(std::iter::once(TEMP_SCHEMA).chain(named).collect())
+}
+
 /// The relation of that name: 42P01.
 pub(crate) fn relation(session: &mut Session, name: &Name) -> Result<Arc<Object>> {
     find_relation(session, name)?.ok_or_else(|| {
@@ -205,11 +222,7 @@ pub(crate) fn require_owner(session: &mut Session, object: &Object) -> Result<()
     if def.superuser || is_member(session, oid, object.owner) {
         return Ok(());
     }
-    let kind = match &object.body {
-        Body::Table(_) => "table",
-        Body::View(_) => "view",
-        other => other.kind(),
-    };
+    let kind = RelationKind::of(&object.body).map_or_else(|| object.body.kind(), RelationKind::noun);
     Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, format!("must be owner of {kind} {}", object.name)))
 }
 

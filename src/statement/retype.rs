@@ -9,6 +9,7 @@ use tidemill_catalog::snapshot::TableState;
 use tidemill_udfs::types::SqlType;
 
 use super::control::Expression;
+use super::insert::Late;
 use super::parse::parse_expression;
 use super::sink::{Constraints, RowSink};
 use super::table;
@@ -79,7 +80,8 @@ async fn rewrite(
     let new = Arc::new(def.clone());
     let constraints = Constraints::of(&planner, scope, &object.name, &new, session.text_settings())?;
     let mut sink = RowSink::for_definition(session, object.oid, &new, constraints);
-    if conversions.iter().any(|conversion| def.key_columns().contains(&conversion.at)) {
+    let is_key = |at: usize| def.unique_keys().iter().any(|key| key.columns.contains(&at));
+    if conversions.iter().any(|conversion| is_key(conversion.at)) {
         sink.require_unique(session, state)?;
     }
     let physical = planner.physical(scope, &plan, &[]).await?;
@@ -87,8 +89,37 @@ async fn rewrite(
     while let Some(batch) = stream.try_next().await? {
         sink.write(batch).await.map_err(|error| broken(error, &object.name))?;
     }
+    replaced(session, state, sink).await.map_err(|error| broken(error, &object.name))
+}
+
+/// The change that gives each row of a table, which has a new column now, its own value of that column's default.
+pub(super) async fn fill(
+    session: &mut Session,
+    scope: &Arc<Scope>,
+    object: &Object,
+    at: usize,
+    nullable: bool,
+) -> Result<Write> {
+    let state = table::state(session, object.oid)?;
+    let planner = Arc::clone(&session.planner);
+    let plan = planner.converted_rows(scope, &object.name, &state, &[])?;
+    let late = Late::of(session, scope, &state.def, &[at])?;
+    let mut def = TableDef::clone(&state.def);
+    def.columns[at].nullable = nullable;
+    let constraints = Constraints::of(&planner, scope, &object.name, &def, session.text_settings())?;
+    let mut sink = RowSink::for_definition(session, object.oid, &state.def, constraints);
+    let physical = planner.physical(scope, &plan, &[]).await?;
+    let mut stream = planner.run(scope, physical)?;
+    while let Some(batch) = stream.try_next().await? {
+        sink.write(late.fill(batch)?).await.map_err(|error| broken(error, &object.name))?;
+    }
+    replaced(session, &state, sink).await.map_err(|error| broken(error, &object.name))
+}
+
+/// The change that replaces all rows of a state by those of a sink.
+async fn replaced(session: &mut Session, state: &TableState, sink: RowSink) -> Result<Write> {
     let mut write = table::removal_of_all(state);
-    let added = sink.finish().await.map_err(|error| broken(error, &object.name))?;
+    let added = sink.finish().await?;
     write.add_chunks = added.add_chunks;
     write.add_files = added.add_files;
     write.made_on = Some(session.open().view().lsn);

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringViewArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use tidemill_catalog::record::Change;
+use tidemill_catalog::record::{Body, Change, Object};
 use tidemill_udfs::types::SqlType;
 
 use super::control::Discard;
 use super::names;
 use crate::error::SqlState;
 use crate::plan::TEMP_SCHEMA;
+use crate::session::sequences::Sequences;
 use crate::session::{Column, Outcome, RowsTag, Session};
 use crate::{Error, Result};
 
@@ -130,11 +131,15 @@ pub(super) fn discard(session: &mut Session, what: Discard) -> Result<String> {
             session.close_statements();
             session.settings.lock().set("role", "none", false)?;
             session.settings.lock().reset_all();
+            *session.sequences.lock() = Sequences::default();
             drop_temporary(session)?;
             Ok("DISCARD ALL".into())
         }
         Discard::Plans => Ok("DISCARD PLANS".into()),
-        Discard::Sequences => Ok("DISCARD SEQUENCES".into()),
+        Discard::Sequences => {
+            *session.sequences.lock() = Sequences::default();
+            Ok("DISCARD SEQUENCES".into())
+        }
         Discard::Temp => {
             drop_temporary(session)?;
             Ok("DISCARD TEMP".into())
@@ -144,8 +149,9 @@ pub(super) fn discard(session: &mut Session, what: Discard) -> Result<String> {
 
 fn drop_temporary(session: &mut Session) -> Result<()> {
     let (_, temp) = names::catalogs(session);
-    let mut oids: Vec<_> = temp.children(TEMP_SCHEMA).map(|object| object.oid).collect();
-    // Views come after the tables they read.
-    oids.reverse();
+    // Views come after the tables they read, and sequences may be those of tables.
+    let is_sequence = |object: &&Arc<Object>| matches!(object.body, Body::Sequence(_));
+    let (sequences, others): (Vec<_>, Vec<_>) = temp.children(TEMP_SCHEMA).partition(is_sequence);
+    let oids: Vec<_> = others.into_iter().rev().chain(sequences).map(|object| object.oid).collect();
     if oids.is_empty() { Ok(()) } else { session.apply(oids.into_iter().map(Change::Remove).collect()) }
 }

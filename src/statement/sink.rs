@@ -54,7 +54,7 @@ pub(crate) struct RowSink {
     writer: Option<FileWriter>,
     rows: u64,
     /// What must not be there yet.
-    keys: Option<UniqueKeys>,
+    keys: Vec<UniqueKeys>,
     /// The state whose definition the rows are made for.
     made_on: Lsn,
 }
@@ -141,7 +141,7 @@ impl RowSink {
             pending_bytes: 0,
             writer: None,
             rows: 0,
-            keys: None,
+            keys: vec![],
             made_on: session.open().view().lsn,
         }
     }
@@ -171,7 +171,7 @@ impl RowSink {
             pending_bytes: 0,
             writer: None,
             rows: 0,
-            keys: None,
+            keys: vec![],
             made_on: self.made_on,
         }
     }
@@ -196,13 +196,13 @@ impl RowSink {
         let mut sink = Self::new(session, table, scope)?;
         sink.constraints.not_null.clear();
         sink.constraints.checks.clear();
-        sink.keys = None;
+        sink.keys.clear();
         Ok(sink)
     }
 
-    /// From now on the caller looks after the primary key.
-    pub(crate) fn take_keys(&mut self) -> Option<UniqueKeys> {
-        self.keys.take()
+    /// From now on the caller looks after the keys.
+    pub(crate) fn take_keys(&mut self) -> Vec<UniqueKeys> {
+        std::mem::take(&mut self.keys)
     }
 
     /// Takes a stream of rows with the table's columns; the number of rows.
@@ -231,8 +231,8 @@ impl RowSink {
     pub(crate) async fn write_exact(&mut self, batch: RecordBatch) -> Result<()> {
         self.constraints.check(&batch)?;
         self.rows += batch.num_rows() as u64;
-        if let (Some(keys), None) = (&mut self.keys, &self.writer) {
-            keys.add_unique(&batch)?;
+        if self.writer.is_none() {
+            self.keys.iter_mut().try_for_each(|keys| keys.add_unique(&batch))?;
         }
         if self.writer.is_some() {
             return self.send(batch).await;
@@ -309,15 +309,15 @@ impl RowSink {
         if let Some(writer) = self.writer.take() {
             drop(writer.batches);
             write.add_files = joined(writer.done.await)?;
-            if let Some(keys) = self.keys {
-                write.keys = Some(keys.require_free_in_files(&write.add_files).await?);
+            for keys in self.keys {
+                write.keys.push(keys.require_free_in_files(&write.add_files).await?);
             }
             return Ok(write);
         }
-        if let Some(keys) = self.keys.take()
-            && self.rows > 0
-        {
-            write.keys = Some(keys.require_free(|_| false).await?);
+        if self.rows > 0 {
+            for keys in std::mem::take(&mut self.keys) {
+                write.keys.push(keys.require_free(|_| false).await?);
+            }
         }
         let mut group = vec![];
         let mut rows = 0;

@@ -1,6 +1,7 @@
 //! CREATE TABLE, CREATE TABLE AS, ALTER TABLE, TRUNCATE.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use datafusion::common::DFSchema;
@@ -11,10 +12,11 @@ use tidemill_catalog::snapshot::TableState;
 use tidemill_udfs::types::SqlType;
 use tokio_util::sync::CancellationToken;
 
-use super::control::{AlterTable, CheckSyntax, ColumnSyntax, CreateTable, Expression, Name};
+use super::control::{AlterTable, CheckSyntax, ColumnSyntax, CreateTable, Name};
 use super::parse::{Parsed, parse_expression};
 use super::sink::RowSink;
-use super::{names, options, retype};
+use super::trees::{RelationKind, SequenceOptions};
+use super::{constraint, defaults, identity, like, names, options, retype, sequence};
 use crate::error::SqlState;
 use crate::plan::{Scope, TEMP_SCHEMA};
 use crate::session::{Outcome, Session};
@@ -37,7 +39,9 @@ pub(super) async fn create(
     let name = create.name.last();
     let (main, temp) = names::catalogs(session);
     let catalog = if temporary { temp } else { main };
-    if catalog.find(schema, tidemill_catalog::snapshot::NameClass::Relation, name).is_some() {
+    let is_taken = catalog.find(schema, tidemill_catalog::snapshot::NameClass::Relation, name).is_some()
+        || catalog.table_of_index(schema, name).is_some();
+    if is_taken {
         if create.if_not_exists {
             session.notice(
                 "NOTICE",
@@ -58,7 +62,10 @@ pub(super) async fn create(
     };
     let scope = session.scope(cancel);
     let oid = session.fresh_oid(temporary);
-    let def = define(session, &scope, create, &syntax)?;
+    let owner = sequence::owner(session, schema)?;
+    let mut changes = vec![];
+    let table = identity::Table { oid, name, schema, owner };
+    let def = define(session, &scope, create, &syntax, table, &mut changes)?;
     if create.on_commit_drop.is_some() && !temporary {
         return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, "ON COMMIT can only be used on temporary tables"));
     }
@@ -66,14 +73,20 @@ pub(super) async fn create(
         oid,
         parent: schema,
         name: name.to_owned(),
-        owner: if temporary { session.login_role } else { scope.role },
+        owner,
         version: 1,
         comment: None,
         acl: vec![],
-        depends_on: vec![],
+        depends_on: def.dependencies(oid),
         body: Body::Table(Arc::new(def)),
     };
-    session.apply(vec![Change::Put(Arc::new(object))])?;
+    let object = Arc::new(object);
+    changes.push(Change::Put(Arc::clone(&object)));
+    session.apply(changes)?;
+    let like_indexes = create.like.iter().any(|like| like.including.indexes);
+    if like_indexes || !create.unique.is_empty() || !create.foreign_keys.is_empty() {
+        constrain(session, &object, create)?;
+    }
     if let Some(drop) = create.on_commit_drop {
         session.on_commit.insert(oid, drop);
     }
@@ -95,6 +108,21 @@ pub(super) async fn create(
     }
 }
 
+/// Adds the constraints that need the table to be there.
+fn constrain(session: &mut Session, object: &Arc<Object>, create: &CreateTable) -> Result<()> {
+    let Body::Table(def) = &object.body else { return Err(Error::internal("a table that is none")) };
+    let mut def = TableDef::clone(def);
+    for unique in like::unique(session, create)?.iter().chain(&create.unique) {
+        constraint::add_unique(session, object, &mut def, unique)?;
+    }
+    let indexes = like::indexes(session, create, object.parent, &def)?;
+    def.indexes.extend(indexes);
+    for key in &create.foreign_keys {
+        constraint::add_foreign_key(session, object, &mut def, key)?;
+    }
+    session.apply(vec![Change::Put(constraint::with_definition(object, def))])
+}
+
 fn columns_of_query(create: &CreateTable, columns: &[crate::session::Column]) -> Result<Vec<ColumnSyntax>> {
     if create.columns.len() > columns.len() {
         return Err(Error::new(SqlState::SYNTAX_ERROR, "too many column names were specified"));
@@ -110,42 +138,52 @@ fn columns_of_query(create: &CreateTable, columns: &[crate::session::Column]) ->
             }),
             not_null: false,
             default: None,
+            serial: false,
+            identity: None,
             checks: vec![],
+            unique: vec![],
+            foreign_keys: vec![],
             primary_key: false,
             offset: create.name.offset,
         })
         .collect())
 }
 
-/// The definition, checked: names, types, defaults, checks, options.
+/// The definition, checked: names, types, defaults, checks, options. `before`: changes that go before the table's.
 fn define(
     session: &mut Session,
     scope: &Arc<Scope>,
     create: &CreateTable,
     syntax: &[ColumnSyntax],
+    table: identity::Table<'_>,
+    before: &mut Vec<Change>,
 ) -> Result<TableDef> {
     let mut columns: Vec<ColumnDef> = vec![];
-    for like in &create.like {
-        let (_, def) = names::table(session, like)?;
-        for column in &def.columns {
-            let id = next_id(&columns);
-            columns.push(ColumnDef {
-                id,
-                default: None,
-                missing_value: None,
-                source_field: None,
-                comment: None,
-                physical_name: column.name.clone(),
-                ..column.clone()
-            });
+    let mut primary_key = create.primary_key.clone();
+    let mut checks = vec![];
+    for at in 0..=syntax.len() {
+        for like in create.like.iter().filter(|like| like.at == at || at == syntax.len() && like.at > at) {
+            let source = like::source(session, like)?;
+            for column in source.columns(&like.including) {
+                let mut column = ColumnDef { id: next_id(&columns), ..column };
+                if let Some(identity) = column.sequence.filter(|_| column.is_identity()) {
+                    let options = identity::options_of(session, identity.oid);
+                    column.sequence = Some(table.make(session, &column, identity.rule, &options, before)?);
+                }
+                columns.push(column);
+            }
+            if primary_key.is_empty() && like.including.indexes {
+                primary_key = source.primary_key();
+            }
+            checks.extend(source.checks(&like.including, || session.instance.store.next_oid()));
         }
-    }
-    for column in syntax {
-        let id = next_id(&columns);
-        columns.push(column_def(session, scope, column, id, &create.primary_key)?);
+        let Some(column) = syntax.get(at) else { break };
+        let mut def = column_def(session, scope, column, next_id(&columns), &primary_key)?;
+        table.sequence_of(session, column, &mut def, before)?;
+        columns.push(def);
     }
     check_columns(&columns, syntax)?;
-    for key in &create.primary_key {
+    for key in &primary_key {
         match columns.iter_mut().find(|column| column.name == *key) {
             Some(column) => column.nullable = false,
             None => {
@@ -157,12 +195,14 @@ fn define(
         }
     }
     let given: BTreeMap<_, _> = create.options.iter().cloned().collect();
-    let table_options = options::resolve(&given, &columns, &create.primary_key)?;
+    let table_options = options::resolve(&given, &columns, &primary_key)?;
     let mut def = TableDef {
         next_column_id: next_id(&columns),
         columns,
-        checks: vec![],
-        primary_key: create.primary_key.clone(),
+        checks,
+        indexes: vec![],
+        foreign_keys: vec![],
+        primary_key,
         options: table_options,
         given_options: given,
         column_mapping: false,
@@ -218,21 +258,21 @@ fn column_def(
 ) -> Result<ColumnDef> {
     let sql_type = syntax.sql_type.clone().ok_or_else(|| Error::internal("a column without a type"))?;
     storable(&sql_type, syntax)?;
-    if let Some(default) = &syntax.default {
-        check_default(session, scope, default, &sql_type, &syntax.name)?;
-    }
-    Ok(ColumnDef {
+    let mut column = ColumnDef {
         id,
         name: syntax.name.clone(),
         physical_name: syntax.name.clone(),
         sql_type: sql_type.name(),
         data_type: sql_type.data_type(),
         nullable: !syntax.not_null && !primary_key.contains(&syntax.name),
-        default: syntax.default.as_ref().map(|default| default.text.clone()),
+        default: None,
         missing_value: None,
+        sequence: None,
         source_field: None,
         comment: None,
-    })
+    };
+    defaults::set(session, scope, &mut column, syntax.default.as_ref())?;
+    Ok(column)
 }
 
 /// 42P16 for types that only queries have.
@@ -249,22 +289,6 @@ fn storable(sql_type: &SqlType, syntax: &ColumnSyntax) -> Result<()> {
         )
         .at(syntax.offset));
     }
-    Ok(())
-}
-
-/// A DEFAULT must plan without columns and fit its type.
-fn check_default(
-    session: &mut Session,
-    scope: &Arc<Scope>,
-    default: &Expression,
-    sql_type: &SqlType,
-    column: &str,
-) -> Result<()> {
-    let planner = Arc::clone(&session.planner);
-    let empty = DFSchema::empty();
-    let value = planner.expression(scope, &empty, &default.ast)?;
-    let from = planner.type_of(&value, &empty)?;
-    planner.assignment_cast(scope, value, &from, sql_type, column)?;
     Ok(())
 }
 
@@ -332,13 +356,17 @@ pub(crate) fn state(session: &mut Session, oid: Oid) -> Result<Arc<TableState>> 
     snapshot.table(oid).cloned().ok_or_else(|| Error::internal(format!("table {oid} has no rows")))
 }
 
-pub(super) fn truncate(session: &mut Session, tables: &[Name]) -> Result<String> {
+pub(super) fn truncate(session: &mut Session, tables: &[Name], restart: bool) -> Result<String> {
     session.require_writable("TRUNCATE TABLE")?;
     for name in tables {
         let (object, _) = names::table(session, name)?;
         names::require_owner(session, &object)?;
         let state = state(session, object.oid)?;
         session.apply(vec![Change::Write(removal_of_all(&state))])?;
+        if restart {
+            let changes = sequence::restarts(session, object.oid)?;
+            session.apply(changes)?;
+        }
     }
     Ok("TRUNCATE TABLE".into())
 }
@@ -347,12 +375,12 @@ pub(super) async fn alter(
     session: &mut Session,
     name: &Name,
     if_exists: bool,
-    view: bool,
+    kind: RelationKind,
     actions: &[AlterTable],
     cancel: &CancellationToken,
 ) -> Result<String> {
-    let tag = if view { "ALTER VIEW" } else { "ALTER TABLE" };
-    session.require_writable(tag)?;
+    let tag = format!("ALTER {}", kind.word());
+    session.require_writable(&tag)?;
     let Some(mut object) = names::find_relation(session, name)? else {
         if if_exists {
             session.notice(
@@ -360,14 +388,22 @@ pub(super) async fn alter(
                 SqlState::UNDEFINED_TABLE,
                 format!("relation \"{name}\" does not exist, skipping"),
             );
-            return Ok(tag.into());
+            return Ok(tag);
         }
         names::relation(session, name)?;
-        return Ok(tag.into());
+        return Ok(tag);
     };
+    // ALTER TABLE takes any relation, as far as that has what is to be changed.
+    if kind != RelationKind::Table && RelationKind::of(&object.body) != Some(kind) {
+        let message = format!("\"{}\" is not a {}", object.name, kind.noun());
+        return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
+    }
     names::require_owner(session, &object)?;
-    for action in actions {
-        let mut write = None;
+    // A column's constraints are added when it is there.
+    let mut actions: VecDeque<Cow<'_, AlterTable>> = actions.iter().map(Cow::Borrowed).collect();
+    while let Some(action) = actions.pop_front() {
+        let action = action.as_ref();
+        let mut effects = Effects::default();
         match action {
             AlterTable::Rename(to) => {
                 object = names::changed(&object, |object| object.name.clone_from(to));
@@ -375,10 +411,15 @@ pub(super) async fn alter(
             AlterTable::SetSchema(schema) => {
                 let schema = names::schema(session, schema)?;
                 names::require_create(session, schema)?;
+                require_unlinked(session, &object, "cannot move an owned sequence into another schema")?;
+                effects.before = identity::follow(session, &object, |sequence| sequence.parent = schema);
                 object = names::changed(&object, |object| object.parent = schema);
             }
             AlterTable::Owner(owner) => {
                 let owner = names::role(session, owner)?.oid;
+                let message = format!("cannot change owner of sequence \"{}\"", object.name);
+                require_unlinked(session, &object, &message)?;
+                effects.before = identity::follow(session, &object, |sequence| sequence.owner = owner);
                 object = names::changed(&object, |object| object.owner = owner);
             }
             AlterTable::RenameColumn { from, to } if matches!(object.body, Body::View(_)) => {
@@ -390,18 +431,67 @@ pub(super) async fn alter(
                 };
                 let mut def = (**def).clone();
                 let scope = session.scope(cancel);
-                if !change(session, &scope, &object, &mut def, action, &mut write).await? {
+                if !change(session, &scope, &object, &mut def, action, &mut effects).await? {
                     continue;
                 }
-                object = names::changed(&object, |object| object.body = Body::Table(Arc::new(def)));
+                object = names::changed(&object, |object| {
+                    object.depends_on = def.dependencies(object.oid);
+                    object.body = Body::Table(Arc::new(def));
+                });
             }
         }
-        session.apply(retype::changes(Arc::clone(&object), write))?;
+        let Effects { before, write, after, fill } = effects;
+        session.apply(before.into_iter().chain(retype::changes(Arc::clone(&object), write)).chain(after).collect())?;
+        if let Some(Fill { at, nullable }) = fill {
+            let scope = session.scope(cancel);
+            let write = retype::fill(session, &scope, &object, at, nullable).await?;
+            session.apply(vec![Change::Write(write)])?;
+            if let (false, Body::Table(def)) = (nullable, &object.body) {
+                let mut def = TableDef::clone(def);
+                def.columns[at].nullable = false;
+                object = constraint::with_definition(&object, def);
+                session.apply(vec![Change::Put(Arc::clone(&object))])?;
+            }
+        }
+        if let AlterTable::AddColumn { column, .. } = action {
+            constraint::of_column(column).into_iter().rev().for_each(|action| actions.push_front(Cow::Owned(action)));
+        }
         if let AlterTable::DropColumn { name, .. } = action {
             check_views(session, &object, name, cancel)?;
         }
     }
-    Ok(tag.into())
+    Ok(tag)
+}
+
+/// What an action does besides changing the table's definition.
+#[derive(Default)]
+struct Effects {
+    /// Changes before the table's.
+    before: Vec<Change>,
+    /// Rows that go with the new definition.
+    write: Option<Write>,
+    /// Changes after the table's.
+    after: Vec<Change>,
+    /// A new column whose default gives each row another value.
+    fill: Option<Fill>,
+}
+
+/// A new column that is NULL in the rows that are there, until they are written again.
+struct Fill {
+    /// Its place.
+    at: usize,
+    /// May be NULL then.
+    nullable: bool,
+}
+
+/// 0A000 for a sequence that goes with a table, and follows that.
+fn require_unlinked(session: &mut Session, object: &Object, message: &str) -> Result<()> {
+    match &object.body {
+        Body::Sequence(def) if def.owned_by.is_some() => {
+            Err(Error::unsupported(message).detail(sequence::linked(session, object)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// 2BP01 if a view reads the column that was dropped.
@@ -458,7 +548,7 @@ async fn change(
     object: &Object,
     def: &mut TableDef,
     action: &AlterTable,
-    write: &mut Option<Write>,
+    effects: &mut Effects,
 ) -> Result<bool> {
     let table = &object.name;
     let find = |def: &TableDef, name: &str| {
@@ -466,9 +556,9 @@ async fn change(
     };
     match action {
         AlterTable::AddColumn { column, if_not_exists } => {
-            return add_column(session, scope, table, def, column, *if_not_exists);
+            return add_column(session, scope, object, def, column, *if_not_exists, effects);
         }
-        AlterTable::DropColumn { name, if_exists } => {
+        AlterTable::DropColumn { name, if_exists, cascade } => {
             if *if_exists && def.column(name).is_none() {
                 session.notice(
                     "NOTICE",
@@ -478,6 +568,9 @@ async fn change(
                 return Ok(false);
             }
             let at = find(def, name)?;
+            let column = def.columns[at].clone();
+            identity::remove_with_column(session, object, &column, &mut effects.after)?;
+            constraint::drop_with_column(session, object, def, &column, *cascade, &mut effects.before)?;
             drop_column(def, at)?;
         }
         AlterTable::RenameColumn { from, to } => {
@@ -507,11 +600,20 @@ async fn change(
         }
         AlterTable::Default { column, default } => {
             let at = find(def, column)?;
-            if let Some(default) = default {
-                let sql_type = SqlType::parse(&def.columns[at].sql_type)?;
-                check_default(session, scope, default, &sql_type, column)?;
-            }
-            def.columns[at].default = default.as_ref().map(|default| default.text.clone());
+            identity::require_none(&def.columns[at], table, default.is_none())?;
+            defaults::set(session, scope, &mut def.columns[at], default.as_ref())?;
+        }
+        AlterTable::AddIdentity { column, identity } => {
+            let at = find(def, column)?;
+            identity::add(session, object, &mut def.columns[at], identity, &mut effects.before)?;
+        }
+        AlterTable::SetIdentity { column, always, options } => {
+            let at = find(def, column)?;
+            identity::set(session, object, &mut def.columns[at], *always, options, &mut effects.before)?;
+        }
+        AlterTable::DropIdentity { column, if_exists } => {
+            let at = find(def, column)?;
+            return identity::remove(session, object, &mut def.columns[at], *if_exists, &mut effects.after);
         }
         AlterTable::NotNull { column, not_null } => {
             let at = find(def, column)?;
@@ -520,6 +622,9 @@ async fn change(
                     SqlState::INVALID_TABLE_DEFINITION,
                     format!("column \"{column}\" is in a primary key"),
                 ));
+            }
+            if !not_null {
+                identity::require_none(&def.columns[at], table, false)?;
             }
             if *not_null && def.columns[at].nullable {
                 let quoted = column.replace('"', "\"\"");
@@ -535,8 +640,14 @@ async fn change(
         }
         AlterTable::Type { column, sql_type, using } => {
             let at = find(def, column)?;
-            *write = retype::alter_type(session, scope, object, def, at, sql_type, using.as_ref()).await?;
-            if write.is_none() {
+            effects.write = retype::alter_type(session, scope, object, def, at, sql_type, using.as_ref()).await?;
+            if def.columns[at].is_identity() {
+                identity::check_type(&def.columns[at].sql_type)?;
+                // The sequence's numbers become that type too.
+                let options = SequenceOptions { sql_type: Some(sql_type.clone()), ..SequenceOptions::default() };
+                identity::set(session, object, &mut def.columns[at], None, &options, &mut effects.before)?;
+            }
+            if effects.write.is_none() {
                 return Ok(false);
             }
             def.options = options::resolve(&def.given_options, &def.columns, &def.primary_key)?;
@@ -544,7 +655,7 @@ async fn change(
         AlterTable::AddPrimaryKey { name, columns } => {
             add_primary_key(session, scope, object, def, name.as_deref(), columns).await?;
             let made_on = Some(session.open().view().lsn);
-            *write = Some(Write { table: object.oid, made_on, alone: true, ..Write::default() });
+            effects.write = Some(Write { table: object.oid, made_on, alone: true, ..Write::default() });
         }
         AlterTable::AddCheck(check) => {
             let check = check_def(session, scope, def, table, check, None)?;
@@ -557,18 +668,16 @@ async fn change(
             .await?;
             def.checks.push(check);
         }
-        AlterTable::DropConstraint { name, if_exists } => {
-            let before = def.checks.len();
-            def.checks.retain(|check| check.name != *name);
-            let mut found = def.checks.len() < before;
-            if !found && !def.primary_key.is_empty() && *name == format!("{table}_pkey") {
-                if def.options.upsert.is_some() {
-                    return Err(Error::unsupported("a table with tidemill.upsert keeps its primary key"));
-                }
-                def.primary_key.clear();
-                found = true;
-            }
-            if !found {
+        AlterTable::AddUnique(unique) => {
+            let key = constraint::add_unique(session, object, def, unique)?;
+            constraint::require_unique(session, scope, object, def, &key).await?;
+            let made_on = Some(session.open().view().lsn);
+            effects.write = Some(Write { table: object.oid, made_on, alone: true, ..Write::default() });
+        }
+        AlterTable::AddForeignKey(key) => constraint::add_foreign_key(session, object, def, key)?,
+        AlterTable::RenameConstraint { from, to } => constraint::rename(session, object, def, from, to)?,
+        AlterTable::DropConstraint { name, if_exists, cascade } => {
+            if !constraint::drop(session, object, def, name, *cascade, &mut effects.before)? {
                 let message = format!("constraint \"{name}\" of relation \"{table}\" does not exist");
                 if !if_exists {
                     return Err(Error::new(SqlState::UNDEFINED_OBJECT, message));
@@ -635,14 +744,19 @@ async fn add_primary_key(
 
 /// 42704 for a primary key of values that have no order.
 fn check_key(def: &TableDef) -> Result<()> {
-    for column in def.key_columns().into_iter().map(|key| &def.columns[key]) {
-        if matches!(SqlType::parse(&column.sql_type)?, SqlType::Json) {
-            return Err(Error::new(
-                SqlState::UNDEFINED_OBJECT,
-                "data type json has no default operator class for access method \"btree\"",
-            )
-            .hint("You must specify an operator class for the index or define a default operator class for the data type."));
-        }
+    def.key_columns().into_iter().try_for_each(|key| check_key_column(&def.columns[key]))
+}
+
+/// 42704 for a column that no key can have.
+pub(super) fn check_key_column(column: &ColumnDef) -> Result<()> {
+    if matches!(SqlType::parse(&column.sql_type)?, SqlType::Json) {
+        return Err(Error::new(
+            SqlState::UNDEFINED_OBJECT,
+            "data type json has no default operator class for access method \"btree\"",
+        )
+        .hint(
+            "You must specify an operator class for the index or define a default operator class for the data type.",
+        ));
     }
     Ok(())
 }
@@ -650,11 +764,13 @@ fn check_key(def: &TableDef) -> Result<()> {
 fn add_column(
     session: &mut Session,
     scope: &Arc<Scope>,
-    table: &str,
+    object: &Object,
     def: &mut TableDef,
     column: &ColumnSyntax,
     if_not_exists: bool,
+    effects: &mut Effects,
 ) -> Result<bool> {
+    let table = &object.name;
     if def.column(&column.name).is_some() {
         let message = format!("column \"{}\" of relation \"{table}\" already exists", column.name);
         if if_not_exists {
@@ -663,20 +779,31 @@ fn add_column(
         }
         return Err(Error::new(SqlState::DUPLICATE_COLUMN, message).at(column.offset));
     }
-    if column.primary_key {
-        return Err(Error::unsupported("a primary key cannot be added to an existing table").at(column.offset));
-    }
     let mut added = column_def(session, scope, column, def.next_column_id, &[])?;
+    identity::Table::of(object).sequence_of(session, column, &mut added, &mut effects.before)?;
+    let has_rows = state(session, object.oid)?.has_rows();
     // Its name in files must be new: an older column may have had it.
     let taken = |name: &str| def.columns.iter().any(|column| column.physical_name == name);
     if taken(&added.physical_name) || def.column_mapping {
         added.physical_name = format!("{}_{}", added.name, added.id);
     }
-    // Rows written before have the default's value now, once and for all, as in PostgreSQL.
-    if let Some(default) = &column.default {
-        added.missing_value = constant_text(session, scope, default, &added)?;
+    // Rows written before have the default's value now, once and for all, as in PostgreSQL; or one each.
+    let is_each = if column.serial || column.identity.is_some() {
+        true
+    } else {
+        match defaults::constant(session, scope, &added)? {
+            Ok(value) => {
+                added.missing_value = value;
+                false
+            }
+            Err(defaults::EachRow) => true,
+        }
+    };
+    if is_each && has_rows {
+        let nullable = std::mem::replace(&mut added.nullable, true);
+        effects.fill = Some(Fill { at: def.columns.len(), nullable });
     }
-    if !added.nullable && added.missing_value.is_none() && def_has_rows(session, table, scope) {
+    if !added.nullable && added.missing_value.is_none() && has_rows && !is_each {
         return Err(Error::new(
             SqlState::NOT_NULL_VIOLATION,
             format!("column \"{}\" of relation \"{table}\" contains null values", added.name),
@@ -719,6 +846,7 @@ pub(super) fn push_column(def: &mut TableDef, name: &str, sql_type: &SqlType, fi
         nullable: true,
         default: None,
         missing_value: None,
+        sequence: None,
         source_field: (name != field).then(|| field.to_owned()),
         comment: None,
     });
@@ -726,40 +854,6 @@ pub(super) fn push_column(def: &mut TableDef, name: &str, sql_type: &SqlType, fi
     check_columns(&def.columns, &[])?;
     def.options = options::resolve(&def.given_options, &def.columns, &def.primary_key)?;
     Ok(())
-}
-
-fn def_has_rows(session: &mut Session, table: &str, scope: &Arc<Scope>) -> bool {
-    let _ = scope;
-    let name = Name { parts: vec![table.to_owned()], offset: 0 };
-    names::find_relation(session, &name)
-        .ok()
-        .flatten()
-        .and_then(|object| state(session, object.oid).ok())
-        .is_some_and(|state| !state.chunks.is_empty() || !state.files.files.is_empty())
-}
-
-/// The value of a default expression now, in its type's text form; `None` for NULL.
-fn constant_text(
-    session: &mut Session,
-    scope: &Arc<Scope>,
-    default: &Expression,
-    column: &ColumnDef,
-) -> Result<Option<String>> {
-    let planner = Arc::clone(&session.planner);
-    let sql_type = SqlType::parse(&column.sql_type)?;
-    let empty = DFSchema::empty();
-    let value = planner.expression(scope, &empty, &default.ast)?;
-    let from = planner.type_of(&value, &empty)?;
-    let value = planner.assignment_cast(scope, value, &from, &sql_type, &column.name)?;
-    let value = planner.evaluate(scope, &value)?;
-    if value.is_null() {
-        return Ok(None);
-    }
-    let array = value.to_array()?;
-    // The stored text must not depend on who reads it.
-    let settings = tidemill_udfs::types::TextSettings::default();
-    let text = tidemill_udfs::types::array_to_text(&array, &sql_type.field("", true), &settings)?;
-    Ok(Some(text.value(0).to_owned()))
 }
 
 fn drop_column(def: &mut TableDef, at: usize) -> Result<()> {
@@ -793,7 +887,7 @@ fn drop_column(def: &mut TableDef, at: usize) -> Result<()> {
 }
 
 /// True if a stored expression refers to a column.
-fn mentions(condition: &str, column: &str) -> Result<bool> {
+pub(super) fn mentions(condition: &str, column: &str) -> Result<bool> {
     let ast = parse_expression(condition)?;
     let found = ast::visit_expressions(&ast, |expr| {
         let ident = match expr {
@@ -819,6 +913,16 @@ fn rename_references(def: &mut TableDef, from: &str, to: &str) -> Result<()> {
                 format!("cannot rename column \"{from}\" because check constraint \"{}\" uses it", check.name),
             )
             .hint(format!("Drop constraint \"{}\" first and add it again afterwards.", check.name)));
+        }
+    }
+    for index in &def.indexes {
+        let texts = index.keys.iter().filter_map(|key| key.expression.as_ref()).chain(&index.predicate);
+        for text in texts {
+            if mentions(text, from)? {
+                let message = format!("cannot rename column \"{from}\" because index \"{}\" uses it", index.name);
+                return Err(Error::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
+                    .hint(format!("Drop index \"{}\" first and create it again afterwards.", index.name)));
+            }
         }
     }
     let swap = |name: &mut String| {

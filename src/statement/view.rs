@@ -114,6 +114,7 @@ fn view_columns(create: &CreateView, columns: &[Column]) -> Result<Vec<ColumnDef
             nullable: true,
             default: None,
             missing_value: None,
+            sequence: None,
             source_field: None,
             comment: None,
         });

@@ -21,6 +21,8 @@ mod http;
 mod ingest;
 /// Primary keys and upserts.
 mod keys;
+/// Sequences and unique constraints: many clients, crashes.
+mod objects;
 /// Malformed and hostile bytes: the server answers or hangs up, and lives on.
 mod protocol;
 /// Stop, start, second server on the same directory, bad directories, damaged logs.

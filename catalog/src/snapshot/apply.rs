@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Catalog, FileSwap, Snapshot, TableState};
 use crate::hot::{self, HotChunk};
 use crate::record::{Body, Change, Object, Write};
+use crate::sequence::Mark;
 use crate::table::file::FileEntry;
 use crate::{Error, Lsn, Oid, Result};
 
@@ -49,6 +50,7 @@ impl Snapshot {
             Change::Put(object) => return Ok(self.put(object, lsn)?.then_some(object.oid)),
             Change::Remove(oid) => self.remove(*oid)?,
             Change::Expect(oid, version) => self.expect(*oid, *version)?,
+            Change::Sequence(oid, mark) => self.mark(*oid, mark),
             Change::Write(write) => self.write(write, lsn)?,
         }
         Ok(None)
@@ -115,7 +117,7 @@ impl Snapshot {
                         state.def.columns.iter().any(|old| {
                             def.columns.iter().any(|new| new.id == old.id && new.data_type != old.data_type)
                         });
-                    if is_retyped || state.def.key_columns() != def.key_columns() {
+                    if is_retyped || state.def.unique_keys() != def.unique_keys() {
                         state.shaped_lsn = lsn;
                     }
                     let empty = TableState::new(object.oid, Arc::clone(def), lsn);
@@ -131,8 +133,21 @@ impl Snapshot {
                 }
             }
         }
+        if let Body::Sequence(def) = &object.body
+            && self.sequences.get(&object.oid).is_some_and(|mark| mark.generation != def.generation)
+        {
+            Arc::make_mut(&mut self.sequences).remove(&object.oid);
+        }
         Arc::make_mut(&mut self.catalog).insert(object);
         Ok(is_retyped)
+    }
+
+    fn mark(&mut self, oid: Oid, mark: &Mark) {
+        let known = self.catalog.objects.get(&oid);
+        if known.is_some_and(|object| matches!(&object.body, Body::Sequence(def) if def.generation == mark.generation))
+        {
+            Arc::make_mut(&mut self.sequences).insert(oid, *mark);
+        }
     }
 
     fn expect(&self, oid: Oid, version: u64) -> Result<()> {
@@ -156,6 +171,9 @@ impl Snapshot {
         }
         Arc::make_mut(&mut self.catalog).remove(oid);
         self.tables.remove(oid);
+        if self.sequences.contains_key(&oid) {
+            Arc::make_mut(&mut self.sequences).remove(&oid);
+        }
         Ok(())
     }
 
@@ -216,7 +234,7 @@ fn check_put(catalog: &Catalog, stored: Option<&Arc<Object>>, object: &Object) -
     let is_parent_right = match object.body {
         Body::Database {} | Body::Role(_) => object.parent == 0,
         Body::Schema {} => matches!(parent, Some(Body::Database {})),
-        Body::Table(_) | Body::View(_) | Body::Source(_) => matches!(parent, Some(Body::Schema {})),
+        Body::Table(_) | Body::View(_) | Body::Source(_) | Body::Sequence(_) => matches!(parent, Some(Body::Schema {})),
     };
     if !is_parent_right {
         return conflict(
@@ -331,6 +349,11 @@ impl Catalog {
             self.unlink(&old);
         }
         self.names.insert((object.parent, object.body.name_class(), object.name.clone()), object.oid);
+        if let Body::Table(def) = &object.body {
+            self.parts.extend(def.part_oids().map(|part| (part, object.oid)));
+            let names = def.indexes.iter().map(|index| (object.parent, index.name.clone()));
+            self.index_names.extend(names.map(|name| (name, object.oid)));
+        }
         let siblings = self.children.entry(object.parent).or_default();
         if let Err(place) = siblings.binary_search(&object.oid) {
             siblings.insert(place, object.oid);
@@ -347,6 +370,14 @@ impl Catalog {
 
     fn unlink(&mut self, old: &Object) {
         self.names.remove(&(old.parent, old.body.name_class(), old.name.clone()));
+        if let Body::Table(def) = &old.body {
+            for part in def.part_oids() {
+                self.parts.remove(&part);
+            }
+            for index in &def.indexes {
+                self.index_names.remove(&(old.parent, index.name.clone()));
+            }
+        }
         if let Some(siblings) = self.children.get_mut(&old.parent) {
             siblings.retain(|oid| *oid != old.oid);
             if siblings.is_empty() {

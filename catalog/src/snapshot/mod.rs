@@ -11,6 +11,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::hot::{self, HotChunk};
 use crate::record::{Body, Change, Object, TableDef};
+use crate::sequence::Marks;
 use crate::table::file::{FileEntry, FileIndex};
 use crate::{Lsn, Oid, Result};
 
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub catalog: Arc<Catalog>,
     /// The rows of every table, by its oid.
     pub tables: Tables,
+    /// How far sequences may have come.
+    pub sequences: Arc<Marks>,
     /// The latest time the store was told, microseconds since the epoch: the age of new chunks.
     pub now_us: i64,
 }
@@ -44,6 +47,10 @@ pub struct Catalog {
     pub names: HashMap<(Oid, NameClass, String), Oid>,
     /// parent → children, in oid order.
     pub children: HashMap<Oid, Vec<Oid>>,
+    /// An index or constraint → its table.
+    pub parts: HashMap<Oid, Oid>,
+    /// (schema, name of an index) → its table. Primary keys have no names of their own.
+    pub index_names: HashMap<(Oid, String), Oid>,
 }
 
 /// Objects whose names may not collide.
@@ -53,7 +60,7 @@ pub enum NameClass {
     Database,
     /// Schemas of a database.
     Schema,
-    /// Tables, views, (later) indexes and sequences of a schema.
+    /// Tables, views, sequences, indexes of a schema.
     Relation,
     /// Roles.
     Role,
@@ -189,7 +196,7 @@ impl Body {
         match self {
             Self::Database {} => NameClass::Database,
             Self::Schema {} => NameClass::Schema,
-            Self::Table(_) | Self::View(_) => NameClass::Relation,
+            Self::Table(_) | Self::View(_) | Self::Sequence(_) => NameClass::Relation,
             Self::Role(_) => NameClass::Role,
             Self::Source(_) => NameClass::Source,
         }
@@ -200,7 +207,7 @@ impl Body {
         match self {
             Self::Database {} => "database",
             Self::Schema {} => "schema",
-            Self::Table(_) | Self::View(_) => "relation",
+            Self::Table(_) | Self::View(_) | Self::Sequence(_) => "relation",
             Self::Role(_) => "role",
             Self::Source(_) => "source",
         }
@@ -216,6 +223,11 @@ impl Catalog {
     /// The object with that oid.
     pub fn get(&self, oid: Oid) -> Option<&Arc<Object>> {
         self.objects.get(&oid)
+    }
+
+    /// The table with an index of that name in that schema.
+    pub fn table_of_index(&self, schema: Oid, name: &str) -> Option<&Arc<Object>> {
+        self.index_names.get(&(schema, name.to_owned())).and_then(|oid| self.objects.get(oid))
     }
 
     /// What `parent` contains, in oid order.
@@ -252,6 +264,11 @@ impl TableState {
     /// True if the Delta log does not have its definition.
     pub fn is_def_unpublished(&self) -> bool {
         self.published.version.is_none() || self.def_lsn > self.published.lsn
+    }
+
+    /// True if it has rows, or had some that were not compacted away yet.
+    pub fn has_rows(&self) -> bool {
+        !self.chunks.is_empty() || !self.files.files.is_empty()
     }
 
     /// Memory of its hot rows, bytes.

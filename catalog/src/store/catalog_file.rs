@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::fault::{self, FileLayer};
 use crate::record::Object;
+use crate::sequence::Mark;
 use crate::{Error, Lsn, Oid, Result};
 
 const FORMAT: u32 = 1;
@@ -35,6 +36,9 @@ pub(super) struct CatalogFile {
     pub(super) objects: Vec<Arc<Object>>,
     /// What recovery must know of each table.
     pub(super) tables: BTreeMap<Oid, TableMark>,
+    /// How far sequences may have come.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) sequences: BTreeMap<Oid, Mark>,
 }
 
 /// What recovery must know of a table.

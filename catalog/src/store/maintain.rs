@@ -119,6 +119,7 @@ fn write_catalog(shared: &Shared, snapshot: &Snapshot, now_us: i64) -> Result<()
             epoch: shared.epoch.to_string(),
             objects: snapshot.catalog.objects.values().map(Arc::clone).collect(),
             tables: snapshot.tables.values().map(mark).collect(),
+            sequences: snapshot.sequences.iter().map(|(oid, mark)| (*oid, *mark)).collect(),
         };
         catalog_file::write(shared.files.as_ref(), &shared.options.dir, &file)?;
     }

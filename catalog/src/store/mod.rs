@@ -33,11 +33,13 @@ mod maintain;
 mod open;
 mod recent_keys;
 mod room;
+mod sequences;
 mod shared;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+pub use sequences::Wait;
 use shared::Shared;
 
 /// When a commit is acknowledged.
@@ -145,11 +147,19 @@ impl Store {
         if is_insert(&changes) {
             self.shared.hot_room.wait().await?;
         }
-        let payload = wal::record::encode(&changes)?;
-        let bytes = payload.bytes.len();
-        let lsn = self.shared.queue.commit(changes, payload).await?;
-        self.shared.hot_room.add(bytes);
-        Ok(lsn)
+        let (changes, begun) = sequences::begin_logging(changes);
+        let committed = match wal::record::encode(&changes) {
+            Ok(payload) => {
+                let bytes = payload.bytes.len();
+                let lsn = self.shared.queue.commit(changes, payload).await;
+                lsn.inspect(|_| self.shared.hot_room.add(bytes))
+            }
+            Err(error) => Err(error),
+        };
+        if committed.is_err() {
+            begun.iter().for_each(|def| def.end_logging());
+        }
+        committed
     }
 
     /// Keeps the table's rows where they are (flush and compaction put themselves off) until the hold is dropped. DELETE
@@ -296,7 +306,7 @@ pub(crate) fn with_physical_rows(state: &Snapshot, mut changes: Vec<Change>) -> 
                     defs.push((object.oid, Arc::clone(def)));
                 }
             }
-            Change::Remove(_) | Change::Expect(..) => {}
+            Change::Remove(_) | Change::Sequence(..) | Change::Expect(..) => {}
             Change::Write(write) => {
                 if write.add_chunks.iter().all(|chunk| hot::is_physical(&chunk.batch)) {
                     continue;

@@ -175,6 +175,7 @@ fn fresh_catalog() -> CatalogFile {
             object(MAINTENANCE.2, MAINTENANCE.0, "public", Body::Schema {}),
         ],
         tables: Default::default(),
+        sequences: Default::default(),
     }
 }
 
@@ -230,7 +231,12 @@ impl<'a> Replay<'a> {
             files,
             dir,
             app_id: app_id(Uuid::parse_str(&file.epoch).unwrap_or_default()),
-            snapshot: Snapshot { catalog: Arc::new(catalog), now_us, ..Snapshot::default() },
+            snapshot: Snapshot {
+                catalog: Arc::new(catalog),
+                sequences: Arc::new(file.sequences.clone().into_iter().collect()),
+                now_us,
+                ..Snapshot::default()
+            },
             catalog_lsn: file.lsn,
             rows_from: HashMap::new(),
             next_oid: file.next_oid,
@@ -316,7 +322,7 @@ impl<'a> Replay<'a> {
     fn is_applied(&self, change: &Change, lsn: Lsn) -> bool {
         let in_catalog = lsn <= self.catalog_lsn;
         match change {
-            Change::Put(_) | Change::Remove(_) | Change::Expect(..) => in_catalog,
+            Change::Put(_) | Change::Remove(_) | Change::Sequence(..) | Change::Expect(..) => in_catalog,
             Change::Write(write) => match self.snapshot.table(write.table) {
                 Some(_) => self.rows_from.get(&write.table).is_some_and(|from| lsn <= *from),
                 // Dropped later, but before the catalog file was written.
@@ -329,13 +335,13 @@ impl<'a> Replay<'a> {
     fn count(&mut self, change: &Change) {
         match change {
             Change::Put(object) => {
-                let checks = match &object.body {
-                    Body::Table(def) => def.checks.iter().map(|check| check.oid).max().unwrap_or(0),
+                let inner = match &object.body {
+                    Body::Table(def) => def.part_oids().max().unwrap_or(0),
                     _ => 0,
                 };
-                self.next_oid = self.next_oid.max(object.oid.max(checks).saturating_add(1));
+                self.next_oid = self.next_oid.max(object.oid.max(inner).saturating_add(1));
             }
-            Change::Remove(_) | Change::Expect(..) => {}
+            Change::Remove(_) | Change::Sequence(..) | Change::Expect(..) => {}
             Change::Write(write) => {
                 for chunk in &write.add_chunks {
                     self.next_chunk_id = self.next_chunk_id.max(chunk.id + 1);
@@ -347,6 +353,11 @@ impl<'a> Replay<'a> {
     /// The recovered state. Its LSN is above all that is anywhere: a repaired log may end before a table's Delta log does.
     fn finish(&mut self, last_lsn: Lsn) -> Snapshot {
         let mut snapshot = std::mem::take(&mut self.snapshot);
+        for object in snapshot.catalog.objects.values() {
+            if let Body::Sequence(def) = &object.body {
+                def.recover(snapshot.sequences.get(&object.oid));
+            }
+        }
         let published = snapshot.tables.values().map(|table| table.published.lsn).max().unwrap_or(0);
         snapshot.lsn = last_lsn.max(self.catalog_lsn).max(published);
         snapshot

@@ -15,6 +15,8 @@ const DIGESTS_MAX: usize = if cfg!(test) { 50 } else { 4 << 20 };
 struct Written {
     lsn: Lsn,
     table: Oid,
+    /// Of which key.
+    index: Oid,
     /// Sorted; `None`: any.
     digests: Option<Arc<[Digest]>>,
 }
@@ -32,7 +34,7 @@ impl RecentKeys {
     /// # Errors
     /// `Conflict` if a key that one of the changes writes was written by another transaction after it was found free.
     pub(super) fn check(&self, changes: &[Change]) -> Result<()> {
-        changes.iter().filter_map(keys_of).try_for_each(|(table, keys)| self.check_one(table, keys))
+        changes.iter().flat_map(keys_of).try_for_each(|(table, keys)| self.check_one(table, keys))
     }
 
     fn check_one(&self, table: Oid, keys: &NewlyWritten) -> Result<()> {
@@ -44,7 +46,7 @@ impl RecentKeys {
             return conflict();
         }
         let later = self.written.iter().rev().take_while(|written| written.lsn > keys.since);
-        for written in later.filter(|written| written.table == table) {
+        for written in later.filter(|written| written.table == table && written.index == keys.index) {
             match (&written.digests, &keys.digests) {
                 (Some(theirs), Some(ours)) if !intersect(theirs, ours) => {}
                 _ => return conflict(),
@@ -55,9 +57,9 @@ impl RecentKeys {
 
     /// Remembers what a transaction wrote.
     pub(super) fn note(&mut self, changes: &[Change], lsn: Lsn) {
-        for (table, keys) in changes.iter().filter_map(keys_of) {
+        for (table, keys) in changes.iter().flat_map(keys_of) {
             self.digests += keys.digests.as_ref().map_or(0, |digests| digests.len());
-            self.written.push_back(Written { lsn, table, digests: keys.digests.clone() });
+            self.written.push_back(Written { lsn, table, index: keys.index, digests: keys.digests.clone() });
         }
         while self.digests > DIGESTS_MAX
             && let Some(oldest) = self.written.pop_front()
@@ -77,11 +79,9 @@ impl RecentKeys {
     }
 }
 
-fn keys_of(change: &Change) -> Option<(Oid, &NewlyWritten)> {
-    match change {
-        Change::Write(write) => Some((write.table, write.keys.as_ref()?)),
-        _ => None,
-    }
+fn keys_of(change: &Change) -> impl Iterator<Item = (Oid, &NewlyWritten)> {
+    let write = if let Change::Write(write) = change { Some(write) } else { None };
+    write.into_iter().flat_map(|write| write.keys.iter().map(|keys| (write.table, keys)))
 }
 
 /// True if two sorted lists have an element in common.
@@ -100,8 +100,20 @@ mod tests {
     use crate::record::Write;
 
     fn change(since: Lsn, digests: &[Digest]) -> Vec<Change> {
-        let keys = NewlyWritten { since, digests: Some(digests.into()) };
-        vec![Change::Write(Write { table: 7, keys: Some(keys), ..Write::default() })]
+        of_index(0, since, digests)
+    }
+
+    fn of_index(index: Oid, since: Lsn, digests: &[Digest]) -> Vec<Change> {
+        let keys = vec![NewlyWritten { index, since, digests: Some(digests.into()) }];
+        vec![Change::Write(Write { table: 7, keys, ..Write::default() })]
+    }
+
+    #[test]
+    fn keys_of_different_constraints_do_not_meet() {
+        let mut keys = RecentKeys::default();
+        keys.note(&of_index(8, 4, &[1, 2, 3]), 5);
+        assert!(keys.check(&of_index(9, 4, &[3])).is_ok());
+        assert!(keys.check(&of_index(8, 4, &[3])).is_err());
     }
 
     #[test]

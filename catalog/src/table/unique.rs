@@ -1,8 +1,9 @@
-//! Primary keys: which rows of a table have the keys of new ones.
+//! Primary keys and UNIQUE: which rows of a table have the keys of new ones. A key with a NULL is like no other.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt64Array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
+use arrow::buffer::NullBuffer;
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use datafusion_execution::TaskContext;
@@ -51,7 +52,8 @@ impl NewKeys {
         Ok(Self { digester: Digester::new(&types)?, table: DigestTable::default(), columns, bounds })
     }
 
-    /// Takes rows with the table's columns. For each the number of its key, and whether that is new.
+    /// Takes rows with the table's columns. For each the number of its key, [`NO_KEY`] for one with a NULL, and whether that
+    /// is new.
     ///
     /// # Errors
     /// `Arrow` for columns of other types, `OutOfResources` beyond four billion keys.
@@ -60,7 +62,12 @@ impl NewKeys {
         for (bounds, key) in self.bounds.iter_mut().zip(&keys) {
             bounds.add(key)?;
         }
-        self.digester.digest(&keys)?.into_iter().map(|digest| self.table.insert(digest)).collect()
+        let nulls = nulls(&keys);
+        let number = |(row, digest)| match &nulls {
+            Some(nulls) if nulls.is_null(row) => Ok((NO_KEY, true)),
+            _ => self.table.insert(digest),
+        };
+        self.digester.digest(&keys)?.into_iter().enumerate().map(number).collect()
     }
 
     /// How many different keys there are.
@@ -100,9 +107,13 @@ impl NewKeys {
         let mut stream = scan.execute(0, Arc::new(TaskContext::default()))?;
         let mut found = vec![];
         while let Some(batch) = stream.try_next().await? {
-            let digests = self.digester.digest(&batch.columns()[..self.columns.len()])?;
+            let columns = &batch.columns()[..self.columns.len()];
+            let (digests, nulls) = (self.digester.digest(columns)?, nulls(columns));
             let (mut rows, mut keys) = (vec![], vec![]);
             for (row, digest) in digests.into_iter().enumerate() {
+                if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                    continue;
+                }
                 if let Some(key) = self.table.get(digest) {
                     rows.push(row as u64);
                     keys.push(key);
@@ -124,6 +135,14 @@ impl NewKeys {
         }
         Ok(found)
     }
+}
+
+/// The number of the key of a row that has a NULL in it.
+pub const NO_KEY: usize = usize::MAX;
+
+/// The rows in which one of the columns is NULL; `None` if there is none.
+pub(crate) fn nulls(columns: &[ArrayRef]) -> Option<NullBuffer> {
+    columns.iter().fold(None, |all, column| NullBuffer::union(all.as_ref(), column.nulls()))
 }
 
 /// Conditions that rows with keys within these bounds meet: they rule out files and row groups.

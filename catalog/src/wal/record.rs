@@ -6,6 +6,7 @@
 //!          2 remove  oid
 //!          3 write   table | flags u8 (1: data change) | chunks: id, batch | files to add as JSON
 //!                    | chunk ids to remove | file paths to remove
+//!          4 sequence oid | mark as JSON
 //! ```
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ const FORMAT: u8 = 1;
 const PUT: u8 = 1;
 const REMOVE: u8 = 2;
 const WRITE: u8 = 3;
+const SEQUENCE: u8 = 4;
 const DATA_CHANGE: u8 = 1;
 
 /// The greatest transaction that the log takes: its length is 32 bits, and recovery holds it in memory.
@@ -59,6 +61,11 @@ pub(crate) fn encode(changes: &[Change]) -> Result<Payload> {
             Change::Write(write) => {
                 out.push(WRITE);
                 put_write(&mut out, write)?;
+            }
+            Change::Sequence(oid, mark) => {
+                out.push(SEQUENCE);
+                put_number(&mut out, u64::from(*oid));
+                put_json(&mut out, mark)?;
             }
             Change::Expect(..) => {}
         }
@@ -125,6 +132,7 @@ pub(crate) fn decode(bytes: &[u8], likely: &mut Option<SchemaRef>) -> Result<Vec
             PUT => Change::Put(Arc::new(json::<Object>(reader.bytes()?)?)),
             REMOVE => Change::Remove(reader.oid()?),
             WRITE => Change::Write(write(&mut reader, likely)?),
+            SEQUENCE => Change::Sequence(reader.oid()?, json(reader.bytes()?)?),
             other => return Err(Error::Invalid(format!("log record: unknown change {other}"))),
         });
     }

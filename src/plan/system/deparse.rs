@@ -115,6 +115,7 @@ mod tests {
                 nullable: true,
                 default: Some(default.to_owned()),
                 missing_value: None,
+                sequence: None,
                 source_field: None,
                 comment: None,
             };

@@ -69,6 +69,24 @@ pub fn function(scope: &Arc<Scope>, name: &str) -> Option<Arc<ScalarUDF>> {
     functions::find(scope, name)
 }
 
+/// `nextval(regclass)`, for this scope.
+pub fn nextval(scope: &Arc<Scope>) -> Arc<ScalarUDF> {
+    functions::sequence::nextval(scope)
+}
+
+/// True for what [`nextval`] makes.
+pub fn is_nextval(function: &ScalarUDF) -> bool {
+    functions::sequence::is_nextval(function)
+}
+
+/// The next number of a sequence.
+///
+/// # Errors
+/// 2200H at its end, 42501, 25006.
+pub fn next_number(scope: &Scope, sequence: Oid) -> Result<i64> {
+    functions::sequence::next(scope, sequence)
+}
+
 /// True for scalar functions of [`function`] whose result is a list that stands for a set of rows: in a projection they
 /// are unnested (`pg_partition_ancestors`, `_pg_expandarray`).
 pub fn is_set_returning(name: &str) -> bool {

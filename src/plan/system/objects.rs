@@ -9,12 +9,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::{Body, ColumnDef, Object, RoleDef, TableDef, ViewDef};
+use tidemill_catalog::record::{Body, ColumnDef, IndexDef, Object, RoleDef, TableDef, ViewDef};
+use tidemill_catalog::sequence::SequenceDef;
 use tidemill_catalog::snapshot::{NameClass, TableState};
 use tidemill_udfs::types::SqlType;
 
 use super::data;
 use super::registry::{self, Relation};
+use crate::plan::sequence_row::COLUMNS as SEQUENCE_COLUMNS;
 use crate::plan::{PG_CATALOG, Scope, TEMP_SCHEMA};
 
 /// The owner of PostgreSQL's own objects where no superuser is stored.
@@ -74,8 +76,10 @@ pub(crate) enum Kind<'a> {
     Table(&'a Arc<TableDef>),
     /// A view.
     View(&'a ViewDef),
-    /// The index of a table's primary key.
-    Index(&'a Arc<Object>, &'a Arc<TableDef>),
+    /// A sequence.
+    Sequence(&'a Arc<SequenceDef>),
+    /// An index of a table; `None`: that of its primary key.
+    Index(&'a Arc<Object>, &'a Arc<TableDef>, Option<&'a IndexDef>),
     /// A relation of pg_catalog, information_schema or tidemill.
     System(&'static Relation),
 }
@@ -107,6 +111,7 @@ impl<'a> Rel<'a> {
         match self.kind {
             Kind::Table(_) => "r",
             Kind::View(_) => "v",
+            Kind::Sequence(_) => "S",
             Kind::Index(..) => "i",
             Kind::System(relation) => relation.kind,
         }
@@ -125,7 +130,9 @@ impl<'a> Rel<'a> {
         match self.kind {
             Kind::Table(def) => def.columns.len(),
             Kind::View(view) => view.columns.len(),
-            Kind::Index(_, def) => def.primary_key.len(),
+            Kind::Sequence(_) => SEQUENCE_COLUMNS.len(),
+            Kind::Index(_, def, None) => def.primary_key.len(),
+            Kind::Index(_, _, Some(index)) => index.keys.len() + index.include.len(),
             Kind::System(relation) => relation.columns.len(),
         }
     }
@@ -135,7 +142,7 @@ impl<'a> Rel<'a> {
         match self.kind {
             Kind::Table(def) => &def.columns,
             Kind::View(view) => &view.columns,
-            Kind::Index(..) | Kind::System(_) => &[],
+            Kind::Index(..) | Kind::Sequence(_) | Kind::System(_) => &[],
         }
     }
 
@@ -194,9 +201,38 @@ impl<'a> TypeNames<'a> {
             Kind::View(view) => {
                 (1..).zip(&view.columns).map(|(number, column)| self.attribute(column, number)).collect()
             }
-            Kind::Index(_, def) => (1..)
-                .zip(def.primary_key.iter().filter_map(|name| def.column(name)))
-                .map(|(number, column)| Attribute { column: None, not_null: false, ..self.attribute(column, number) })
+            Kind::Sequence(_) => (1..)
+                .zip(&SEQUENCE_COLUMNS)
+                .map(|(number, (name, sql_type))| Attribute {
+                    name,
+                    number,
+                    type_oid: sql_type.oid(),
+                    typmod: -1,
+                    not_null: true,
+                    column: None,
+                })
+                .collect(),
+            Kind::Index(_, def, index) => (1..)
+                .zip(index_columns(def, index))
+                .map(|(number, column)| match column {
+                    // A hash index holds hashes.
+                    Some(column) if index.is_some_and(|index| index.method == "hash") => Attribute {
+                        column: None,
+                        not_null: false,
+                        type_oid: SqlType::Int4.oid(),
+                        typmod: -1,
+                        ..self.attribute(column, number)
+                    },
+                    Some(column) => Attribute { column: None, not_null: false, ..self.attribute(column, number) },
+                    None => Attribute {
+                        name: "expr",
+                        number,
+                        type_oid: SqlType::Text.oid(),
+                        typmod: -1,
+                        not_null: false,
+                        column: None,
+                    },
+                })
                 .collect(),
         }
     }
@@ -339,9 +375,9 @@ pub(crate) fn user_relations(scope: &Scope) -> Vec<Rel<'_>> {
         let catalog = if temporary { &scope.temp.catalog } else { &scope.snapshot.catalog };
         for object in catalog.children(schema.oid) {
             let Some(relation) = user_relation(object, schema) else { continue };
-            let index = index_of(&relation);
+            let indexes = indexes_of(&relation);
             all.push(relation);
-            all.extend(index);
+            all.extend(indexes);
         }
     }
     all
@@ -357,17 +393,53 @@ pub(crate) fn find_relation(scope: &Scope, oid: Oid) -> Option<Rel<'_>> {
         let schema = object_schema(scope, object)?;
         user_relation(object, schema)
     };
-    of(oid).or_else(|| of(oid & !PRIMARY_KEY).filter(|_| oid & PRIMARY_KEY != 0).and_then(|table| index_of(&table)))
+    let index_of = |table: Oid| indexes_of(&of(table)?).into_iter().find(|index| index.oid == oid);
+    of(oid).or_else(|| index_of(table_of_part(scope, oid)?)).or_else(|| {
+        let table = Some(oid & !PRIMARY_KEY).filter(|_| oid & PRIMARY_KEY != 0)?;
+        index_of(table)
+    })
 }
 
-/// The table that has a CHECK with that oid.
-pub(crate) fn table_of_check(scope: &Scope, check: Oid) -> Option<Oid> {
-    let mut all = scope.snapshot.catalog.objects.values().chain(scope.temp.catalog.objects.values());
-    let has = |object: &&Arc<Object>| match &object.body {
-        Body::Table(def) => def.checks.iter().any(|other| other.oid == check),
-        _ => false,
+/// The table that has an index or constraint with that oid as a part of it.
+pub(crate) fn table_of_part(scope: &Scope, part: Oid) -> Option<Oid> {
+    scope.snapshot.catalog.parts.get(&part).or_else(|| scope.temp.catalog.parts.get(&part)).copied()
+}
+
+/// The columns of an index; `None`: an expression.
+pub(crate) fn index_columns<'a>(def: &'a TableDef, index: Option<&IndexDef>) -> Vec<Option<&'a ColumnDef>> {
+    let with_id = |id: i32| def.column_with_id(id).map(|(_, column)| column);
+    match index {
+        None => def.primary_key.iter().map(|name| def.column(name)).collect(),
+        Some(index) => {
+            let keys = index.keys.iter().map(|key| key.column.and_then(with_id));
+            keys.chain(index.include.iter().map(|id| with_id(*id))).collect()
+        }
+    }
+}
+
+/// A sequence that a table owns: the object, and the number of the column it goes with.
+pub(crate) fn owned_sequences(scope: &Scope, table: Oid) -> Vec<(&Arc<Object>, i32)> {
+    let all = scope.snapshot.catalog.objects.values().chain(scope.temp.catalog.objects.values());
+    let owned = |object: &'_ Arc<Object>| match &object.body {
+        Body::Sequence(def) => def.owned_by.filter(|(of, _)| *of == table).map(|(_, column)| column),
+        _ => None,
     };
-    all.find(has).map(|object| object.oid)
+    all.filter_map(|object| Some((object, owned(object)?))).collect()
+}
+
+/// True for a column with a default: identity columns have none.
+pub(crate) fn has_default(column: &ColumnDef) -> bool {
+    column.default.is_some() || column.sequence.is_some() && !column.is_identity()
+}
+
+/// The default of a column as pg_get_expr shows it: a text, or the call of its sequence. None for identity columns.
+pub(crate) fn default_of<'a>(scope: &Scope, column: &'a ColumnDef) -> Option<Cow<'a, str>> {
+    if column.default.is_some() {
+        return super::deparse::default_text(column);
+    }
+    let sequence = column.sequence.filter(|_| !column.is_identity())?;
+    let name = super::names::regclass_text(scope, sequence.oid).replace('\'', "''");
+    Some(Cow::Owned(format!("nextval('{name}'::regclass)")))
 }
 
 /// The relation of that name in that schema.
@@ -378,6 +450,11 @@ pub(crate) fn relation_in(scope: &Scope, schema: Oid, name: &str) -> Option<Oid>
     let catalog = if schema == TEMP_SCHEMA { &scope.temp.catalog } else { &scope.snapshot.catalog };
     if let Some(object) = catalog.find(schema, NameClass::Relation, name) {
         return Some(object.oid);
+    }
+    if let Some(table) = catalog.table_of_index(schema, name)
+        && let Body::Table(def) = &table.body
+    {
+        return def.indexes.iter().find(|index| index.name == name).map(|index| index.oid);
     }
     // The index of a primary key has a name but is no object.
     let table = catalog.find(schema, NameClass::Relation, name.strip_suffix("_pkey")?)?;
@@ -406,6 +483,7 @@ fn user_relation<'a>(object: &'a Arc<Object>, schema: &'a Arc<Object>) -> Option
     let kind = match &object.body {
         Body::Table(def) => Kind::Table(def),
         Body::View(view) => Kind::View(view),
+        Body::Sequence(def) => Kind::Sequence(def),
         _ => return None,
     };
     Some(Rel {
@@ -420,16 +498,24 @@ fn user_relation<'a>(object: &'a Arc<Object>, schema: &'a Arc<Object>) -> Option
     })
 }
 
-/// The index that stands for the table's declared primary key.
-pub(crate) fn index_of<'a>(table: &Rel<'a>) -> Option<Rel<'a>> {
-    let (Kind::Table(def), Some(object)) = (table.kind, table.object) else { return None };
-    (!def.primary_key.is_empty()).then(|| Rel {
+/// The indexes of a table; the first stands for its primary key, if it has one.
+pub(crate) fn indexes_of<'a>(table: &Rel<'a>) -> Vec<Rel<'a>> {
+    let (Kind::Table(def), Some(object)) = (table.kind, table.object) else { return vec![] };
+    let primary = (!def.primary_key.is_empty()).then(|| Rel {
         oid: primary_key_oid(table.oid),
         name: Cow::Owned(format!("{}_pkey", table.name)),
-        kind: Kind::Index(object, def),
+        kind: Kind::Index(object, def, None),
         object: None,
         ..table.clone()
-    })
+    });
+    let other = |index: &'a IndexDef| Rel {
+        oid: index.oid,
+        name: Cow::Borrowed(&index.name),
+        kind: Kind::Index(object, def, Some(index)),
+        object: None,
+        ..table.clone()
+    };
+    primary.into_iter().chain(def.indexes.iter().map(other)).collect()
 }
 
 /// The schemas that exist of the search path, the implicit ones first if `implicit`.

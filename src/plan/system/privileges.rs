@@ -7,7 +7,7 @@ use tidemill_catalog::Oid;
 use tidemill_catalog::record::{Body, Object};
 
 use super::names::quote_ident;
-use super::objects::{self, Namespace, Rel};
+use super::objects::{self, Kind, Namespace, Rel};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::Scope;
 
@@ -16,6 +16,8 @@ use crate::plan::Scope;
 pub(crate) enum On {
     /// Tables and views.
     Relation,
+    /// Sequences.
+    Sequence,
     /// Schemas.
     Schema,
     /// Databases.
@@ -48,6 +50,7 @@ impl On {
     pub(crate) fn letters(self) -> &'static str {
         match self {
             Self::Relation => "arwdDxt",
+            Self::Sequence => "rwU",
             Self::Schema => "UC",
             Self::Database => "CTc",
             Self::Function => "X",
@@ -58,7 +61,7 @@ impl On {
     /// What everybody has where nothing is stored.
     fn public(self) -> &'static str {
         match self {
-            Self::Relation | Self::Schema => "",
+            Self::Relation | Self::Sequence | Self::Schema => "",
             Self::Database => "Tc",
             Self::Function => "X",
             Self::Usage => "U",
@@ -88,7 +91,8 @@ impl<'a> Target<'a> {
     /// A relation.
     pub(crate) fn relation(rel: &Rel<'a>) -> Self {
         let acl = rel.object.map_or(&[][..], |object| &object.acl);
-        Self { on: On::Relation, owner: rel.owner, acl, system: !rel.is_user() }
+        let on = if matches!(rel.kind, Kind::Sequence(_)) { On::Sequence } else { On::Relation };
+        Self { on, owner: rel.owner, acl, system: !rel.is_user() }
     }
 
     /// A schema.
@@ -194,6 +198,7 @@ pub(crate) fn parse(scope: &Scope, item: &str) -> Option<Grant> {
 pub(crate) fn default_acl(scope: &Scope, kind: &str, owner: Oid) -> Option<Vec<String>> {
     let on = match kind {
         "r" => On::Relation,
+        "s" => On::Sequence,
         "n" => On::Schema,
         "d" => On::Database,
         "f" => On::Function,
@@ -239,6 +244,7 @@ pub(crate) fn target_of(object: &Object) -> Option<Target<'_>> {
         Body::Database {} => On::Database,
         Body::Schema {} => On::Schema,
         Body::Table(_) | Body::View(_) => On::Relation,
+        Body::Sequence(_) => On::Sequence,
         Body::Role(_) | Body::Source(_) => return None,
     };
     Some(Target { on, owner: object.owner, acl: &object.acl, system: false })

@@ -2,14 +2,17 @@
 //! over them (pg_tables, pg_views, pg_indexes).
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::{CheckDef, TableDef};
+use tidemill_catalog::record::{CheckDef, ColumnDef, ForeignKeyDef, IndexDef, IndexKey, SequenceRule, TableDef};
+use tidemill_catalog::sequence::SequenceDef;
+use tidemill_udfs::types::SqlType;
 
 use super::batch::{Batch, Value};
-use super::deparse::default_text;
 use super::names;
 use super::objects::{self, Attribute, BTREE, HEAP, Kind, Rel, TypeNames};
+use super::privileges::Target;
 use super::registry::Fill;
 use super::{data, definitions, routines};
 use crate::plan::Scope;
@@ -29,6 +32,8 @@ pub(crate) const FILLS: &[(&str, Fill)] = &[
     ("pg_tables", pg_tables),
     ("pg_views", pg_views),
     ("pg_indexes", pg_indexes),
+    ("pg_sequence", pg_sequence),
+    ("pg_sequences", pg_sequences),
 ];
 
 /// Oids of the catalogs that other catalogs refer to (`classoid`, `refclassid`).
@@ -72,7 +77,7 @@ fn pg_class(scope: &Scope, batch: &mut Batch<'_>) {
         "relam",
         all.iter().map(|rel| match rel.relkind() {
             "r" => HEAP,
-            "i" => BTREE,
+            "i" => index_method(rel),
             _ => 0,
         }),
     );
@@ -80,12 +85,18 @@ fn pg_class(scope: &Scope, batch: &mut Batch<'_>) {
     let sizes = |rel: &Rel<'_>| rel.table().map(|_| objects::table_size(scope, rel.oid));
     batch.column("relpages", all.iter().map(|rel| sizes(rel).map_or(0, |(_, bytes)| bytes.div_ceil(8192))));
     batch.column("reltuples", all.iter().map(|rel| sizes(rel).map_or(0, |(rows, _)| rows)));
-    batch.column("relhasindex", all.iter().map(|rel| rel.table().is_some_and(|def| !def.primary_key.is_empty())));
+    batch.column("relhasindex", all.iter().map(|rel| rel.table().is_some_and(|def| has_indexes(def))));
     batch.column("relisshared", all.iter().map(|rel| SHARED.contains(&rel.oid)));
     batch.column("relpersistence", all.iter().map(|rel| if rel.temporary { "t" } else { "p" }));
     batch.column("relkind", all.iter().map(Rel::relkind));
     batch.column("relnatts", all.iter().map(Rel::width));
     batch.column("relchecks", all.iter().map(|rel| rel.table().map_or(0, |def| def.checks.len())));
+    let referred: HashSet<Oid> =
+        all.iter().filter_map(Rel::table).flat_map(|def| def.foreign_keys.iter().map(|key| key.table)).collect();
+    // PostgreSQL enforces foreign keys by triggers, and psql shows them for tables that have some.
+    let has_triggers =
+        |rel: &Rel<'_>| rel.table().is_some_and(|def| !def.foreign_keys.is_empty() || referred.contains(&rel.oid));
+    batch.column("relhastriggers", all.iter().map(has_triggers));
     batch.column("relhasrules", all.iter().map(|rel| rel.relkind() == "v"));
     batch.constant("relispopulated", true);
     batch.column("relreplident", all.iter().map(|rel| if rel.table().is_some() { "d" } else { "n" }));
@@ -96,10 +107,27 @@ fn pg_class(scope: &Scope, batch: &mut Batch<'_>) {
 /// The catalogs that all databases share.
 const SHARED: [Oid; 11] = [1213, 1214, 1260, 1261, 1262, 2396, 2964, 3592, 6000, 6100, 6243];
 
+fn has_indexes(def: &TableDef) -> bool {
+    !def.primary_key.is_empty() || !def.indexes.is_empty()
+}
+
+/// The access method of an index.
+fn index_method(rel: &Rel<'_>) -> Oid {
+    let Kind::Index(_, _, Some(index)) = rel.kind else { return BTREE };
+    match index.method.as_str() {
+        "hash" => 405,
+        "gist" => 783,
+        "gin" => 2742,
+        "spgist" => 4000,
+        "brin" => 3580,
+        _ => BTREE,
+    }
+}
+
 fn reltype(rel: &Rel<'_>) -> Oid {
     match rel.kind {
         Kind::Table(_) | Kind::View(_) => objects::row_type_oid(rel.oid),
-        Kind::Index(..) | Kind::System(_) => 0,
+        Kind::Index(..) | Kind::Sequence(_) | Kind::System(_) => 0,
     }
 }
 
@@ -133,13 +161,23 @@ fn pg_attribute(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("attalign", all.iter().map(|row| properties(row).align));
     batch.column("attstorage", all.iter().map(|row| properties(row).storage));
     batch.column("attnotnull", all.iter().map(|(_, attribute)| attribute.not_null));
-    let has_default = |attribute: &Attribute<'_>| attribute.column.is_some_and(|column| column.default.is_some());
+    let has_default = |attribute: &Attribute<'_>| attribute.column.is_some_and(objects::has_default);
     batch.column("atthasdef", all.iter().map(|(_, attribute)| has_default(attribute)));
     batch.column("atthasmissing", all.iter().map(|(_, attribute)| missing_value(attribute).is_some()));
+    batch.column("attidentity", all.iter().map(|(_, attribute)| identity(attribute)));
     batch.constant("attislocal", true);
     batch.column("attcollation", all.iter().map(|row| properties(row).collation));
     let missing_array = |value: &String| format!("{{\"{}\"}}", value.replace('\\', "\\\\").replace('"', "\\\""));
     batch.column("attmissingval", all.iter().map(|(_, attribute)| missing_value(attribute).map(missing_array)));
+}
+
+/// attidentity
+fn identity(attribute: &Attribute<'_>) -> &'static str {
+    match attribute.column.and_then(|column| column.sequence).map(|sequence| sequence.rule) {
+        Some(SequenceRule::Always) => "a",
+        Some(SequenceRule::ByDefault) => "d",
+        _ => "",
+    }
 }
 
 /// The value that rows older than the column have.
@@ -152,7 +190,7 @@ fn pg_attrdef(scope: &Scope, batch: &mut Batch<'_>) {
     let all: Vec<_> = relations
         .iter()
         .flat_map(|rel| rel.columns().iter().map(move |column| (rel.oid, column)))
-        .filter_map(|(oid, column)| Some((oid, column, default_text(column)?)))
+        .filter_map(|(oid, column)| Some((oid, column, objects::default_of(scope, column)?)))
         .collect();
     batch.rows(all.len());
     batch.column("oid", all.iter().map(|(oid, column, _)| objects::default_oid(*oid, column.id)));
@@ -161,7 +199,7 @@ fn pg_attrdef(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("adbin", all.iter().map(|(.., default)| default.as_ref()));
 }
 
-/// A row of pg_constraint: a table's CHECK, or its primary key.
+/// A row of pg_constraint.
 pub(crate) struct Constraint<'a> {
     /// pg_constraint.oid
     pub(crate) oid: Oid,
@@ -171,22 +209,82 @@ pub(crate) struct Constraint<'a> {
     pub(crate) table: Rel<'a>,
     /// Its definition.
     pub(crate) def: &'a TableDef,
-    /// The CHECK; `None`: the primary key.
-    pub(crate) check: Option<&'a CheckDef>,
+    /// What it says.
+    pub(crate) kind: ConstraintKind<'a>,
 }
 
-impl Constraint<'_> {
+/// What a constraint says.
+#[derive(Clone, Copy)]
+pub(crate) enum ConstraintKind<'a> {
+    Check(&'a CheckDef),
+    Primary,
+    Unique(&'a IndexDef),
+    Foreign(&'a ForeignKeyDef),
+}
+
+impl ConstraintKind<'_> {
+    /// contype
+    fn letter(self) -> &'static str {
+        match self {
+            Self::Check(_) => "c",
+            Self::Primary => "p",
+            Self::Unique(_) => "u",
+            Self::Foreign(_) => "f",
+        }
+    }
+
+    /// The standard's words.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Check(_) => "CHECK",
+            Self::Primary => "PRIMARY KEY",
+            Self::Unique(_) => "UNIQUE",
+            Self::Foreign(_) => "FOREIGN KEY",
+        }
+    }
+}
+
+impl<'a> Constraint<'a> {
     /// Names of the columns it is about.
-    pub(crate) fn columns(&self) -> Vec<&str> {
-        match self.check {
-            None => self.def.primary_key.iter().map(String::as_str).collect(),
-            Some(check) => mentioned(self.def, &check.condition),
+    pub(crate) fn columns(&self) -> Vec<&'a str> {
+        match self.kind {
+            ConstraintKind::Primary => self.def.primary_key.iter().map(String::as_str).collect(),
+            ConstraintKind::Check(check) => mentioned(self.def, &check.condition),
+            ConstraintKind::Unique(index) => column_names(self.def, &index.columns().unwrap_or_default()),
+            ConstraintKind::Foreign(key) => column_names(self.def, &key.columns),
+        }
+    }
+
+    /// The foreign key, if it is one.
+    pub(crate) fn foreign(&self) -> Option<&'a ForeignKeyDef> {
+        match self.kind {
+            ConstraintKind::Foreign(key) => Some(key),
+            _ => None,
         }
     }
 
     fn numbers(&self) -> Vec<i32> {
         self.columns().into_iter().filter_map(|name| self.def.column(name)).map(|column| column.id).collect()
     }
+
+    /// The index that a key is, or refers to.
+    fn index(&self) -> Oid {
+        match self.kind {
+            ConstraintKind::Check(_) => 0,
+            ConstraintKind::Primary | ConstraintKind::Unique(_) => self.oid,
+            ConstraintKind::Foreign(key) => referred_index(key),
+        }
+    }
+}
+
+/// The index of the key that a foreign key refers to.
+pub(crate) fn referred_index(key: &ForeignKeyDef) -> Oid {
+    if key.index == 0 { objects::primary_key_oid(key.table) } else { key.index }
+}
+
+/// The names of columns by their ids.
+pub(crate) fn column_names<'a>(def: &'a TableDef, ids: &[i32]) -> Vec<&'a str> {
+    ids.iter().filter_map(|id| def.column_with_id(*id)).map(|(_, column)| column.name.as_str()).collect()
 }
 
 /// The columns that a condition's text mentions.
@@ -212,47 +310,71 @@ pub(crate) fn constraints(scope: &Scope) -> Vec<Constraint<'_>> {
 /// The constraints of one relation.
 pub(crate) fn constraints_of<'a>(table: &Rel<'a>) -> Vec<Constraint<'a>> {
     let Some(def) = table.table() else { return Vec::new() };
-    let check = |check: &'a CheckDef| Constraint {
-        oid: check.oid,
-        name: Cow::Borrowed(check.name.as_str()),
+    let of = |oid: Oid, name: Cow<'a, str>, kind: ConstraintKind<'a>| Constraint {
+        oid,
+        name,
         table: table.clone(),
         def,
-        check: Some(check),
+        kind,
     };
-    let key = objects::index_of(table).map(|index| Constraint {
-        oid: index.oid,
-        name: index.name,
-        table: table.clone(),
-        def,
-        check: None,
-    });
-    def.checks.iter().map(check).chain(key).collect()
+    let mut all = vec![];
+    for check in &def.checks {
+        all.push(of(check.oid, Cow::Borrowed(&check.name), ConstraintKind::Check(check)));
+    }
+    for index in objects::indexes_of(table) {
+        match index.kind {
+            Kind::Index(_, _, None) => all.push(of(index.oid, index.name, ConstraintKind::Primary)),
+            Kind::Index(_, _, Some(unique)) if unique.is_constraint => {
+                all.push(of(index.oid, index.name, ConstraintKind::Unique(unique)));
+            }
+            _ => {}
+        }
+    }
+    for key in &def.foreign_keys {
+        all.push(of(key.oid, Cow::Borrowed(&key.name), ConstraintKind::Foreign(key)));
+    }
+    all
 }
 
 fn pg_constraint(scope: &Scope, batch: &mut Batch<'_>) {
     let all = constraints(scope);
+    let action = |action: fn(&ForeignKeyDef) -> char| {
+        all.iter().map(move |constraint| constraint.foreign().map_or_else(|| " ".to_owned(), |key| action(key).into()))
+    };
     batch.rows(all.len());
     batch.column("oid", all.iter().map(|constraint| constraint.oid));
     batch.column("conname", all.iter().map(|constraint| constraint.name.as_ref()));
     batch.column("connamespace", all.iter().map(|constraint| constraint.table.namespace));
-    batch.column("contype", all.iter().map(|constraint| if constraint.check.is_some() { "c" } else { "p" }));
-    batch.constant("convalidated", true);
+    batch.column("contype", all.iter().map(|constraint| constraint.kind.letter()));
+    batch.column("condeferrable", all.iter().map(|c| c.foreign().is_some_and(|key| key.deferrable)));
+    batch.column("condeferred", all.iter().map(|c| c.foreign().is_some_and(|key| key.deferred)));
+    batch.column("convalidated", all.iter().map(|constraint| constraint.foreign().is_none()));
     batch.column("conrelid", all.iter().map(|constraint| constraint.table.oid));
-    batch.column("conindid", all.iter().map(|constraint| if constraint.check.is_some() { 0 } else { constraint.oid }));
-    for column in ["confupdtype", "confdeltype", "confmatchtype"] {
-        batch.constant(column, " ");
-    }
+    batch.column("conindid", all.iter().map(Constraint::index));
+    batch.column("confrelid", all.iter().map(|c| c.foreign().map_or(0, |key| key.table)));
+    batch.column("confupdtype", action(|key| key.on_update));
+    batch.column("confdeltype", action(|key| key.on_delete));
+    batch.column("confmatchtype", action(|key| if key.match_full { 'f' } else { 's' }));
     batch.constant("conislocal", true);
-    batch.column("connoinherit", all.iter().map(|constraint| constraint.check.is_none()));
+    let is_check = |constraint: &Constraint<'_>| matches!(constraint.kind, ConstraintKind::Check(_));
+    batch.column("connoinherit", all.iter().map(|constraint| !is_check(constraint)));
     batch.column("conkey", all.iter().map(|constraint| Value::from(constraint.numbers())));
-    batch.column("conbin", all.iter().map(|constraint| constraint.check.map(|check| &check.condition)));
+    batch.column("confkey", all.iter().map(|c| c.foreign().map_or(Value::Null, |key| Value::from(key.key.clone()))));
+    let condition = |constraint: &Constraint<'_>| match constraint.kind {
+        ConstraintKind::Check(check) => Some(check.condition.clone()),
+        _ => None,
+    };
+    batch.column("conbin", all.iter().map(condition));
 }
 
-/// Every declared primary key: the index and its table's definition.
-fn indexes(scope: &Scope) -> Vec<(Rel<'_>, Oid, &TableDef)> {
+/// An index, its table's oid and definition, and its own; `None`: a primary key.
+type Index<'a> = (Rel<'a>, Oid, &'a TableDef, Option<&'a IndexDef>);
+
+/// Every index.
+fn indexes(scope: &Scope) -> Vec<Index<'_>> {
     let all = objects::user_relations(scope).into_iter();
     all.filter_map(|rel| match rel.kind {
-        Kind::Index(table, def) => Some((rel, table.oid, def.as_ref())),
+        Kind::Index(table, def, index) => Some((rel, table.oid, def.as_ref(), index)),
         _ => None,
     })
     .collect()
@@ -263,27 +385,47 @@ fn pg_index(scope: &Scope, batch: &mut Batch<'_>) {
     let mut types = TypeNames::default();
     let keys: Vec<Vec<(i32, Oid)>> = all
         .iter()
-        .map(|(_, _, def)| {
-            let columns = def.primary_key.iter().filter_map(|name| def.column(name));
-            columns.map(|column| (column.id, types.of(column).0)).collect()
+        .map(|(_, _, def, index)| {
+            let columns = objects::index_columns(def, *index).into_iter();
+            let key = |column: Option<_>| column.map_or((0, 0), |column: &ColumnDef| (column.id, types.of(column).0));
+            columns.map(key).collect()
         })
         .collect();
+    let included = |index: Option<&IndexDef>| index.map_or(0, |index| index.include.len());
     let list = |value: fn(&(i32, Oid)) -> i64| {
-        keys.iter().map(move |key| Value::from(key.iter().map(value).collect::<Vec<_>>()))
+        keys.iter().zip(&all).map(move |(key, (.., index))| {
+            Value::from(key[..key.len() - included(*index)].iter().map(value).collect::<Vec<_>>())
+        })
     };
     batch.rows(all.len());
     batch.column("indexrelid", all.iter().map(|(index, ..)| index.oid));
-    batch.column("indrelid", all.iter().map(|(_, table, _)| *table));
-    for column in ["indnatts", "indnkeyatts"] {
-        batch.column(column, keys.iter().map(Vec::len));
-    }
-    for column in ["indisunique", "indisprimary", "indimmediate", "indisvalid", "indisready", "indislive"] {
+    batch.column("indrelid", all.iter().map(|(_, table, ..)| *table));
+    batch.column("indnatts", keys.iter().map(Vec::len));
+    batch.column("indnkeyatts", keys.iter().zip(&all).map(|(key, (.., index))| key.len() - included(*index)));
+    batch.column("indisunique", all.iter().map(|(.., index)| index.is_none_or(|index| index.unique)));
+    batch.column("indisprimary", all.iter().map(|(.., index)| index.is_none()));
+    for column in ["indimmediate", "indisvalid", "indisready", "indislive"] {
         batch.constant(column, true);
     }
-    batch.column("indkey", list(|(number, _)| i64::from(*number)));
+    let numbers = |key: &Vec<(i32, Oid)>| Value::from(key.iter().map(|(id, _)| i64::from(*id)).collect::<Vec<_>>());
+    batch.column("indkey", keys.iter().map(numbers));
     batch.column("indcollation", list(|(_, oid)| i64::from(objects::type_properties(*oid).collation)));
     batch.column("indclass", list(|(_, oid)| i64::from(operator_class(*oid))));
-    batch.column("indoption", list(|_| 0));
+    let options = |(_, _, def, index): &Index<'_>| {
+        let bits = |key: &IndexKey| i64::from(key.descending) | i64::from(key.nulls_first) << 1;
+        match index {
+            Some(index) => index.keys.iter().map(bits).collect::<Vec<_>>(),
+            None => vec![0; def.primary_key.len()],
+        }
+    };
+    batch.column("indoption", all.iter().map(|index| Value::from(options(index))));
+    let expressions = |(.., index): &Index<'_>| {
+        let all: Vec<_> =
+            index.iter().flat_map(|index| &index.keys).filter_map(|key| key.expression.as_ref()).collect();
+        (!all.is_empty()).then(|| all.iter().map(|text| text.as_str()).collect::<Vec<_>>().join(", "))
+    };
+    batch.column("indexprs", all.iter().map(expressions));
+    batch.column("indpred", all.iter().map(|(.., index)| index.and_then(|index| index.predicate.clone())));
 }
 
 /// The default btree operator class of a type; text_ops for what has none of its own.
@@ -314,8 +456,8 @@ fn pg_rewrite(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("ev_action", all.iter().map(|view| definitions::view_query(view)));
 }
 
-/// classid, objid, objsubid, refclassid, refobjid, deptype.
-type Dependency = (Oid, Oid, i32, Oid, Oid, &'static str);
+/// classid, objid, objsubid, refclassid, refobjid, refobjsubid, deptype.
+type Dependency = (Oid, Oid, i32, Oid, Oid, i32, &'static str);
 
 fn pg_depend(scope: &Scope, batch: &mut Batch<'_>) {
     let mut all: Vec<Dependency> = Vec::new();
@@ -328,28 +470,45 @@ fn pg_depend(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("objsubid", all.iter().map(|row| row.2));
     batch.column("refclassid", all.iter().map(|row| row.3));
     batch.column("refobjid", all.iter().map(|row| row.4));
-    batch.column("deptype", all.iter().map(|row| row.5));
+    batch.column("refobjsubid", all.iter().map(|row| row.5));
+    batch.column("deptype", all.iter().map(|row| row.6));
 }
 
 fn dependencies(rel: &Rel<'_>, all: &mut Vec<Dependency>) {
     use class::{ATTRDEF, CLASS, CONSTRAINT, NAMESPACE, REWRITE, TYPE};
-    if let Kind::Index(..) = rel.kind {
-        all.push((CLASS, rel.oid, 0, CONSTRAINT, rel.oid, "i"));
+    if let Kind::Index(table, def, index) = rel.kind {
+        if index.is_none_or(|index| index.is_constraint) {
+            all.push((CLASS, rel.oid, 0, CONSTRAINT, rel.oid, 0, "i"));
+        } else {
+            let columns = objects::index_columns(def, index).into_iter().flatten();
+            all.extend(columns.map(|column| (CLASS, rel.oid, 0, CLASS, table.oid, column.id, "a")));
+        }
         return;
     }
-    all.push((CLASS, rel.oid, 0, NAMESPACE, rel.namespace, "n"));
-    all.push((TYPE, objects::row_type_oid(rel.oid), 0, CLASS, rel.oid, "i"));
-    for column in rel.columns().iter().filter(|column| column.default.is_some()) {
-        all.push((ATTRDEF, objects::default_oid(rel.oid, column.id), 0, CLASS, rel.oid, "a"));
+    all.push((CLASS, rel.oid, 0, NAMESPACE, rel.namespace, 0, "n"));
+    if let Kind::Sequence(def) = rel.kind {
+        let kind = if def.is_identity { "i" } else { "a" };
+        all.extend(def.owned_by.map(|(table, column)| (CLASS, rel.oid, 0, CLASS, table, column, kind)));
+        return;
+    }
+    all.push((TYPE, objects::row_type_oid(rel.oid), 0, CLASS, rel.oid, 0, "i"));
+    for column in rel.columns().iter().filter(|column| objects::has_default(column)) {
+        let default = objects::default_oid(rel.oid, column.id);
+        all.push((ATTRDEF, default, 0, CLASS, rel.oid, column.id, "a"));
+        all.extend(column.sequence.map(|sequence| (ATTRDEF, default, 0, CLASS, sequence.oid, 0, "n")));
     }
     for constraint in constraints_of(rel) {
-        all.push((CONSTRAINT, constraint.oid, 0, CLASS, rel.oid, "a"));
+        all.push((CONSTRAINT, constraint.oid, 0, CLASS, rel.oid, 0, "a"));
+        if let Some(key) = constraint.foreign() {
+            all.extend(key.key.iter().map(|id| (CONSTRAINT, constraint.oid, 0, CLASS, key.table, *id, "n")));
+            all.push((CONSTRAINT, constraint.oid, 0, CLASS, referred_index(key), 0, "n"));
+        }
     }
     if let (Kind::View(_), Some(object)) = (rel.kind, rel.object) {
         let rule = objects::rule_oid(rel.oid);
-        all.push((REWRITE, rule, 0, CLASS, rel.oid, "i"));
-        all.push((REWRITE, rule, 0, CLASS, rel.oid, "n"));
-        all.extend(object.depends_on.iter().map(|on| (REWRITE, rule, 0, CLASS, *on, "n")));
+        all.push((REWRITE, rule, 0, CLASS, rel.oid, 0, "i"));
+        all.push((REWRITE, rule, 0, CLASS, rel.oid, 0, "n"));
+        all.extend(object.depends_on.iter().map(|on| (REWRITE, rule, 0, CLASS, *on, 0, "n")));
     }
 }
 
@@ -394,7 +553,7 @@ fn pg_tables(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("schemaname", all.iter().map(|rel| rel.schema));
     batch.column("tablename", all.iter().map(|rel| rel.name.as_ref()));
     batch.column("tableowner", all.iter().map(|rel| objects::role_name(scope, rel.owner)));
-    batch.column("hasindexes", all.iter().map(|rel| rel.table().is_some_and(|def| !def.primary_key.is_empty())));
+    batch.column("hasindexes", all.iter().map(|rel| rel.table().is_some_and(|def| has_indexes(def))));
     for column in ["hasrules", "hastriggers", "rowsecurity"] {
         batch.constant(column, false);
     }
@@ -414,9 +573,59 @@ fn pg_indexes(scope: &Scope, batch: &mut Batch<'_>) {
     let table_name = |oid: Oid| objects::object(scope, oid).map(|table| &table.name);
     batch.rows(all.len());
     batch.column("schemaname", all.iter().map(|(index, ..)| index.schema));
-    batch.column("tablename", all.iter().map(|(_, table, _)| table_name(*table)));
+    batch.column("tablename", all.iter().map(|(_, table, ..)| table_name(*table)));
     batch.column("indexname", all.iter().map(|(index, ..)| index.name.as_ref()));
-    batch.column("indexdef", all.iter().map(|(index, ..)| definitions::index_definition(index)));
+    batch.column("indexdef", all.iter().map(|(index, ..)| definitions::index_definition(index, false)));
+}
+
+/// The sequences.
+pub(crate) fn sequences(scope: &Scope) -> Vec<(Rel<'_>, &SequenceDef)> {
+    let all = objects::user_relations(scope).into_iter();
+    all.filter_map(|rel| match rel.kind {
+        Kind::Sequence(def) => Some((rel, def.as_ref())),
+        _ => None,
+    })
+    .collect()
+}
+
+/// The type of a sequence's numbers.
+pub(crate) fn sequence_type(def: &SequenceDef) -> SqlType {
+    SqlType::parse(&def.sql_type).unwrap_or(SqlType::Int8)
+}
+
+fn pg_sequence(scope: &Scope, batch: &mut Batch<'_>) {
+    let all = sequences(scope);
+    batch.rows(all.len());
+    batch.column("seqrelid", all.iter().map(|(rel, _)| rel.oid));
+    batch.column("seqtypid", all.iter().map(|(_, def)| sequence_type(def).oid()));
+    batch.column("seqstart", all.iter().map(|(_, def)| def.start));
+    batch.column("seqincrement", all.iter().map(|(_, def)| def.increment));
+    batch.column("seqmax", all.iter().map(|(_, def)| def.max));
+    batch.column("seqmin", all.iter().map(|(_, def)| def.min));
+    batch.column("seqcache", all.iter().map(|(_, def)| def.cache));
+    batch.column("seqcycle", all.iter().map(|(_, def)| def.cycle));
+}
+
+fn pg_sequences(scope: &Scope, batch: &mut Batch<'_>) {
+    let all = sequences(scope);
+    let last = |(rel, def): &(Rel<'_>, &SequenceDef)| {
+        let target = Target::relation(rel);
+        let may = ['U', 'r'].into_iter().any(|letter| target.allows(scope, scope.role, letter, false));
+        let (position, _) = def.position();
+        (may && position.is_called).then_some(position.value)
+    };
+    batch.rows(all.len());
+    batch.column("schemaname", all.iter().map(|(rel, _)| rel.schema));
+    batch.column("sequencename", all.iter().map(|(rel, _)| rel.name.as_ref()));
+    batch.column("sequenceowner", all.iter().map(|(rel, _)| objects::role_name(scope, rel.owner)));
+    batch.column("data_type", all.iter().map(|(_, def)| sequence_type(def).oid()));
+    batch.column("start_value", all.iter().map(|(_, def)| def.start));
+    batch.column("min_value", all.iter().map(|(_, def)| def.min));
+    batch.column("max_value", all.iter().map(|(_, def)| def.max));
+    batch.column("increment_by", all.iter().map(|(_, def)| def.increment));
+    batch.column("cycle", all.iter().map(|(_, def)| def.cycle));
+    batch.column("cache_size", all.iter().map(|(_, def)| def.cache));
+    batch.column("last_value", all.iter().map(last));
 }
 
 /// A relation's name, qualified: for messages and definitions.

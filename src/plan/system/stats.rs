@@ -216,7 +216,7 @@ fn stat_tables(scope: &Scope, batch: &mut Batch<'_>, system: bool, user: bool) {
     let wanted = |rel: &Rel<'_>| match rel.kind {
         Kind::Table(_) => user,
         Kind::System(relation) => system && relation.kind == "r",
-        Kind::View(_) | Kind::Index(..) => false,
+        Kind::View(_) | Kind::Index(..) | Kind::Sequence(_) => false,
     };
     let all: Vec<Rel<'_>> = objects::relations(scope).into_iter().filter(wanted).collect();
     batch.rows(all.len());

@@ -54,6 +54,7 @@ fn column(id: i32, name: &str, sql_type: &str, nullable: bool) -> ColumnDef {
         nullable,
         default: None,
         missing_value: None,
+        sequence: None,
         source_field: None,
         comment: None,
     }
@@ -64,6 +65,8 @@ fn table(columns: Vec<ColumnDef>) -> TableDef {
     TableDef {
         columns,
         checks: vec![],
+        indexes: vec![],
+        foreign_keys: vec![],
         primary_key: vec![],
         options: TableOptions {
             time_column: None,
@@ -153,6 +156,7 @@ fn fixture(role: Oid, extra: Vec<Change>) -> Fixture {
         role,
         session_role: role,
         settings: Arc::new(Mutex::new(Settings::default())),
+        sequences: Arc::default(),
         text: Arc::new(TextSettings::default()),
         transaction_at: 1,
         statement_at: 1,
@@ -582,6 +586,7 @@ async fn advisory_locks_exclude_other_sessions() {
             role: SUPERUSER,
             session_role: SUPERUSER,
             settings: Arc::clone(&mine.settings),
+            sequences: Arc::default(),
             text: Arc::clone(&mine.text),
             transaction_at: 1,
             statement_at: 1,

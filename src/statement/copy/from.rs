@@ -29,7 +29,8 @@ pub(super) async fn copy(session: &mut Session, copy: &Copy, cancel: &Cancellati
     };
     let object = names::relation(session, name)?;
     let Body::Table(_) = &object.body else {
-        return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("cannot copy to view \"{}\"", object.name)));
+        let kind = if matches!(object.body, Body::Sequence(_)) { "sequence" } else { "view" };
+        return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("cannot copy to {kind} \"{}\"", object.name)));
     };
     let (validation, options) = Validation::of(session, &object, &copy.options, cancel)?;
     let files = match &copy.target {

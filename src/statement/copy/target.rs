@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::lit;
 use datafusion::physical_plan::PhysicalExpr;
-use tidemill_catalog::record::{Body, Change, Object, TableDef};
+use tidemill_catalog::record::{Body, Change, ColumnDef, Object, TableDef};
 use tidemill_udfs::types::SqlType;
 
 use super::super::control::Expression;
-use super::super::parse::parse_expression;
 use super::super::sink::RowSink;
 use crate::error::SqlState;
 use crate::instance::CopyProgress;
@@ -68,7 +66,7 @@ impl Target {
         let mut defaults = vec![];
         for (at, column) in def.columns.iter().enumerate() {
             if !given.iter().any(|(index, _, _)| *index == at) {
-                defaults.push((at, default_value(session, scope, def, at, column.default.as_deref())?));
+                defaults.push((at, default_value(session, scope, column)?));
             }
         }
         let filter = match filter {
@@ -126,20 +124,8 @@ impl Target {
 pub(in super::super) fn default_value(
     session: &mut Session,
     scope: &Arc<Scope>,
-    def: &TableDef,
-    at: usize,
-    default: Option<&str>,
+    column: &ColumnDef,
 ) -> Result<Arc<dyn PhysicalExpr>> {
-    let planner = Arc::clone(&session.planner);
-    let column = &def.columns[at];
-    let empty = DFSchema::empty();
-    let value = match default {
-        None => lit(ScalarValue::try_from(&column.data_type)?),
-        Some(text) => {
-            let value = planner.expression(scope, &empty, &parse_expression(text)?)?;
-            let from = planner.type_of(&value, &empty)?;
-            planner.assignment_cast(scope, value, &from, &SqlType::parse(&column.sql_type)?, &column.name)?
-        }
-    };
-    planner.physical_expression(scope, &empty, value)
+    let value = session.planner.column_default(scope, column)?;
+    session.planner.physical_expression(scope, &DFSchema::empty(), value)
 }

@@ -103,6 +103,11 @@ fn table_query(session: &mut Session, name: &Name, columns: &[String]) -> Result
             .hint("Try the COPY (SELECT ...) TO variant."));
     }
     if let Ok(object) = &object
+        && matches!(object.body, Body::Sequence(_))
+    {
+        return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("cannot copy from sequence \"{}\"", object.name)));
+    }
+    if let Ok(object) = &object
         && let Body::Table(def) = &object.body
         && let Some(missing) = columns.iter().find(|column| def.column(column).is_none())
     {

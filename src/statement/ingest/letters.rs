@@ -386,6 +386,7 @@ fn definition(columns: &[(&str, SqlType)]) -> Result<TableDef> {
         nullable: true,
         default: None,
         missing_value: None,
+        sequence: None,
         source_field: None,
         comment: None,
     };
@@ -396,6 +397,8 @@ fn definition(columns: &[(&str, SqlType)]) -> Result<TableDef> {
         next_column_id: i32::try_from(columns.len()).map_or(i32::MAX, |count| count + 1),
         columns,
         checks: vec![],
+        indexes: vec![],
+        foreign_keys: vec![],
         primary_key: vec![],
         given_options: given,
         column_mapping: false,

@@ -23,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use super::super::control::Name;
 use super::super::copy::default_value;
 use super::super::keys::UniqueKeys;
-use super::super::parse::parse_expression;
 use super::super::retype;
 use super::super::sink::{Constraints, RowSink};
 use super::super::table::{COLUMNS_MAX, push_column};
@@ -72,13 +71,19 @@ impl Target {
         let scope = session.scope(cancel);
         let defaults = (0..def.columns.len()).map(|at| default_of(session, &scope, &def, at)).collect::<Result<_>>()?;
         let mut sink = RowSink::new(session, object.oid, &scope)?;
-        let keys = sink.take_keys();
+        let mut keys = sink.take_keys();
+        if keys.len() > 1 {
+            // A row that one key refuses must not take another: that needs looking at all of them at once.
+            return Err(Error::unsupported(
+                "documents cannot be ingested into a table with several unique constraints",
+            ));
+        }
         let letters = letters(&object);
         Ok(Self {
             object,
             def,
             sink,
-            keys,
+            keys: keys.pop(),
             writes: vec![],
             planner: Arc::clone(&session.planner),
             scope,
@@ -102,6 +107,8 @@ impl Target {
         let def = Arc::new(TableDef {
             columns: vec![],
             checks: vec![],
+            indexes: vec![],
+            foreign_keys: vec![],
             primary_key: vec![],
             options: options::resolve(&given, &[], &[])?,
             given_options: given,
@@ -191,11 +198,8 @@ impl Target {
                     let at = at.ok_or_else(|| Error::internal("a column that is not there was widened"))?;
                     def.columns[at].sql_type = to.name();
                     def.columns[at].data_type = to.data_type();
-                    if let Some(text) = &def.columns[at].default {
-                        let value =
-                            self.planner.expression(&self.scope, &DFSchema::empty(), &parse_expression(text)?)?;
-                        let from = self.planner.type_of(&value, &DFSchema::empty())?;
-                        let value = self.planner.assignment_cast(&self.scope, value, &from, to, name)?;
+                    if self.defaults[at].is_some() {
+                        let value = self.planner.column_default(&self.scope, &def.columns[at])?;
                         let empty = DFSchema::empty();
                         self.defaults[at] = Some(self.planner.physical_expression(&self.scope, &empty, value)?);
                     }
@@ -384,7 +388,7 @@ impl Target {
         letters.changes(session, changes)?;
         if is_known || report.rows > 0 {
             let mut last = sink.finish().await?;
-            last.keys = keys.map(|keys| keys.written());
+            last.keys = keys.map(|keys| keys.written()).into_iter().collect();
             changes.extend(writes.into_iter().chain([last]).map(Change::Write));
         }
         Ok(report)
@@ -402,10 +406,9 @@ fn default_of(
     def: &TableDef,
     at: usize,
 ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
-    match &def.columns[at].default {
-        Some(text) => default_value(session, scope, def, at, Some(text)).map(Some),
-        None => Ok(None),
-    }
+    let column = &def.columns[at];
+    let has_default = column.default.is_some() || column.sequence.is_some();
+    has_default.then(|| default_value(session, scope, column)).transpose()
 }
 
 /// The table as a decoder sees it.
@@ -415,7 +418,7 @@ pub(super) fn shape_of(name: &str, def: &TableDef) -> Result<TableShape> {
             name: column.name.clone(),
             sql_type: SqlType::parse(&column.sql_type)?,
             nullable: column.nullable,
-            has_default: column.default.is_some(),
+            has_default: column.default.is_some() || column.sequence.is_some(),
             field: column.source_field.clone(),
         })
     });

@@ -15,9 +15,11 @@ use crate::{Error, Result};
 mod asof;
 /// The body of DO.
 mod block;
+mod constraint;
 mod distinct;
 mod latest;
 mod relation;
+mod sequence;
 /// CREATE and ALTER SOURCE.
 mod source;
 mod stretch;
@@ -39,6 +41,11 @@ pub const WINDOW: &str = "\u{1}window";
 pub const KEYS: &str = "\u{1}keys";
 /// The mark that LATEST ON is in WHERE.
 pub const LATEST: &str = "\u{1}latest";
+
+/// What stands first in INSERT's list of columns for OVERRIDING SYSTEM VALUE.
+pub const OVERRIDING_SYSTEM: &str = "\u{1}overriding system";
+/// And for OVERRIDING USER VALUE.
+pub const OVERRIDING_USER: &str = "\u{1}overriding user";
 
 /// Nesting of expressions and subqueries; PostgreSQL's limit is its stack (54001).
 const DEPTH_MAX: usize = 200;
@@ -242,6 +249,8 @@ fn created_by(into: &ast::SelectInto, offsets: &Offsets<'_>, query: Parsed) -> C
         columns: vec![],
         checks: vec![],
         primary_key: vec![],
+        unique: vec![],
+        foreign_keys: vec![],
         like: vec![],
         options: vec![],
         on_commit_drop: None,
@@ -288,9 +297,50 @@ fn sql(offsets: &Offsets<'_>, tokens: &[TokenWithSpan]) -> Result<ast::Statement
     }) {
         return Err(Error::unsupported("WHERE CURRENT OF is not supported"));
     }
+    let (tokens, overriding) = without_overriding(tokens);
+    let tokens = tokens.as_ref();
     let mut statement = run_parser(offsets, &plainer(tokens), |parser| parser.parse_statement())?;
+    if let Some(mark) = overriding {
+        mark_insert(&mut statement, mark);
+    }
     distinct::restore(tokens, &mut statement);
     Ok(with_inside(statement))
+}
+
+/// INSERT without OVERRIDING … VALUE, which sqlparser does not know, and the mark that stands for it.
+fn without_overriding(tokens: &[TokenWithSpan]) -> (std::borrow::Cow<'_, [TokenWithSpan]>, Option<&'static str>) {
+    let word = |at: usize, text: &str| {
+        matches!(tokens.get(at).map(|token| &token.token), Some(Token::Word(word))
+            if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
+    };
+    // Where it stands after the table or its columns: a query comes next.
+    let found = (2..tokens.len()).find_map(|at| {
+        let mark = match (word(at, "overriding"), word(at + 1, "system"), word(at + 1, "user")) {
+            (true, true, _) => OVERRIDING_SYSTEM,
+            (true, _, true) => OVERRIDING_USER,
+            _ => return None,
+        };
+        word(at + 2, "value").then_some((at, mark))
+    });
+    match found {
+        Some((at, mark)) if tokens.iter().any(|token| is_word(Some(token), Keyword::INSERT)) => {
+            let rest = tokens[..at].iter().chain(&tokens[at + 3..]).cloned().collect();
+            (std::borrow::Cow::Owned(rest), Some(mark))
+        }
+        _ => (std::borrow::Cow::Borrowed(tokens), None),
+    }
+}
+
+fn mark_insert(statement: &mut ast::Statement, mark: &str) {
+    let insert = match statement {
+        ast::Statement::Insert(insert) => insert,
+        ast::Statement::Query(query) => match query.body.as_mut() {
+            ast::SetExpr::Insert(ast::Statement::Insert(insert)) => insert,
+            _ => return,
+        },
+        _ => return,
+    };
+    insert.columns.insert(0, ast::ObjectName::from(ast::Ident::with_quote('"', mark)));
 }
 
 /// Reserved words that begin a clause after FROM.

@@ -3,11 +3,12 @@
 use datafusion::sql::sqlparser::tokenizer::Token;
 use tidemill_udfs::types::SqlType;
 
-use super::source;
 use super::tokens::Tokens;
 use super::utility::{alter_object, alter_role, nested, parse_type, refused, role_options, value};
+use super::{constraint, sequence, source};
 use crate::error::SqlState;
 use crate::statement::control::{AlterTable, CheckSyntax, ColumnSyntax, Control, CreateTable, CreateView, RoleOption};
+use crate::statement::trees::{Including, LikeSyntax, RelationKind, SequenceOptions};
 use crate::{Error, Result};
 
 /// Words that begin a column constraint and so end a DEFAULT expression.
@@ -48,6 +49,14 @@ pub(super) fn create(t: &mut Tokens<'_>) -> Result<Control> {
         let name = t.name()?;
         let owner = if t.eat(&["AUTHORIZATION"]) { Some(t.identifier()?) } else { None };
         return Ok(Control::CreateSchema { name, if_not_exists, owner });
+    }
+    if t.eat(&["SEQUENCE"]) {
+        return sequence::create(t, temporary);
+    }
+    if t.are(&["UNIQUE", "INDEX"]) || t.is("INDEX") {
+        let unique = t.eat(&["UNIQUE"]);
+        t.expect(&["INDEX"])?;
+        return constraint::create_index(t, unique);
     }
     if t.eat(&["SOURCE"]) {
         return source::create(t);
@@ -96,6 +105,8 @@ fn create_table(t: &mut Tokens<'_>, temporary: bool) -> Result<Control> {
         columns: vec![],
         checks: vec![],
         primary_key: vec![],
+        unique: vec![],
+        foreign_keys: vec![],
         like: vec![],
         options: vec![],
         on_commit_drop: None,
@@ -171,10 +182,8 @@ fn create_table_as(t: &mut Tokens<'_>, table: &mut CreateTable) -> Result<()> {
 
 fn table_element(t: &mut Tokens<'_>, table: &mut CreateTable) -> Result<()> {
     if t.eat(&["LIKE"]) {
-        table.like.push(t.name()?);
-        while t.eat_any(&["INCLUDING", "EXCLUDING"]).is_some() {
-            t.identifier()?;
-        }
+        let at = table.columns.len();
+        table.like.push(like(t, at)?);
         return Ok(());
     }
     let position = t.position();
@@ -187,22 +196,63 @@ fn table_element(t: &mut Tokens<'_>, table: &mut CreateTable) -> Result<()> {
         table.primary_key = t.parenthesized(Tokens::identifier)?;
         return Ok(());
     }
-    if t.is("UNIQUE") || t.is("FOREIGN") || t.is("EXCLUDE") {
+    if t.eat(&["UNIQUE"]) {
+        table.unique.push(constraint::unique(t, name, None)?);
+        return Ok(());
+    }
+    if t.eat(&["FOREIGN", "KEY"]) {
+        table.foreign_keys.push(constraint::foreign_key(t, name)?);
+        return Ok(());
+    }
+    if t.is("EXCLUDE") {
         return Err(unsupported_constraint(t));
     }
     t.rewind(position);
-    let column = column(t)?;
+    let mut column = column(t, table.name.last())?;
     if column.primary_key {
         table.primary_key = vec![column.name.clone()];
     }
+    table.unique.append(&mut column.unique);
+    table.foreign_keys.append(&mut column.foreign_keys);
     table.columns.push(column);
     Ok(())
 }
 
+/// What follows LIKE; `at`: how many columns stand before it.
+fn like(t: &mut Tokens<'_>, at: usize) -> Result<LikeSyntax> {
+    let name = t.name()?;
+    let mut including = Including::default();
+    while let Some(word) = t.eat_any(&["INCLUDING", "EXCLUDING"]) {
+        let on = word == "INCLUDING";
+        match t.eat_any(&[
+            "ALL",
+            "COMMENTS",
+            "COMPRESSION",
+            "CONSTRAINTS",
+            "DEFAULTS",
+            "GENERATED",
+            "IDENTITY",
+            "INDEXES",
+            "STATISTICS",
+            "STORAGE",
+        ]) {
+            Some("ALL") => {
+                including = Including { comments: on, constraints: on, defaults: on, identity: on, indexes: on };
+            }
+            Some("COMMENTS") => including.comments = on,
+            Some("CONSTRAINTS") => including.constraints = on,
+            Some("DEFAULTS") => including.defaults = on,
+            Some("IDENTITY") => including.identity = on,
+            Some("INDEXES") => including.indexes = on,
+            Some(_) => {}
+            None => return Err(t.error()),
+        }
+    }
+    Ok(LikeSyntax { name, at, including })
+}
+
 fn unsupported_constraint(t: &Tokens<'_>) -> Error {
-    Error::unsupported("UNIQUE, FOREIGN KEY and EXCLUDE constraints are not supported")
-        .hint("Declare PRIMARY KEY and CHECK constraints only.")
-        .at(t.offset())
+    Error::unsupported("EXCLUDE constraints are not supported").at(t.offset())
 }
 
 fn check(t: &mut Tokens<'_>, name: Option<String>) -> Result<CheckSyntax> {
@@ -214,7 +264,8 @@ fn check(t: &mut Tokens<'_>, name: Option<String>) -> Result<CheckSyntax> {
     Ok(CheckSyntax { name, condition })
 }
 
-fn column(t: &mut Tokens<'_>) -> Result<ColumnSyntax> {
+/// A column; `table`: for messages.
+fn column(t: &mut Tokens<'_>, table: &str) -> Result<ColumnSyntax> {
     let offset = t.offset();
     let name = t.identifier()?;
     let mut column = ColumnSyntax {
@@ -222,20 +273,39 @@ fn column(t: &mut Tokens<'_>) -> Result<ColumnSyntax> {
         sql_type: None,
         not_null: false,
         default: None,
+        serial: false,
+        identity: None,
         checks: vec![],
+        unique: vec![],
+        foreign_keys: vec![],
         primary_key: false,
         offset,
     };
+    let mut nullable = false;
     if matches!(t.peek(), Token::Comma | Token::RParen | Token::EOF) {
         return Ok(column); // CREATE TABLE t (a, b) AS …
     }
-    column.sql_type = Some(sql_type(t)?);
+    match serial(t) {
+        Some(sql_type) => {
+            column.sql_type = Some(sql_type);
+            column.serial = true;
+            column.not_null = true;
+        }
+        None => column.sql_type = Some(sql_type(t)?),
+    }
     loop {
+        let offset = t.offset();
         let name = if t.eat(&["CONSTRAINT"]) { Some(t.identifier()?) } else { None };
         if t.eat(&["NOT", "NULL"]) {
             column.not_null = true;
         } else if t.eat(&["NULL"]) {
+            nullable = true;
         } else if t.eat(&["DEFAULT"]) {
+            if column.default.is_some() || column.serial {
+                let what =
+                    format!("multiple default values specified for column \"{}\" of table \"{table}\"", column.name);
+                return Err(Error::new(SqlState::SYNTAX_ERROR, what).at(offset));
+            }
             column.default = Some(t.expression(&|word| CONSTRAINT_WORDS.contains(&word))?);
         } else if t.eat(&["CHECK"]) {
             column.checks.push(check(t, name)?);
@@ -244,17 +314,47 @@ fn column(t: &mut Tokens<'_>) -> Result<ColumnSyntax> {
             column.not_null = true;
         } else if t.eat(&["COLLATE"]) {
             t.name()?;
-        } else if t.is("UNIQUE") || t.is("REFERENCES") {
-            return Err(unsupported_constraint(t));
+        } else if t.eat(&["UNIQUE"]) {
+            column.unique.push(constraint::unique(t, name, Some(&column.name))?);
+        } else if t.is("REFERENCES") {
+            column.foreign_keys.push(constraint::references(t, name, vec![column.name.clone()])?);
         } else if t.is("GENERATED") {
-            return Err(Error::unsupported("generated and identity columns are not supported").at(t.offset()));
+            if column.identity.is_some() {
+                let what =
+                    format!("multiple identity specifications for column \"{}\" of table \"{table}\"", column.name);
+                return Err(Error::new(SqlState::SYNTAX_ERROR, what).at(offset));
+            }
+            column.identity = Some(Box::new(sequence::identity(t)?));
+            column.not_null = true;
         } else if name.is_some() {
             return Err(t.error());
         } else {
             break;
         }
+        if nullable && column.not_null {
+            let what =
+                format!("conflicting NULL/NOT NULL declarations for column \"{}\" of table \"{table}\"", column.name);
+            return Err(Error::new(SqlState::SYNTAX_ERROR, what).at(offset));
+        }
+        if column.identity.is_some() && (column.default.is_some() || column.serial) {
+            let what =
+                format!("both default and identity specified for column \"{}\" of table \"{table}\"", column.name);
+            return Err(Error::new(SqlState::SYNTAX_ERROR, what).at(offset));
+        }
     }
     Ok(column)
+}
+
+/// `serial` and its kin, which are no types but short for a type, NOT NULL and a default.
+fn serial(t: &mut Tokens<'_>) -> Option<SqlType> {
+    if t.followed_by(&Token::Period) {
+        return None;
+    }
+    match t.eat_any(&["SERIAL", "SERIAL4", "BIGSERIAL", "SERIAL8", "SMALLSERIAL", "SERIAL2"])? {
+        "SMALLSERIAL" | "SERIAL2" => Some(SqlType::Int2),
+        "BIGSERIAL" | "SERIAL8" => Some(SqlType::Int8),
+        _ => Some(SqlType::Int4),
+    }
 }
 
 /// A type, to where its words, modifiers and brackets end.
@@ -337,12 +437,19 @@ fn create_view(t: &mut Tokens<'_>, or_replace: bool, temporary: bool) -> Result<
 
 pub(super) fn alter(t: &mut Tokens<'_>) -> Result<Control> {
     t.expect(&["ALTER"])?;
-    if let Some(word) = t.eat_any(&["TABLE", "VIEW"]) {
+    if let Some(kind) = relation_kind(t) {
         let if_exists = t.eat(&["IF", "EXISTS"]);
         t.eat(&["ONLY"]);
         let name = t.name()?;
-        let actions = t.list(alter_action)?;
-        return Ok(Control::AlterTable { name, if_exists, view: word == "VIEW", actions });
+        if kind == RelationKind::Sequence {
+            let mut options = SequenceOptions::default();
+            while sequence::option(t, &mut options)? {}
+            if t.at_end() {
+                return Ok(Control::AlterSequence { name, if_exists, options: Box::new(options) });
+            }
+        }
+        let actions = t.list(|t| alter_action(t, name.last()))?;
+        return Ok(Control::AlterTable { name, if_exists, kind, actions });
     }
     if t.eat(&["SOURCE"]) {
         return source::alter(t);
@@ -360,7 +467,17 @@ pub(super) fn alter(t: &mut Tokens<'_>) -> Result<Control> {
     Ok(refused(t, &format!("ALTER {what}")))
 }
 
-fn alter_action(t: &mut Tokens<'_>) -> Result<AlterTable> {
+/// TABLE, VIEW, SEQUENCE or INDEX.
+fn relation_kind(t: &mut Tokens<'_>) -> Option<RelationKind> {
+    t.eat_any(&["TABLE", "VIEW", "SEQUENCE", "INDEX"]).map(|word| match word {
+        "TABLE" => RelationKind::Table,
+        "VIEW" => RelationKind::View,
+        "INDEX" => RelationKind::Index,
+        _ => RelationKind::Sequence,
+    })
+}
+
+fn alter_action(t: &mut Tokens<'_>, table: &str) -> Result<AlterTable> {
     if t.eat(&["ADD"]) {
         let position = t.position();
         let name = if t.eat(&["CONSTRAINT"]) { Some(t.identifier()?) } else { None };
@@ -370,32 +487,40 @@ fn alter_action(t: &mut Tokens<'_>) -> Result<AlterTable> {
         if t.eat(&["PRIMARY", "KEY"]) {
             return Ok(AlterTable::AddPrimaryKey { name, columns: t.parenthesized(Tokens::identifier)? });
         }
-        if t.is("UNIQUE") || t.is("FOREIGN") || t.is("EXCLUDE") {
+        if t.eat(&["UNIQUE"]) {
+            return Ok(AlterTable::AddUnique(constraint::unique(t, name, None)?));
+        }
+        if t.eat(&["FOREIGN", "KEY"]) {
+            return Ok(AlterTable::AddForeignKey(Box::new(constraint::foreign_key(t, name)?)));
+        }
+        if t.is("EXCLUDE") {
             return Err(unsupported_constraint(t));
         }
         t.rewind(position);
         t.eat(&["COLUMN"]);
         let if_not_exists = t.eat(&["IF", "NOT", "EXISTS"]);
-        return Ok(AlterTable::AddColumn { column: Box::new(column(t)?), if_not_exists });
+        return Ok(AlterTable::AddColumn { column: Box::new(column(t, table)?), if_not_exists });
     }
     if t.eat(&["DROP", "CONSTRAINT"]) {
         let if_exists = t.eat(&["IF", "EXISTS"]);
         let name = t.identifier()?;
-        t.eat_any(&["CASCADE", "RESTRICT"]);
-        return Ok(AlterTable::DropConstraint { name, if_exists });
+        let cascade = t.eat_any(&["CASCADE", "RESTRICT"]) == Some("CASCADE");
+        return Ok(AlterTable::DropConstraint { name, if_exists, cascade });
     }
     if t.eat(&["DROP"]) {
         t.eat(&["COLUMN"]);
         let if_exists = t.eat(&["IF", "EXISTS"]);
         let name = t.identifier()?;
-        t.eat_any(&["CASCADE", "RESTRICT"]);
-        return Ok(AlterTable::DropColumn { name, if_exists });
+        let cascade = t.eat_any(&["CASCADE", "RESTRICT"]) == Some("CASCADE");
+        return Ok(AlterTable::DropColumn { name, if_exists, cascade });
     }
     if t.eat(&["RENAME", "TO"]) {
         return Ok(AlterTable::Rename(t.identifier()?));
     }
     if t.eat(&["RENAME", "CONSTRAINT"]) {
-        return Err(Error::unsupported("RENAME CONSTRAINT is not supported").at(t.offset()));
+        let from = t.identifier()?;
+        t.expect(&["TO"])?;
+        return Ok(AlterTable::RenameConstraint { from, to: t.identifier()? });
     }
     if t.eat(&["RENAME"]) {
         t.eat(&["COLUMN"]);
@@ -430,22 +555,53 @@ fn alter_action(t: &mut Tokens<'_>) -> Result<AlterTable> {
         if t.eat(&["DROP", "NOT", "NULL"]) {
             return Ok(AlterTable::NotNull { column, not_null: false });
         }
+        if t.eat(&["ADD"]) {
+            return Ok(AlterTable::AddIdentity { column, identity: Box::new(sequence::identity(t)?) });
+        }
+        if t.eat(&["DROP", "IDENTITY"]) {
+            return Ok(AlterTable::DropIdentity { column, if_exists: t.eat(&["IF", "EXISTS"]) });
+        }
         if t.eat(&["SET", "DATA", "TYPE"]) || t.eat(&["TYPE"]) {
             let sql_type = sql_type(t)?;
             let using = if t.eat(&["USING"]) { Some(t.expression(&|_| false)?) } else { None };
             return Ok(AlterTable::Type { column, sql_type, using });
         }
+        return identity_options(t, column);
     }
     Err(t.error())
+}
+
+/// SET GENERATED, SET of options of the sequence, RESTART: any number of them.
+fn identity_options(t: &mut Tokens<'_>, column: String) -> Result<AlterTable> {
+    let (mut always, mut options) = (None, SequenceOptions::default());
+    loop {
+        if t.eat(&["SET", "GENERATED"]) {
+            always = Some(t.eat(&["ALWAYS"]));
+            if always == Some(false) {
+                t.expect(&["BY", "DEFAULT"])?;
+            }
+        } else if t.is("RESTART") || t.eat(&["SET"]) {
+            if !sequence::option(t, &mut options)? {
+                return Err(t.error());
+            }
+        } else {
+            break;
+        }
+    }
+    if !matches!(t.peek(), Token::EOF | Token::Comma) {
+        return Err(t.error());
+    }
+    Ok(AlterTable::SetIdentity { column, always, options: Box::new(options) })
 }
 
 pub(super) fn drop(t: &mut Tokens<'_>) -> Result<Control> {
     t.expect(&["DROP"])?;
     let cascade = |t: &mut Tokens<'_>| t.eat_any(&["CASCADE", "RESTRICT"]) == Some("CASCADE");
-    if let Some(word) = t.eat_any(&["TABLE", "VIEW"]) {
+    if let Some(kind) = relation_kind(t) {
+        t.eat(&["CONCURRENTLY"]);
         let if_exists = t.eat(&["IF", "EXISTS"]);
         let names = t.list(Tokens::name)?;
-        return Ok(Control::DropRelation { view: word == "VIEW", names, if_exists, cascade: cascade(t) });
+        return Ok(Control::DropRelation { kind, names, if_exists, cascade: cascade(t) });
     }
     if t.eat(&["SOURCE"]) {
         let if_exists = t.eat(&["IF", "EXISTS"]);

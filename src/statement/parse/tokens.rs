@@ -125,6 +125,11 @@ impl<'a> Tokens<'a> {
         words.iter().enumerate().all(|(at, word)| is_word(self.peek_at(at), word))
     }
 
+    /// True if that token stands behind the next one.
+    pub(super) fn followed_by(&self, token: &Token) -> bool {
+        self.peek_at(1) == token
+    }
+
     /// Takes the words if they come next.
     pub(super) fn eat(&mut self, words: &[&str]) -> bool {
         let found = self.are(words);
@@ -275,7 +280,19 @@ impl<'a> Tokens<'a> {
             }
             self.next += 1;
         }
-        let tokens = &self.tokens[begin..self.next];
+        self.next_expression(begin)
+    }
+
+    /// An expression that ends before the token at that position.
+    pub(super) fn expression_to(&mut self, end: usize) -> Result<Expression> {
+        let begin = self.next;
+        self.next = end;
+        self.next_expression(begin)
+    }
+
+    /// The tokens from there on up to the next one, as an expression.
+    fn next_expression(&self, begin: usize) -> Result<Expression> {
+        let tokens = &self.tokens[begin..self.next.min(self.tokens.len())];
         let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { return Err(self.error()) };
         let (start, end) = (self.offsets.start(first), self.offsets.end(last));
         Ok(Expression {

@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use tidemill_udfs::types::SqlType;
 
 use super::tokens::{Tokens, string_of};
-use super::{Parsed, parse_tokens, relation};
+use super::{Parsed, constraint, parse_tokens, relation};
 use crate::error::SqlState;
 use crate::statement::control::{
     AlterObject, AlterRole, CallArgument, CommentTarget, Control, Copy, CopySource, CopyTarget, CopyValue, Direction,
@@ -58,13 +58,15 @@ pub(super) fn control(tokens: &mut Tokens<'_>) -> Result<Option<Control>> {
             t.eat(&["TABLE"]);
             t.eat(&["ONLY"]);
             let names = t.list(Tokens::name)?;
-            let _ = t.eat(&["RESTART", "IDENTITY"]) || t.eat(&["CONTINUE", "IDENTITY"]);
+            let restart = t.eat(&["RESTART", "IDENTITY"]);
+            let _ = restart || t.eat(&["CONTINUE", "IDENTITY"]);
             t.eat_any(&["CASCADE", "RESTRICT"]);
-            Ok(Control::Truncate(names))
+            Ok(Control::Truncate { names, restart })
         },
         "COMMENT" => comment,
         "LOCK" => lock,
-        "VACUUM" | "ANALYZE" | "ANALYSE" | "CHECKPOINT" | "REINDEX" | "CLUSTER" => maintain,
+        "REINDEX" => constraint::reindex,
+        "VACUUM" | "ANALYZE" | "ANALYSE" | "CHECKPOINT" | "CLUSTER" => maintain,
         "CALL" => call,
         "DO" => execute_block,
         "UNLISTEN" => |t| {
@@ -598,8 +600,8 @@ fn old_copy_options(t: &mut Tokens<'_>, options: &mut Vec<(String, CopyValue)>) 
 
 fn comment(t: &mut Tokens<'_>) -> Result<Control> {
     t.expect(&["COMMENT", "ON"])?;
-    let target = match t.eat_any(&["TABLE", "VIEW", "COLUMN", "SCHEMA", "DATABASE", "ROLE", "SOURCE"]) {
-        Some("TABLE" | "VIEW") => CommentTarget::Relation(t.name()?),
+    let target = match t.eat_any(&["TABLE", "VIEW", "SEQUENCE", "COLUMN", "SCHEMA", "DATABASE", "ROLE", "SOURCE"]) {
+        Some("TABLE" | "VIEW" | "SEQUENCE") => CommentTarget::Relation(t.name()?),
         Some("COLUMN") => {
             let mut name = t.name()?;
             let column = name.parts.pop().unwrap_or_default();
@@ -636,7 +638,7 @@ fn lock(t: &mut Tokens<'_>) -> Result<Control> {
 }
 
 fn maintain(t: &mut Tokens<'_>) -> Result<Control> {
-    let command = match t.eat_any(&["VACUUM", "ANALYZE", "ANALYSE", "CHECKPOINT", "REINDEX", "CLUSTER"]) {
+    let command = match t.eat_any(&["VACUUM", "ANALYZE", "ANALYSE", "CHECKPOINT", "CLUSTER"]) {
         Some("ANALYSE") => "ANALYZE",
         Some(command) => command,
         None => return Err(t.error()),

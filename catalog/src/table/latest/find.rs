@@ -18,7 +18,7 @@ use crate::table::file::{FileEntry, FileIndex};
 use crate::table::keys::{Digest, DigestTable, Digester, versions};
 use crate::table::scan::source::FileAccess;
 use crate::table::scan::{Scan, Unit};
-use crate::table::unique::within;
+use crate::table::unique::{nulls, within};
 use crate::table::writer::ColumnSummary;
 use crate::{Error, Lsn, Result};
 
@@ -360,7 +360,13 @@ impl PieceScan {
             Some((version, pieces.get(at)?.1, row - start))
         };
         let rows = versions.into_iter().zip(units).zip(rows).map(place).collect::<Option<_>>();
-        Ok(Some(KeyRows { digests: digester.digest(&keys)?, keys, rows: rows.ok_or_else(broken)? }))
+        let (mut digests, mut rows): (Vec<_>, Vec<_>) = (digester.digest(&keys)?, rows.ok_or_else(broken)?);
+        if let Some(nulls) = nulls(&keys) {
+            let (mut here, mut there) = (nulls.iter(), nulls.iter());
+            digests.retain(|_| here.next().unwrap_or(true));
+            rows.retain(|_| there.next().unwrap_or(true));
+        }
+        Ok(Some(KeyRows { digests, keys, rows }))
     }
 }
 

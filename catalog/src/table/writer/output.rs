@@ -96,7 +96,10 @@ fn properties(def: &TableDef, sorting: Vec<SortingColumn>, compression: Compress
             // What a dictionary does not fit is mostly ids and times, whose differences are small.
             builder = builder.set_column_encoding(path(), Encoding::DELTA_BINARY_PACKED);
         }
-        let is_key = def.primary_key.contains(&column.name) || def.options.sort_key.contains(&column.name);
+        let is_indexed =
+            def.indexes.iter().any(|index| index.keys.first().is_some_and(|key| key.column == Some(column.id)));
+        let is_key =
+            is_indexed || def.primary_key.contains(&column.name) || def.options.sort_key.contains(&column.name);
         let is_time = matches!(column.data_type, DataType::Timestamp(_, _) | DataType::Date32);
         let equality = matches!(column.data_type, DataType::Utf8View | DataType::Int64 | DataType::Int32);
         if is_key && equality && !is_time {

@@ -33,9 +33,18 @@ pub(super) const FUNCTIONS: &[Function] = &[
 /// Between two looks at whether a waiting statement was cancelled.
 const SLICE: Duration = Duration::from_millis(10);
 
+/// Does what blocks, without keeping other work off the thread.
+pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    let flavor = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
+    if matches!(flavor, Ok(tokio::runtime::RuntimeFlavor::MultiThread)) {
+        return tokio::task::block_in_place(work);
+    }
+    work()
+}
+
 /// Waits until `done` or until the statement is cancelled (57014), without keeping other work off the thread.
 fn wait_until(scope: &Scope, mut done: impl FnMut() -> bool) -> Result<()> {
-    let mut wait = || {
+    blocking(|| {
         while !done() {
             if scope.cancel.is_cancelled() {
                 return Err(Error::new(SqlState::QUERY_CANCELED, "canceling statement due to user request"));
@@ -43,12 +52,7 @@ fn wait_until(scope: &Scope, mut done: impl FnMut() -> bool) -> Result<()> {
             std::thread::sleep(SLICE);
         }
         Ok(())
-    };
-    let flavor = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
-    if matches!(flavor, Ok(tokio::runtime::RuntimeFlavor::MultiThread)) {
-        return tokio::task::block_in_place(wait);
-    }
-    wait()
+    })
 }
 
 fn sleep(scope: &Scope, seconds: f64) -> Result<Value<'static>> {

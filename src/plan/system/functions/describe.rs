@@ -38,7 +38,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("pg_get_userbyid", 1, 1, "name", |call| {
         Ok(objects::role_name(call.scope, call.oid(0)?).into_owned().into())
     }),
-    function("pg_get_serial_sequence", 2, 2, "text", |call| call.relation(0).map(|_| Value::Null)),
     function("pg_get_replica_identity_index", 1, 1, "regclass", |_| Ok(Value::Null)),
     function("obj_description", 1, 2, "text", obj_description),
     function("col_description", 2, 2, "text", col_description),
@@ -126,21 +125,21 @@ fn constraintdef(call: &Call<'_>) -> Result<Value<'static>> {
     let Some(table) = constrained_table(call.scope, oid) else { return Ok(Value::Null) };
     let all = relations::constraints_of(&table);
     let constraint = all.iter().find(|constraint| constraint.oid == oid);
-    Ok(constraint.map(|c| definitions::constraint_definition(c, call.boolean(1).unwrap_or(false))).into())
+    Ok(constraint.map(|c| definitions::constraint_definition(call.scope, c, call.boolean(1).unwrap_or(false))).into())
 }
 
 /// The table that has the constraint.
 fn constrained_table(scope: &Scope, constraint: Oid) -> Option<Rel<'_>> {
-    if let Some(Rel { kind: Kind::Index(table, _), .. }) = objects::find_relation(scope, constraint) {
+    if let Some(Rel { kind: Kind::Index(table, ..), .. }) = objects::find_relation(scope, constraint) {
         return objects::find_relation(scope, table.oid);
     }
-    objects::find_relation(scope, objects::table_of_check(scope, constraint)?)
+    objects::find_relation(scope, objects::table_of_part(scope, constraint)?)
 }
 
 fn indexdef(call: &Call<'_>) -> Result<Value<'static>> {
     let Some(index) = objects::find_relation(call.scope, call.oid(0)?) else { return Ok(Value::Null) };
     Ok(match call.int(1).unwrap_or(0) {
-        0 => definitions::index_definition(&index),
+        0 => definitions::index_definition(&index, call.boolean(2).unwrap_or(false)),
         number => usize::try_from(number).ok().and_then(|number| definitions::index_column(&index, number)),
     }
     .into())
@@ -237,6 +236,7 @@ fn describe_object(call: &Call<'_>) -> Result<Value<'static>> {
             let kind = match rel.relkind() {
                 "v" => "view",
                 "i" => "index",
+                "S" => "sequence",
                 _ => "table",
             };
             let name = names::regclass_text(call.scope, oid);

@@ -27,6 +27,7 @@ use crate::plan::Scope;
 pub(crate) mod admin;
 mod describe;
 mod privilege;
+pub(crate) mod sequence;
 mod session;
 mod size;
 
@@ -66,16 +67,25 @@ impl Function {
 }
 
 /// The lists, searched in order.
-const LISTS: [&[Function]; 5] =
-    [session::FUNCTIONS, describe::FUNCTIONS, privilege::FUNCTIONS, size::FUNCTIONS, admin::FUNCTIONS];
+const LISTS: [&[Function]; 6] = [
+    session::FUNCTIONS,
+    describe::FUNCTIONS,
+    privilege::FUNCTIONS,
+    size::FUNCTIONS,
+    admin::FUNCTIONS,
+    sequence::FUNCTIONS,
+];
 
 /// The names of all of them.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    LISTS.iter().flat_map(|list| list.iter()).map(|function| function.name)
+    LISTS.iter().flat_map(|list| list.iter()).map(|function| function.name).chain([sequence::NEXTVAL])
 }
 
 /// See [`super::function`].
 pub(crate) fn find(scope: &Arc<Scope>, name: &str) -> Option<Arc<ScalarUDF>> {
+    if name == sequence::NEXTVAL {
+        return Some(sequence::nextval(scope));
+    }
     let function = LISTS.iter().flat_map(|list| list.iter()).find(|function| function.name == name)?;
     Some(Arc::new(ScalarUDF::new_from_impl(Bound::new(function, scope))))
 }

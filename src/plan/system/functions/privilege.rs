@@ -93,12 +93,12 @@ fn has_column_privilege(call: &Call<'_>) -> Result<Value<'static>> {
 }
 
 fn has_sequence_privilege(call: &Call<'_>) -> Result<Value<'static>> {
-    let (_, first) = role(call, 2)?;
+    let (role, first) = role(call, 2)?;
     let oid = call.relation(first)?;
-    match (objects::find_relation(call.scope, oid), call.is_text(first)) {
-        (Some(rel), true) => {
-            Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a sequence", rel.name)))
-        }
+    let Some(rel) = objects::find_relation(call.scope, oid) else { return Ok(Value::Null) };
+    match (Target::relation(&rel), call.is_text(first)) {
+        (target, _) if target.on == On::Sequence => any(call, role, target, first + 1),
+        (_, true) => Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a sequence", rel.name))),
         _ => Ok(Value::Null),
     }
 }

@@ -1,14 +1,15 @@
 //! information_schema.columns and element_types: columns and the standard's many words about their types.
 
 use tidemill_catalog::Oid;
+use tidemill_catalog::record::{Body, SequenceRule};
+use tidemill_catalog::sequence::SequenceDef;
 
 use super::{catalog, table_names, visible_relations, yes_no};
 use crate::plan::Scope;
 use crate::plan::system::batch::{Batch, Value};
 use crate::plan::system::data::{self, TypeRow};
-use crate::plan::system::deparse::default_text;
 use crate::plan::system::names;
-use crate::plan::system::objects::{Attribute, Rel, TypeNames};
+use crate::plan::system::objects::{self, Attribute, Rel, TypeNames};
 
 /// A type with its modifier.
 #[derive(Clone, Copy)]
@@ -143,7 +144,10 @@ pub(super) fn columns(scope: &Scope, batch: &mut Batch<'_>) {
     table_names(scope, batch, all.iter().map(|(rel, _)| rel));
     batch.column("column_name", all.iter().map(|(_, attribute)| attribute.name));
     batch.column("ordinal_position", all.iter().map(|(_, attribute)| attribute.number));
-    batch.column("column_default", all.iter().map(|(_, attribute)| attribute.column.and_then(default_text)));
+    batch.column(
+        "column_default",
+        all.iter().map(|(_, attribute)| attribute.column.and_then(|column| objects::default_of(scope, column))),
+    );
     batch.column("is_nullable", all.iter().map(|(_, attribute)| yes_no(!attribute.not_null)));
     let types = all.attributes.iter().map(|(_, a)| Typed { oid: a.type_oid, typmod: a.typmod });
     type_columns(
@@ -154,11 +158,35 @@ pub(super) fn columns(scope: &Scope, batch: &mut Batch<'_>) {
         types.map(|typed| typed.name().to_owned()),
     );
     batch.column("dtd_identifier", all.iter().map(|(_, attribute)| attribute.number.to_string()));
-    for column in ["is_self_referencing", "is_identity", "identity_cycle"] {
-        batch.constant(column, "NO");
-    }
+    batch.constant("is_self_referencing", "NO");
+    let identities: Vec<_> = all.iter().map(|(_, attribute)| identity(scope, attribute)).collect();
+    let option = |value: fn(&SequenceDef) -> i64| {
+        identities.iter().map(move |identity| identity.map(|(_, def)| value(def).to_string()))
+    };
+    batch.column("is_identity", identities.iter().map(|identity| yes_no(identity.is_some())));
+    batch.column("identity_generation", identities.iter().map(|identity| identity.map(|(word, _)| word)));
+    batch.column("identity_start", option(|def| def.start));
+    batch.column("identity_increment", option(|def| def.increment));
+    batch.column("identity_maximum", option(|def| def.max));
+    batch.column("identity_minimum", option(|def| def.min));
+    batch
+        .column("identity_cycle", identities.iter().map(|identity| yes_no(identity.is_some_and(|(_, def)| def.cycle))));
     batch.constant("is_generated", "NEVER");
     batch.column("is_updatable", all.iter().map(|(rel, _)| yes_no(rel.relkind() == "r")));
+}
+
+/// identity_generation, and the sequence of an identity column.
+fn identity<'a>(scope: &'a Scope, attribute: &Attribute<'_>) -> Option<(&'static str, &'a SequenceDef)> {
+    let sequence = attribute.column?.sequence?;
+    let word = match sequence.rule {
+        SequenceRule::Always => "ALWAYS",
+        SequenceRule::ByDefault => "BY DEFAULT",
+        SequenceRule::Default => return None,
+    };
+    match &objects::object(scope, sequence.oid)?.body {
+        Body::Sequence(def) => Some((word, def)),
+        _ => None,
+    }
 }
 
 pub(super) fn element_types(scope: &Scope, batch: &mut Batch<'_>) {

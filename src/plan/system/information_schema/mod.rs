@@ -3,10 +3,14 @@
 
 use std::borrow::Cow;
 
+use tidemill_catalog::sequence::SequenceDef;
+use tidemill_udfs::types::SqlType;
+
 use super::batch::Batch;
 use super::objects::{self, Kind, Namespace, Rel};
 use super::privileges::{self, Target};
 use super::registry::Fill;
+use super::relations;
 use crate::plan::Scope;
 
 mod columns;
@@ -21,6 +25,7 @@ pub(crate) const FILLS: &[(&str, Fill)] = &[
     ("tables", tables),
     ("views", views),
     ("columns", columns::columns),
+    ("sequences", sequences),
     ("element_types", columns::element_types),
     ("character_sets", character_sets),
     ("collations", collations),
@@ -31,6 +36,7 @@ pub(crate) const FILLS: &[(&str, Fill)] = &[
     ("key_column_usage", constraints::key_column_usage),
     ("constraint_column_usage", constraints::constraint_column_usage),
     ("constraint_table_usage", constraints::constraint_table_usage),
+    ("referential_constraints", constraints::referential_constraints),
     ("view_table_usage", constraints::view_table_usage),
     ("table_privileges", |scope, batch| grants::table_privileges(scope, batch, true)),
     ("role_table_grants", |scope, batch| grants::table_privileges(scope, batch, false)),
@@ -49,7 +55,7 @@ fn yes_no(value: bool) -> &'static str {
 fn visible_relations(scope: &Scope) -> Vec<Rel<'_>> {
     let superuser = privileges::is_superuser(scope, scope.role);
     let shown = |rel: &Rel<'_>| {
-        !matches!(rel.kind, Kind::Index(..))
+        !matches!(rel.kind, Kind::Index(..) | Kind::Sequence(_))
             && (superuser || !rel.is_user() || Target::relation(rel).allows_any(scope, scope.role))
     };
     objects::relations(scope).into_iter().filter(shown).collect()
@@ -119,6 +125,32 @@ fn views(scope: &Scope, batch: &mut Batch<'_>) {
     for column in ["is_trigger_updatable", "is_trigger_deletable", "is_trigger_insertable_into"] {
         batch.constant(column, "NO");
     }
+}
+
+fn sequences(scope: &Scope, batch: &mut Batch<'_>) {
+    let superuser = privileges::is_superuser(scope, scope.role);
+    let shown = |rel: &Rel<'_>| superuser || Target::relation(rel).allows_any(scope, scope.role);
+    // Those of identity columns are no objects of the standard's.
+    let all: Vec<_> =
+        relations::sequences(scope).into_iter().filter(|(rel, def)| !def.is_identity && shown(rel)).collect();
+    let bits = |(_, def): &(Rel<'_>, &SequenceDef)| match relations::sequence_type(def) {
+        SqlType::Int2 => 16,
+        SqlType::Int4 => 32,
+        _ => 64,
+    };
+    batch.rows(all.len());
+    catalog(scope, batch, &["sequence_catalog"]);
+    batch.column("sequence_schema", all.iter().map(|(rel, _)| rel.schema));
+    batch.column("sequence_name", all.iter().map(|(rel, _)| rel.name.as_ref()));
+    batch.column("data_type", all.iter().map(|(_, def)| def.sql_type.as_str()));
+    batch.column("numeric_precision", all.iter().map(bits));
+    batch.constant("numeric_precision_radix", 2);
+    batch.constant("numeric_scale", 0);
+    batch.column("start_value", all.iter().map(|(_, def)| def.start.to_string()));
+    batch.column("minimum_value", all.iter().map(|(_, def)| def.min.to_string()));
+    batch.column("maximum_value", all.iter().map(|(_, def)| def.max.to_string()));
+    batch.column("increment", all.iter().map(|(_, def)| def.increment.to_string()));
+    batch.column("cycle_option", all.iter().map(|(_, def)| yes_no(def.cycle)));
 }
 
 fn character_sets(scope: &Scope, batch: &mut Batch<'_>) {

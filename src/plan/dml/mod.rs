@@ -1,29 +1,33 @@
-//! INSERT, UPDATE, DELETE: which rows, cast as by assignment, defaults filled in; RETURNING over the table's columns.
+//! INSERT (`insert.rs`), UPDATE, DELETE: which rows, cast as by assignment, defaults filled in; RETURNING over the table's
+//! columns.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column as PlanColumn, DFSchema, TableReference};
-use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder, Projection, Values};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
 use datafusion::sql::sqlparser::ast::{
-    self, AssignmentTarget, FromTable, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, TableFactor,
-    TableObject, TableWithJoins, UpdateTableFromKind,
+    self, AssignmentTarget, FromTable, Ident, ObjectName, ObjectNamePart, SelectItem, SetExpr, TableFactor,
+    TableWithJoins, UpdateTableFromKind,
 };
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::{Body, ColumnDef, TableDef};
+use tidemill_catalog::record::{Body, ColumnDef, SequenceRule, TableDef};
 use tidemill_catalog::snapshot::TableState;
 use tidemill_catalog::table::scan::{ROW_COLUMN, UNIT_COLUMN};
 use tidemill_udfs::types::SqlType;
 
 use super::context::Resolved;
 use super::typing::{Typed, Typing, output_types, type_metadata};
-use super::{Conversion, InsertPlan, ModifyPlan, OnConflict, Plan, Planner, Returning, Scope, forms, locate, prepare};
+use super::{Conversion, ModifyPlan, Plan, Planner, Returning, Scope, locate, prepare};
 use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::session::Column;
+use crate::statement::parse;
+
+mod insert;
+pub(super) use insert::insert;
 
 /// The table a statement changes.
 struct Target {
@@ -60,6 +64,9 @@ fn target(scope: &Arc<Scope>, name: &ObjectName, alias: Option<&Ident>) -> Resul
                 shown: alias.map_or_else(|| table.clone(), folded),
                 def: Arc::clone(def),
             }),
+            Body::Sequence(_) => {
+                Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("cannot change sequence \"{table}\"")))
+            }
             _ => Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("cannot change view \"{table}\""))
                 .detail("Views are not automatically updatable.")),
         },
@@ -100,167 +107,31 @@ fn column_index(target: &Target, name: &ObjectName) -> Result<usize> {
 }
 
 /// The default of a column as a value of its type; NULL where it has none.
-fn default_value(planner: &Planner, scope: &Arc<Scope>, column: &ColumnDef, typing: &mut Typing) -> Result<Typed> {
+pub(super) fn default_value(
+    planner: &Planner,
+    scope: &Arc<Scope>,
+    column: &ColumnDef,
+    typing: &mut Typing,
+) -> Result<Typed> {
     let to = sql_type(column)?;
-    let Some(text) = &column.default else {
-        let null =
-            Typed::new(Expr::Literal(datafusion::common::ScalarValue::Null, None), SqlType::Unknown, DataType::Null);
-        return typing.assign(null, &to, column.data_type.clone(), &column.name);
-    };
-    let expr =
-        Parser::new(&PostgreSqlDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_expr()).map_err(
-            |error| Error::internal(format!("the default of column \"{}\" does not parse: {error}", column.name)),
-        )?;
+    if let Some(sequence) = &column.sequence {
+        let oid = Typed::literal(datafusion::common::ScalarValue::UInt32(Some(sequence.oid)), SqlType::RegClass);
+        let call = ScalarFunction::new_udf(super::system::nextval(scope), vec![oid.expr]);
+        let value = Typed::of(Expr::ScalarFunction(call), SqlType::Int8);
+        return typing.assign(value, &to, column.data_type.clone(), &column.name);
+    }
+    let Some(text) = &column.default else { return null_value(column, typing) };
+    let expr = parse::parse_expression(text).map_err(|error| {
+        Error::internal(format!("the default of column \"{}\" does not parse: {error}", column.name))
+    })?;
     let value = planner.typed_expression(scope, &DFSchema::empty(), &expr, typing).map_err(Error::without_location)?;
     typing.assign(value, &to, column.data_type.clone(), &column.name)
 }
 
-/// Plans INSERT.
-pub(super) fn insert(
-    planner: &Planner,
-    scope: &Arc<Scope>,
-    insert: &ast::Insert,
-    types: &[SqlType],
-) -> Result<InsertPlan> {
-    let TableObject::TableName(name) = &insert.table else {
-        return Err(Error::unsupported("INSERT into what is not a table is not supported"));
-    };
-    let alias = insert.table_alias.as_ref().map(|alias| &alias.alias);
-    let target = target(scope, name, alias)?;
-    let places = insert_columns(&target, &insert.columns)?;
-    let explicit = !insert.columns.is_empty();
-    let mut typing = Typing::new(scope, types);
-    let plan = match &insert.source {
-        None => {
-            let row = target
-                .def
-                .columns
-                .iter()
-                .map(|column| default_value(planner, scope, column, &mut typing))
-                .collect::<Result<Vec<_>>>()?;
-            values_plan(&target, vec![row])?
-        }
-        Some(source) => match source.body.as_ref() {
-            SetExpr::Values(values) if is_plain(source) => {
-                insert_values(planner, scope, &target, &places, explicit, values, &mut typing)?
-            }
-            _ => insert_query(planner, scope, &target, &places, explicit, source, &mut typing)?,
-        },
-    };
-    let returning = insert
-        .returning
-        .as_ref()
-        .map(|items| returning(planner, scope, &target, items, vec![], &mut typing))
-        .transpose()?;
-    let on_conflict = match &insert.on {
-        None => None,
-        Some(ast::OnInsert::OnConflict(clause)) => on_conflict(planner, scope, &target, clause, &mut typing)?,
-        Some(_) => {
-            return Err(Error::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"ON DUPLICATE KEY\"")
-                .hint("Use ON CONFLICT … DO UPDATE."));
-        }
-    };
-    let columns = super::columns(&plan);
-    let source = planner.finished(scope, plan, columns, typing.parameters.clone(), vec![target.oid])?;
-    let program = match &on_conflict {
-        None => super::RowProgram::new(scope, &source.logical, &source.parameters, &target.def.schema()),
-        Some(_) => None,
-    };
-    Ok(InsertPlan { table: target.oid, source, program: program.map(Arc::new), returning, on_conflict })
-}
-
-/// Plans ON CONFLICT. None for a table without a key, where no row can be in conflict.
-fn on_conflict(
-    planner: &Planner,
-    scope: &Arc<Scope>,
-    target: &Target,
-    clause: &ast::OnConflict,
-    typing: &mut Typing,
-) -> Result<Option<OnConflict>> {
-    let def = &target.def;
-    match &clause.conflict_target {
-        None => {}
-        Some(ast::ConflictTarget::Columns(columns)) => {
-            let mut places = vec![];
-            for ident in columns {
-                let name = folded(ident);
-                let known = def.columns.iter().position(|column| column.name == name);
-                places.push(known.ok_or_else(|| {
-                    let error = Error::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"));
-                    error.located(ident.span.start.line, ident.span.start.column)
-                })?);
-            }
-            places.sort_unstable();
-            places.dedup();
-            let mut key = def.key_columns();
-            key.sort_unstable();
-            if key.is_empty() || key != places {
-                return Err(Error::new(
-                    SqlState::INVALID_COLUMN_REFERENCE,
-                    "there is no unique or exclusion constraint matching the ON CONFLICT specification",
-                ));
-            }
-        }
-        Some(ast::ConflictTarget::OnConstraint(name)) => {
-            let name = name.0.last().and_then(ObjectNamePart::as_ident).map(folded).unwrap_or_default();
-            if def.primary_key.is_empty() || name != format!("{}_pkey", target.name) {
-                return Err(Error::new(
-                    SqlState::UNDEFINED_OBJECT,
-                    format!("constraint \"{name}\" for table \"{}\" does not exist", target.name),
-                ));
-            }
-        }
-    }
-    let update = match &clause.action {
-        ast::OnConflictAction::DoNothing => {
-            return Ok((!def.primary_key.is_empty()).then_some(OnConflict::Nothing));
-        }
-        ast::OnConflictAction::DoUpdate(update) => update,
-    };
-    if clause.conflict_target.is_none() {
-        return Err(Error::new(
-            SqlState::SYNTAX_ERROR,
-            "ON CONFLICT DO UPDATE requires inference specification or constraint name",
-        )
-        .hint("For example, ON CONFLICT (column_name)."));
-    }
-    let assigned = assigned(target, &update.assignments)?;
-    if def
-        .key_columns()
-        .iter()
-        .any(|key| assigned[*key].as_ref().is_some_and(|value| !forms::keeps_key(value, &def.columns[*key].name)))
-    {
-        return Err(Error::unsupported("ON CONFLICT DO UPDATE cannot change the primary key"));
-    }
-    let of = |name: &str| DFSchema::try_from_qualified_schema(TableReference::bare(name), &def.schema());
-    let schema = of(&target.shown)?.join(&of("excluded")?)?;
-    let mut exprs = vec![];
-    let mut places = vec![];
-    for (place, (column, value)) in def.columns.iter().zip(&assigned).enumerate() {
-        let Some(expr) = value else { continue };
-        let value = if is_default(expr) {
-            default_value(planner, scope, column, typing)?
-        } else {
-            let value = planner.typed_expression(scope, &schema, expr, typing)?;
-            typing
-                .assign(value, &sql_type(column)?, column.data_type.clone(), &column.name)
-                .map_err(|error| locate::in_expression(error, expr))?
-        };
-        exprs.push(value.expr.unalias().alias(format!("\u{2}{place}")));
-        places.push(place);
-    }
-    if let Some(selection) = &update.selection {
-        let value = planner.typed_expression(scope, &schema, selection, typing)?;
-        exprs.push(typing.condition(value, "WHERE")?.unalias().alias("\u{2}where"));
-    }
-    if exprs.iter().any(super::apply::has_subquery) {
-        return Err(Error::unsupported("a subquery in ON CONFLICT DO UPDATE is not supported"));
-    }
-    let nothing = EmptyRelation { produce_one_row: false, schema: Arc::new(schema) };
-    let plan = Projection::try_new(exprs, Arc::new(LogicalPlan::EmptyRelation(nothing)))?;
-    let plan =
-        planner.finished(scope, LogicalPlan::Projection(plan), vec![], typing.parameters.clone(), vec![target.oid])?;
-    Ok(Some(OnConflict::Update { places, plan }))
+/// NULL as a column's value.
+fn null_value(column: &ColumnDef, typing: &mut Typing) -> Result<Typed> {
+    let null = Typed::new(Expr::Literal(datafusion::common::ScalarValue::Null, None), SqlType::Unknown, DataType::Null);
+    typing.assign(null, &sql_type(column)?, column.data_type.clone(), &column.name)
 }
 
 /// What SET assigns to each column.
@@ -290,166 +161,14 @@ fn assigned(target: &Target, assignments: &[ast::Assignment]) -> Result<Vec<Opti
     Ok(assigned)
 }
 
-fn is_plain(query: &Query) -> bool {
-    query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none()
-}
-
-/// Positions in the table of the columns values are given for.
-fn insert_columns(target: &Target, names: &[ObjectName]) -> Result<Vec<usize>> {
-    if names.is_empty() {
-        return Ok((0..target.def.columns.len()).collect());
-    }
-    let mut places = Vec::with_capacity(names.len());
-    for name in names {
-        let place = column_index(target, name)?;
-        if places.contains(&place) {
-            return Err(Error::new(
-                SqlState::DUPLICATE_COLUMN,
-                format!("column \"{}\" specified more than once", target.def.columns[place].name),
-            ));
-        }
-        places.push(place);
-    }
-    Ok(places)
-}
-
-fn check_width(values: usize, places: usize, explicit: bool) -> Result<()> {
-    if values > places {
-        return Err(Error::new(SqlState::SYNTAX_ERROR, "INSERT has more expressions than target columns"));
-    }
-    if values < places && explicit {
-        return Err(Error::new(SqlState::SYNTAX_ERROR, "INSERT has more target columns than expressions"));
-    }
-    Ok(())
+/// 428C9 of a column GENERATED ALWAYS.
+fn generated(column: &ColumnDef, message: String) -> Error {
+    let detail = format!("Column \"{}\" is an identity column defined as GENERATED ALWAYS.", column.name);
+    Error::new(SqlState::GENERATED_ALWAYS, message).detail(detail)
 }
 
 fn is_default(expr: &ast::Expr) -> bool {
     matches!(expr, ast::Expr::Identifier(ident) if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
-}
-
-fn insert_values(
-    planner: &Planner,
-    scope: &Arc<Scope>,
-    target: &Target,
-    places: &[usize],
-    explicit: bool,
-    values: &ast::Values,
-    typing: &mut Typing,
-) -> Result<LogicalPlan> {
-    let width = values.rows.first().map_or(0, |row| row.content.len());
-    if values.rows.iter().any(|row| row.content.len() != width) {
-        return Err(Error::new(SqlState::SYNTAX_ERROR, "VALUES lists must all be the same length"));
-    }
-    check_width(width, places.len(), explicit)?;
-    let types = target.def.columns.iter().map(sql_type).collect::<Result<Vec<_>>>()?;
-    let empty = DFSchema::empty();
-    let mut defaults: HashMap<usize, Typed> = HashMap::new();
-    let mut rows = Vec::with_capacity(values.rows.len());
-    for row in &values.rows {
-        let mut given: Vec<Option<Typed>> = vec![None; target.def.columns.len()];
-        for (place, expr) in places.iter().zip(&row.content) {
-            if is_default(expr) {
-                continue;
-            }
-            let column = &target.def.columns[*place];
-            let value = planner.typed_expression(scope, &empty, expr, typing)?;
-            let value = typing
-                .assign(value, &types[*place], column.data_type.clone(), &column.name)
-                .map_err(|error| locate::in_expression(error, expr))?;
-            given[*place] = Some(value);
-        }
-        let row = given
-            .into_iter()
-            .enumerate()
-            .map(|(place, value)| match value {
-                Some(value) => Ok(value),
-                None => match defaults.get(&place) {
-                    Some(default) => Ok(default.clone()),
-                    None => {
-                        let default = default_value(planner, scope, &target.def.columns[place], typing)?;
-                        defaults.insert(place, default.clone());
-                        Ok(default)
-                    }
-                },
-            })
-            .collect::<Result<Vec<_>>>()?;
-        rows.push(row);
-    }
-    values_plan(target, rows)
-}
-
-/// Rows of exactly the table's columns.
-fn values_plan(target: &Target, rows: Vec<Vec<Typed>>) -> Result<LogicalPlan> {
-    let fields = target
-        .def
-        .columns
-        .iter()
-        .map(|column| {
-            let sql_type = sql_type(column)?;
-            Ok(Field::new(&column.name, column.data_type.clone(), true).with_metadata(type_metadata(&sql_type)))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    // A single row is computed as SELECT without FROM: it needs no optimizer.
-    if let [row] = rows.as_slice() {
-        let input = LogicalPlanBuilder::empty(true).build()?;
-        let exprs = row
-            .iter()
-            .zip(&fields)
-            .map(|(value, field)| {
-                let metadata = datafusion::common::metadata::FieldMetadata::from(field.metadata().clone());
-                value.expr.clone().unalias().alias_with_metadata(field.name(), Some(metadata))
-            })
-            .collect();
-        return Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?));
-    }
-    let schema = DFSchema::from_unqualified_fields(fields.into(), HashMap::new())?;
-    let values = rows.into_iter().map(|row| row.into_iter().map(|value| value.expr).collect()).collect();
-    Ok(LogicalPlan::Values(Values { schema: Arc::new(schema), values }))
-}
-
-fn insert_query(
-    planner: &Planner,
-    scope: &Arc<Scope>,
-    target: &Target,
-    places: &[usize],
-    explicit: bool,
-    source: &Query,
-    typing: &mut Typing,
-) -> Result<LogicalPlan> {
-    let (plan, _) = planner.named(scope, source.clone(), 0).map_err(|error| locate::in_query(error, source))?;
-    let plan = typing.plan(plan, &[], true).map_err(|error| locate::in_query(error, source))?;
-    let width = plan.schema().fields().len();
-    check_width(width, places.len(), explicit)?;
-    // Literals of unknown type take the column's type where they stand.
-    let have = output_types(&plan);
-    let wanted = have
-        .iter()
-        .zip(places)
-        .map(|((have_type, have_data), place)| {
-            if *have_type != SqlType::Unknown {
-                return Ok((have_type.clone(), have_data.clone()));
-            }
-            let column = &target.def.columns[*place];
-            Ok((sql_type(column)?, column.data_type.clone()))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let plan = typing.coerce_output(plan, &wanted)?;
-    let schema = Arc::clone(plan.schema());
-    let mut exprs = Vec::with_capacity(target.def.columns.len());
-    for (place, column) in target.def.columns.iter().enumerate() {
-        let to = sql_type(column)?;
-        let given = places.iter().position(|given| *given == place).filter(|index| *index < width);
-        let value = match given {
-            Some(index) => {
-                let (relation, field) = schema.qualified_field(index);
-                let value = super::typing::column(PlanColumn::from((relation, field)), field);
-                typing.assign(value, &to, column.data_type.clone(), &column.name)?
-            }
-            None => default_value(planner, scope, column, typing)?,
-        };
-        exprs.push(labelled(value, column, &to));
-    }
-    Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
 }
 
 fn labelled(value: Typed, column: &ColumnDef, to: &SqlType) -> Expr {
@@ -682,7 +401,13 @@ pub(super) fn update(
     let (name, alias) = modified_table(&update.table, "UPDATE")?;
     let target = target(scope, name, alias)?;
     let assigned = assigned(&target, &update.assignments)?;
-    let assigns_key = target.def.key_columns().iter().any(|key| assigned[*key].is_some());
+    let places = (0..assigned.len()).filter(|place| assigned[*place].is_some()).collect();
+    for (column, value) in target.def.columns.iter().zip(&assigned) {
+        let always = column.sequence.is_some_and(|sequence| sequence.rule == SequenceRule::Always);
+        if always && value.as_ref().is_some_and(|value| !is_default(value)) {
+            return Err(generated(column, format!("column \"{}\" can only be updated to DEFAULT", column.name)));
+        }
+    }
     let mut typing = Typing::new(scope, types);
     let mut items = Vec::with_capacity(assigned.len());
     let mut defaults = vec![];
@@ -715,7 +440,7 @@ pub(super) fn update(
         returned.map(|items| returning(planner, scope, &target, &items, beside, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
     let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
-    Ok(ModifyPlan { table: target.oid, locate, has_rows: true, assigns_key, returning })
+    Ok(ModifyPlan { table: target.oid, locate, has_rows: true, assigned: places, returning })
 }
 
 /// RETURNING's items, and what of other tables the query that finds the rows must select for them.
@@ -873,7 +598,7 @@ pub(super) fn delete(
         returned.map(|items| returning(planner, scope, &target, &items, beside, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
     let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
-    Ok(ModifyPlan { table: target.oid, locate, has_rows, assigns_key: false, returning })
+    Ok(ModifyPlan { table: target.oid, locate, has_rows, assigned: vec![], returning })
 }
 
 /// A scan of one state of a table.
@@ -947,7 +672,10 @@ pub(super) async fn repeated_key(
     let keys: Vec<Expr> = (def.primary_key.iter())
         .map(|name| Expr::Column(PlanColumn::new(Some(TableReference::bare(table)), name)))
         .collect();
+    // A key with a NULL in it is like no other.
+    let present = keys.iter().cloned().map(Expr::is_not_null).reduce(Expr::and).unwrap_or_else(|| lit(true));
     let plan = LogicalPlanBuilder::from(scan_of(scope, table, state)?)
+        .filter(present)?
         .aggregate(keys, vec![count(lit(1_i64)).alias("\u{2}count")])?
         .filter(Expr::Column(PlanColumn::new_unqualified("\u{2}count")).gt(lit(1_i64)))?
         .limit(0, Some(1))?
