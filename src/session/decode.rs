@@ -16,6 +16,9 @@ pub(super) fn may_be_name(sql_type: &SqlType) -> bool {
 /// The types with the dimensions that the values have, where these are more than the types': in PostgreSQL arrays of any number
 /// of dimensions have one type. `None`: as they are.
 pub(super) fn with_dimensions(types: &[SqlType], parameters: &[Parameter]) -> Option<Vec<SqlType>> {
+    if !types.iter().any(|sql_type| matches!(sql_type, SqlType::Array(_))) {
+        return None;
+    }
     let dimensions = |parameter: &Parameter| match parameter {
         Parameter::Null => 0,
         Parameter::Text(bytes) => std::str::from_utf8(bytes).map_or(0, text_dimensions),

@@ -745,6 +745,11 @@ impl Session {
         if self.alone { self.open().apply_unseen(changes) } else { self.apply(changes) }
     }
 
+    /// The statement has statements in it, and each sees what those before it did: see [`Self::apply_last`].
+    pub(crate) fn has_steps(&mut self) {
+        self.alone = false;
+    }
+
     /// 25006 in a read-only transaction.
     pub(crate) fn require_writable(&mut self, command: &str) -> Result<()> {
         if self.open().read_only {

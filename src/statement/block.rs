@@ -1,6 +1,5 @@
 //! DO: statements, conditions and handlers of errors, one after the other in the transaction of the statement.
 
-use datafusion::arrow::array::Array;
 use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +39,10 @@ pub(super) async fn run(session: &mut Session, block: &Block, cancel: &Cancellat
 
 /// OTHERS takes all but what the user or the server stopped; a class such as `42000` all of its states.
 fn takes(handler: &Handler, error: &Error) -> bool {
+    // The session ends.
+    if error.report().fatal {
+        return false;
+    }
     let state = error.report().code.code();
     handler.states.iter().any(|wanted| match wanted.as_ref().map(SqlState::code) {
         None => state != SqlState::QUERY_CANCELED.code(),
@@ -126,23 +129,27 @@ fn filled(format: &str, values: &[String]) -> String {
 }
 
 fn single(text: &str) -> Result<Parsed> {
-    let mut all = parse::parse(text).map_err(Error::without_location)?;
+    let mut all = parse::parse(text)?;
     match (all.pop(), all.is_empty()) {
         (Some(parsed), true) => Ok(parsed),
         _ => Err(Error::new(SqlState::SYNTAX_ERROR, format!("syntax error in \"{text}\""))),
     }
 }
 
-/// Runs a statement to its end. True if it gave rows.
-async fn answers(session: &mut Session, parsed: &Parsed, cancel: &CancellationToken) -> Result<bool> {
+async fn started(session: &mut Session, parsed: &Parsed, cancel: &CancellationToken) -> Result<Outcome> {
     if let Statement::Control(control) = &parsed.statement
         && ends_transaction(control)
     {
         return Err(Error::new(SqlState::INVALID_TRANSACTION_TERMINATION, "invalid transaction termination"));
     }
-    let prepared = session.parse_inner(Some(parsed.clone()), &[], false).map_err(Error::without_location)?;
+    let prepared = session.parse_inner(Some(parsed.clone()), &[], false)?;
     let portal = session.portal(&prepared, vec![], vec![])?;
-    match Box::pin(session.run_inner(&portal, cancel)).await.map_err(Error::without_location)? {
+    Box::pin(session.run_inner(&portal, cancel)).await
+}
+
+/// Runs a statement to its end. True if it gave rows.
+async fn answers(session: &mut Session, parsed: &Parsed, cancel: &CancellationToken) -> Result<bool> {
+    match started(session, parsed, cancel).await? {
         Outcome::Rows { mut stream, .. } => {
             while stream.try_next().await?.is_some() {}
             Ok(true)
@@ -167,20 +174,13 @@ fn ends_transaction(control: &Control) -> bool {
 /// The value of an expression as text; `None`: NULL, or no row.
 async fn value(session: &mut Session, expression: &str, cancel: &CancellationToken) -> Result<Option<String>> {
     let parsed = single(&format!("SELECT ({expression})::text"))?;
-    let prepared = session.parse_inner(Some(parsed), &[], false).map_err(Error::without_location)?;
-    let portal = session.portal(&prepared, vec![], vec![])?;
-    let Outcome::Rows { mut stream, .. } =
-        Box::pin(session.run_inner(&portal, cancel)).await.map_err(Error::without_location)?
-    else {
+    let Outcome::Rows { mut stream, .. } = started(session, &parsed, cancel).await? else {
         return Err(Error::internal("an expression without a value"));
     };
     let mut found = None;
     while let Some(batch) = stream.try_next().await? {
-        if found.is_none() && batch.num_rows() > 0 && !batch.column(0).is_null(0) {
-            found = match ScalarValue::try_from_array(batch.column(0), 0)? {
-                ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text) => text,
-                other => return Err(Error::internal(format!("a text of type {}", other.data_type()))),
-            };
+        if found.is_none() && batch.num_rows() > 0 {
+            found = ScalarValue::try_from_array(batch.column(0), 0)?.try_as_str().flatten().map(str::to_owned);
         }
     }
     Ok(found)

@@ -11,7 +11,7 @@ use crate::error::SqlState;
 use crate::session::Session;
 use crate::{Error, Result};
 
-fn new_object(oid: u32, parent: u32, name: &str, owner: u32, body: Body) -> Arc<Object> {
+pub(super) fn new_object(oid: u32, parent: u32, name: &str, owner: u32, body: Body) -> Arc<Object> {
     Arc::new(Object {
         oid,
         parent,

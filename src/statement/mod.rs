@@ -248,7 +248,9 @@ pub(crate) async fn execute(
                     maintain::maintain(session, command, *full, tables).await?
                 }
                 Control::Do(body) => {
-                    block::run(session, body, cancel).await?;
+                    session.has_steps();
+                    // Positions are those of the body, which the client did not send as a statement.
+                    block::run(session, body, cancel).await.map_err(Error::without_location)?;
                     "DO".to_owned()
                 }
                 Control::Call { name, arguments } => {

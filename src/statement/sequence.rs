@@ -9,6 +9,7 @@ use tidemill_catalog::snapshot::NameClass;
 use tidemill_udfs::types::SqlType;
 
 use super::control::Name;
+use super::database::new_object;
 use super::names;
 use super::trees::{CreateSequence, OwnedBy, SequenceOptions};
 use crate::error::SqlState;
@@ -87,17 +88,7 @@ pub(super) fn owner(session: &mut Session, schema: Oid) -> Result<Oid> {
 }
 
 pub(super) fn object(oid: Oid, schema: Oid, name: &str, owner: Oid, def: SequenceDef) -> Arc<Object> {
-    Arc::new(Object {
-        oid,
-        parent: schema,
-        name: name.to_owned(),
-        owner,
-        version: 1,
-        comment: None,
-        acl: vec![],
-        depends_on: vec![],
-        body: Body::Sequence(Arc::new(def)),
-    })
+    new_object(oid, schema, name, owner, Body::Sequence(Arc::new(def)))
 }
 
 /// The table and column of OWNED BY.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Stock clients against PostgreSQL and a Tidemill binary, compared on the wire (main.py says how).
-#   tests/conformance/run.sh [BINARY] [--only SCENARIO,...] [--results FILE]        default: target/debug/tidemill
+#   tests/conformance/run.sh [BINARY] [--suites] [--only SCENARIO,...] [--results FILE]        default: target/debug/tidemill
+# --suites runs the drivers' own test suites instead (suites.py).
 # Clients are installed into a temporary folder ($CONFORMANCE_CLIENTS: into that one, and kept) from the indexes that pip, npm and
 # Debian's apt are configured with. One that cannot be installed is skipped, loudly.
 set -euo pipefail
@@ -8,6 +9,8 @@ cd "$(dirname "$0")"
 binary=../../target/debug/tidemill
 case ${1:-} in '' | --*) ;; *) binary=$1 && shift ;; esac
 binary=$(realpath "$binary")
+program=main.py
+if [ "${1:-}" = --suites ]; then program=suites.py && shift; fi
 . ../support/servers.sh
 
 clients=${CONFORMANCE_CLIENTS:-$work/clients}
@@ -84,6 +87,12 @@ with open(sys.argv[1]) as lines, open(sys.argv[2], "w") as out:
     json.dump(dict(line.rstrip("\n").split("\t") for line in lines), out, indent=1)
 PY
 
+if [ "$program" = suites.py ]; then
+    # What the suites themselves import.
+    $pip install -q pytest pytest-timeout pytest-mock pytest-benchmark pytz python-dateutil distro >>"$log" 2>&1 ||
+        { skip "the drivers' suites" "pytest cannot be installed here" && exit 0; }
+fi
+
 if ! command -v psql >/dev/null || ! start_postgres; then
     skip conformance "PostgreSQL cannot be installed here"
     exit 0
@@ -92,7 +101,7 @@ start_tidemill "$binary"
 # shellcheck disable=SC2086
 oracle=$(python3 -c 'import sys; f = dict(part.split("=", 1) for part in sys.argv[1].split()); print(":".join((f["host"], f["port"], f["user"], f["dbname"])))' "$POSTGRES")
 code=0
-env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE python3 main.py --postgres "$oracle" \
+env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE python3 "$program" --postgres "$oracle" \
     --tidemill "127.0.0.1:$PGPORT:tidemill:tidemill" --work "$clients" "$@" || code=1
 tidemill_is_well || code=1
 exit $code

@@ -198,13 +198,14 @@ impl<'a> Typing<'a> {
 
     /// `CAST(value AS to)`.
     pub(super) fn explicit_cast(&mut self, value: Typed, to: &SqlType) -> Result<Typed> {
-        // int[] and int[][] are one type: a value has the dimensions it has.
-        let dimensions = match &value.expr {
-            Expr::Literal(ScalarValue::Utf8(Some(text)), _) if value.is_unknown() => text_dimensions(text).max(1),
-            _ => value.sql_type.dimensions(),
+        let own;
+        let to = match to {
+            SqlType::Array(_) => {
+                own = dimensioned(&value, to);
+                &own
+            }
+            other => other,
         };
-        let own = to.innermost().with_dimensions(dimensions);
-        let to = if to.dimensions() > 0 && dimensions > 0 { &own } else { to };
         if value.is_unknown() {
             // `'…'::varchar(2)` cuts, an assignment would not.
             let plain = without_modifier(to);
@@ -305,6 +306,15 @@ impl<'a> Typing<'a> {
     pub(super) fn settled(&mut self, value: Typed) -> Result<Typed> {
         if value.is_unknown() { self.decide(value, &SqlType::Text) } else { Ok(value) }
     }
+}
+
+/// The array type with the dimensions that the value has: int[] and int[][] are one type.
+fn dimensioned(value: &Typed, to: &SqlType) -> SqlType {
+    let dimensions = match &value.expr {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), _) if value.is_unknown() => text_dimensions(text).max(1),
+        _ => value.sql_type.dimensions(),
+    };
+    if dimensions == 0 { to.clone() } else { to.innermost().with_dimensions(dimensions) }
 }
 
 /// The type of an expression that [`Typing::expression`] made.

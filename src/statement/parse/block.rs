@@ -130,8 +130,7 @@ impl Reader<'_> {
     }
 
     fn error(&self) -> Error {
-        // Positions are those of the body, not of the statement that has it as a string.
-        near(&self.offsets, self.tokens.get(self.at)).without_location()
+        near(&self.offsets, self.tokens.get(self.at))
     }
 
     fn unsupported(&self, what: &str) -> Error {
@@ -225,7 +224,7 @@ impl Reader<'_> {
         if perform {
             return Ok(Step::Perform(text));
         }
-        let mut parsed = super::parse(&text).map_err(Error::without_location)?;
+        let mut parsed = super::parse(&text)?;
         match (parsed.pop(), parsed.is_empty()) {
             (Some(parsed), true) => Ok(Step::Sql(Box::new(parsed))),
             _ => Err(self.error()),

@@ -118,7 +118,9 @@ fn execute_block(t: &mut Tokens<'_>) -> Result<Control> {
     }
     let Some(body) = body else { return Err(t.error()) };
     match language.as_deref() {
-        None | Some("plpgsql") => Ok(Control::Do(Box::new(super::block::parse(&body)?))),
+        None | Some("plpgsql") => {
+            Ok(Control::Do(Box::new(super::block::parse(&body).map_err(Error::without_location)?)))
+        }
         Some(other) => Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("language \"{other}\" does not exist"))),
     }
 }
