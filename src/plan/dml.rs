@@ -13,33 +13,54 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::Privileges;
 use tidemill_catalog::record::{Body, ColumnDef, TableDef};
-use tidemill_catalog::snapshot::TableState;
 use tidemill_catalog::table::scan::{ROW_COLUMN, UNIT_COLUMN};
 use tidemill_udfs::types::SqlType;
 
+use super::access::Accesses;
 use super::context::Resolved;
 use super::typing::{Typed, Typing, output_types, type_metadata};
-use super::{Conversion, InsertPlan, ModifyPlan, OnConflict, Plan, Planner, Returning, Scope, locate, prepare};
+use super::{InsertPlan, ModifyPlan, OnConflict, Planner, Returning, Scope, locate, prepare};
 use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::session::Column;
 
 /// The table a statement changes.
-struct Target {
-    oid: Oid,
+pub(super) struct Target {
+    pub(super) oid: Oid,
     /// Its name in messages.
     name: String,
     /// How the statement calls it: its alias or name.
-    shown: String,
-    def: Arc<TableDef>,
+    pub(super) shown: String,
+    pub(super) def: Arc<TableDef>,
 }
 
-fn folded(ident: &Ident) -> String {
+impl Target {
+    /// Adds the columns that expressions over its rows read, and what subqueries in them do.
+    fn read(&self, access: &mut Accesses, expressions: &[Expr], typing: &mut Typing) {
+        let outer = std::mem::take(&mut typing.outer_columns);
+        let named = expressions.iter().flat_map(Expr::column_refs).map(|column| column.name.as_str());
+        let all: Vec<&str> = named.chain(outer.iter().map(|column| column.name.as_str())).collect();
+        let ids: Vec<i32> = self
+            .def
+            .columns
+            .iter()
+            .filter(|column| all.contains(&column.name.as_str()))
+            .map(|column| column.id)
+            .collect();
+        if !ids.is_empty() {
+            access.select(self.oid, None, ids);
+        }
+        access.extend(std::mem::take(&mut typing.access));
+    }
+}
+
+pub(super) fn folded(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
-fn target(scope: &Arc<Scope>, name: &ObjectName, alias: Option<&Ident>) -> Result<Target> {
+pub(super) fn target(scope: &Arc<Scope>, name: &ObjectName, alias: Option<&Ident>) -> Result<Target> {
     let parts: Vec<String> = name.0.iter().filter_map(ObjectNamePart::as_ident).map(folded).collect();
     let (database, schema, table) = match parts.as_slice() {
         [table] => (None, None, table),
@@ -70,7 +91,7 @@ fn target(scope: &Arc<Scope>, name: &ObjectName, alias: Option<&Ident>) -> Resul
     }
 }
 
-fn sql_type(column: &ColumnDef) -> Result<SqlType> {
+pub(super) fn sql_type(column: &ColumnDef) -> Result<SqlType> {
     Ok(SqlType::parse(&column.sql_type)?)
 }
 
@@ -100,7 +121,12 @@ fn column_index(target: &Target, name: &ObjectName) -> Result<usize> {
 }
 
 /// The default of a column as a value of its type; NULL where it has none.
-fn default_value(planner: &Planner, scope: &Arc<Scope>, column: &ColumnDef, typing: &mut Typing) -> Result<Typed> {
+pub(super) fn default_value(
+    planner: &Planner,
+    scope: &Arc<Scope>,
+    column: &ColumnDef,
+    typing: &mut Typing,
+) -> Result<Typed> {
     let to = sql_type(column)?;
     let Some(text) = &column.default else {
         let null =
@@ -130,6 +156,8 @@ pub(super) fn insert(
     let places = insert_columns(&target, &insert.columns)?;
     let explicit = !insert.columns.is_empty();
     let mut typing = Typing::new(scope, types);
+    // How many columns are given.
+    let mut width = 0;
     let plan = match &insert.source {
         None => {
             let row = target
@@ -142,26 +170,40 @@ pub(super) fn insert(
         }
         Some(source) => match source.body.as_ref() {
             SetExpr::Values(values) if is_plain(source) => {
+                width = values.rows.first().map_or(0, |row| row.content.len());
                 insert_values(planner, scope, &target, &places, explicit, values, &mut typing)?
             }
-            _ => insert_query(planner, scope, &target, &places, explicit, source, &mut typing)?,
+            _ => {
+                let plan;
+                (plan, width) = insert_query(planner, scope, &target, &places, explicit, source, &mut typing)?;
+                plan
+            }
         },
     };
+    let mut access = Accesses::default();
+    access.insert(target.oid, places.iter().take(width).map(|place| target.def.columns[*place].id));
+    access.extend(std::mem::take(&mut typing.access));
     let returning = insert
         .returning
         .as_ref()
         .map(|items| returning(planner, scope, &target, items, vec![], &mut typing))
         .transpose()?;
+    if let Some(returning) = &returning {
+        target.read(&mut access, &returning.expressions, &mut typing);
+    }
     let on_conflict = match &insert.on {
         None => None,
-        Some(ast::OnInsert::OnConflict(clause)) => on_conflict(planner, scope, &target, clause, &mut typing)?,
+        Some(ast::OnInsert::OnConflict(clause)) => {
+            on_conflict(planner, scope, &target, clause, &mut typing, &mut access)?
+        }
         Some(_) => {
             return Err(Error::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"ON DUPLICATE KEY\"")
                 .hint("Use ON CONFLICT … DO UPDATE."));
         }
     };
     let columns = super::columns(&plan);
-    let source = planner.finished(scope, plan, columns, typing.parameters.clone(), vec![target.oid])?;
+    let mut source = planner.finished(scope, plan, columns, typing.parameters.clone(), vec![target.oid])?;
+    source.access = Arc::new(access);
     let program = match &on_conflict {
         None => super::RowProgram::new(scope, &source.logical, &source.parameters, &target.def.schema()),
         Some(_) => None,
@@ -176,6 +218,7 @@ fn on_conflict(
     target: &Target,
     clause: &ast::OnConflict,
     typing: &mut Typing,
+    access: &mut Accesses,
 ) -> Result<Option<OnConflict>> {
     let def = &target.def;
     match &clause.conflict_target {
@@ -190,6 +233,7 @@ fn on_conflict(
                     error.located(ident.span.start.line, ident.span.start.column)
                 })?);
             }
+            access.select(target.oid, None, places.iter().map(|place| def.columns[*place].id));
             places.sort_unstable();
             places.dedup();
             let mut key = def.key_columns();
@@ -209,6 +253,7 @@ fn on_conflict(
                     format!("constraint \"{name}\" for table \"{}\" does not exist", target.name),
                 ));
             }
+            access.select(target.oid, None, def.key_columns().iter().map(|place| def.columns[*place].id));
         }
     }
     let update = match &clause.action {
@@ -252,6 +297,8 @@ fn on_conflict(
     if exprs.iter().any(has_subquery) {
         return Err(Error::unsupported("a subquery in ON CONFLICT DO UPDATE is not supported"));
     }
+    access.update(target.oid, places.iter().map(|place| def.columns[*place].id));
+    target.read(access, &exprs, typing);
     let nothing = EmptyRelation { produce_one_row: false, schema: Arc::new(schema) };
     let plan = Projection::try_new(exprs, Arc::new(LogicalPlan::EmptyRelation(nothing)))?;
     let plan =
@@ -268,7 +315,7 @@ fn has_subquery(expr: &Expr) -> bool {
 }
 
 /// What SET assigns to each column.
-fn assigned(target: &Target, assignments: &[ast::Assignment]) -> Result<Vec<Option<ast::Expr>>> {
+pub(super) fn assigned(target: &Target, assignments: &[ast::Assignment]) -> Result<Vec<Option<ast::Expr>>> {
     let mut assigned: Vec<Option<ast::Expr>> = vec![None; target.def.columns.len()];
     let mut set = |name: &ObjectName, value: ast::Expr| -> Result<()> {
         let place = column_index(target, name)?;
@@ -299,7 +346,7 @@ fn is_plain(query: &Query) -> bool {
 }
 
 /// Positions in the table of the columns values are given for.
-fn insert_columns(target: &Target, names: &[ObjectName]) -> Result<Vec<usize>> {
+pub(super) fn insert_columns(target: &Target, names: &[ObjectName]) -> Result<Vec<usize>> {
     if names.is_empty() {
         return Ok((0..target.def.columns.len()).collect());
     }
@@ -317,7 +364,7 @@ fn insert_columns(target: &Target, names: &[ObjectName]) -> Result<Vec<usize>> {
     Ok(places)
 }
 
-fn check_width(values: usize, places: usize, explicit: bool) -> Result<()> {
+pub(super) fn check_width(values: usize, places: usize, explicit: bool) -> Result<()> {
     if values > places {
         return Err(Error::new(SqlState::SYNTAX_ERROR, "INSERT has more expressions than target columns"));
     }
@@ -327,7 +374,7 @@ fn check_width(values: usize, places: usize, explicit: bool) -> Result<()> {
     Ok(())
 }
 
-fn is_default(expr: &ast::Expr) -> bool {
+pub(super) fn is_default(expr: &ast::Expr) -> bool {
     matches!(expr, ast::Expr::Identifier(ident) if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
 }
 
@@ -419,9 +466,10 @@ fn insert_query(
     explicit: bool,
     source: &Query,
     typing: &mut Typing,
-) -> Result<LogicalPlan> {
-    let (plan, _) = planner.named(scope, source.clone(), 0).map_err(|error| locate::in_query(error, source))?;
-    let plan = typing.plan(plan, &[], true).map_err(|error| locate::in_query(error, source))?;
+) -> Result<(LogicalPlan, usize)> {
+    let named = planner.named(scope, source.clone(), None).map_err(|error| locate::in_query(error, source))?;
+    typing.access.extend(named.access);
+    let plan = typing.plan(named.plan, &[], true).map_err(|error| locate::in_query(error, source))?;
     let width = plan.schema().fields().len();
     check_width(width, places.len(), explicit)?;
     // Literals of unknown type take the column's type where they stand.
@@ -453,17 +501,17 @@ fn insert_query(
         };
         exprs.push(labelled(value, column, &to));
     }
-    Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
+    Ok((LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?), width))
 }
 
-fn labelled(value: Typed, column: &ColumnDef, to: &SqlType) -> Expr {
+pub(super) fn labelled(value: Typed, column: &ColumnDef, to: &SqlType) -> Expr {
     let metadata = datafusion::common::metadata::FieldMetadata::from(type_metadata(to));
     value.expr.unalias().alias_with_metadata(&column.name, Some(metadata))
 }
 
 /// Columns of the tables beside the target (FROM, USING) that RETURNING names.
 #[derive(Default)]
-struct Beside {
+pub(super) struct Beside {
     /// (table, column) of all of them.
     all: Vec<(Option<String>, String)>,
     /// Those named so far, as the query that finds the rows selects them.
@@ -471,7 +519,12 @@ struct Beside {
 }
 
 impl Beside {
-    fn new(planner: &Planner, scope: &Arc<Scope>, with: Option<&ast::With>, tables: &[TableWithJoins]) -> Result<Self> {
+    pub(super) fn new(
+        planner: &Planner,
+        scope: &Arc<Scope>,
+        with: Option<&ast::With>,
+        tables: &[TableWithJoins],
+    ) -> Result<Self> {
         if tables.is_empty() {
             return Ok(Self::default());
         }
@@ -480,8 +533,9 @@ impl Beside {
         let SetExpr::Select(select) = query.body.as_mut() else { return Ok(Self::default()) };
         select.projection = vec![SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())];
         select.from = tables.to_vec();
-        let (plan, _) = planner.named(scope, query.clone(), 0).map_err(|error| locate::in_query(error, &query))?;
-        let all = plan
+        let named = planner.named(scope, query.clone(), None).map_err(|error| locate::in_query(error, &query))?;
+        let all = named
+            .plan
             .schema()
             .iter()
             .map(|(relation, field)| {
@@ -489,6 +543,11 @@ impl Beside {
             })
             .collect();
         Ok(Self { all, named: vec![] })
+    }
+
+    /// True if one of the tables has a column of that name.
+    pub(super) fn has_column(&self, name: &str) -> bool {
+        self.all.iter().any(|(_, column)| column == name)
     }
 
     /// The name under which RETURNING's rows have such a column.
@@ -640,7 +699,8 @@ fn modified_table<'a>(table: &'a TableWithJoins, command: &str) -> Result<(&'a O
     }
 }
 
-/// `SELECT locators, items FROM target, others WHERE selection`, and its output types as they are.
+/// `SELECT locators, items FROM target, others WHERE selection`, and its output types as they are. `is_own`: which of the
+/// items are the statement's.
 #[expect(clippy::too_many_arguments, reason = "they are the clauses of the statement")]
 fn locating(
     planner: &Planner,
@@ -651,6 +711,7 @@ fn locating(
     items: Vec<SelectItem>,
     selection: Option<ast::Expr>,
     with: Option<&ast::With>,
+    is_own: &dyn Fn(usize) -> bool,
     typing: &mut Typing,
 ) -> Result<LogicalPlan> {
     let scope = scope.with_locators(Some(target.oid));
@@ -668,11 +729,23 @@ fn locating(
     select.from = vec![table];
     select.from.extend(others.iter().cloned());
     select.selection = selection;
-    let (plan, _) = planner.named(&scope, query.clone(), 0).map_err(|error| locate::in_query(error, &query))?;
+    let is_own = |at: usize| at >= 2 && is_own(at - 2);
+    let named = planner.named(&scope, query.clone(), Some(&is_own)).map_err(|error| locate::in_query(error, &query))?;
+    typing.access.extend(named.access);
+    typing.access.read_only_if_named(target.oid);
     let mut inner = Typing::new(&scope, &typing.parameters);
-    let plan = inner.plan(plan, &[], true).map_err(|error| locate::in_query(error, &query))?;
+    let plan = inner.plan(named.plan, &[], true).map_err(|error| locate::in_query(error, &query))?;
     typing.parameters = inner.parameters;
     Ok(plan)
+}
+
+/// What UPDATE or DELETE needs, now that RETURNING is known.
+fn modify_access(target: &Target, returning: Option<&Returning>, typing: &mut Typing) -> Accesses {
+    let mut access = std::mem::take(&mut typing.access);
+    if let Some(returning) = returning {
+        target.read(&mut access, &returning.expressions, typing);
+    }
+    access
 }
 
 /// Plans UPDATE.
@@ -712,13 +785,21 @@ pub(super) fn update(
     let (returned, beside) = returned_items(planner, scope, &target, with, others, update.returning.as_deref())?;
     items.extend(beside);
     let table = update.table.clone();
-    let plan = locating(planner, scope, &target, table, others, items, update.selection.clone(), with, &mut typing)?;
+    let assigns = |place: usize| assigned.get(place).is_none_or(Option::is_some) && !defaults.contains(&place);
+    typing.access.update(
+        target.oid,
+        (0..assigned.len()).filter(|place| assigned[*place].is_some()).map(|place| target.def.columns[place].id),
+    );
+    let selection = update.selection.clone();
+    let plan = locating(planner, scope, &target, table, others, items, selection, with, &assigns, &mut typing)?;
     let plan = assigned_rows(planner, scope, &target, plan, &defaults, &mut typing)?;
     let beside = beside_fields(&target, &plan);
     let returning =
         returned.map(|items| returning(planner, scope, &target, &items, beside, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
-    let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
+    let access = modify_access(&target, returning.as_ref(), &mut typing);
+    let mut locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
+    locate.access = Arc::new(access);
     Ok(ModifyPlan { table: target.oid, locate, has_rows: true, assigns_key, returning })
 }
 
@@ -870,131 +951,16 @@ pub(super) fn delete(
     let (returned, beside) = returned_items(planner, scope, &target, with, others, delete.returning.as_deref())?;
     items.extend(beside);
     let (table, selection) = (table.clone(), delete.selection.clone());
-    let plan = locating(planner, scope, &target, table, others, items, selection, with, &mut typing)?;
+    typing.access.need(target.oid, Privileges::DELETE);
+    let others_only = |place: usize| place >= target.def.columns.len();
+    let plan = locating(planner, scope, &target, table, others, items, selection, with, &others_only, &mut typing)?;
     let plan = if has_rows { assigned_rows(planner, scope, &target, plan, &[], &mut typing)? } else { plan };
     let beside = if has_rows { beside_fields(&target, &plan) } else { vec![] };
     let returning =
         returned.map(|items| returning(planner, scope, &target, &items, beside, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
-    let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
+    let access = modify_access(&target, returning.as_ref(), &mut typing);
+    let mut locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
+    locate.access = Arc::new(access);
     Ok(ModifyPlan { table: target.oid, locate, has_rows, assigns_key: false, returning })
-}
-
-/// A scan of one state of a table.
-fn scan_of(scope: &Arc<Scope>, name: &str, state: &Arc<TableState>) -> Result<LogicalPlan> {
-    let provider = tidemill_catalog::table::scan::SnapshotTable {
-        store: (state.oid < super::TEMP_SCHEMA).then(|| Arc::clone(&scope.instance.store)),
-        state: Arc::clone(state),
-        locators: false,
-    };
-    let source = datafusion::datasource::provider_as_source(Arc::new(provider));
-    Ok(LogicalPlanBuilder::scan(TableReference::bare(name), source, None)?.build()?)
-}
-
-/// See [`Planner::converted_rows`].
-pub(super) fn converted_rows(
-    planner: &Planner,
-    scope: &Arc<Scope>,
-    table: &str,
-    state: &Arc<TableState>,
-    conversions: &[Conversion<'_>],
-) -> Result<Plan> {
-    let scan = scan_of(scope, table, state)?;
-    let schema = Arc::clone(scan.schema());
-    let mut typing = Typing::new(scope, &[]);
-    let mut exprs = vec![];
-    for (place, column) in state.def.columns.iter().enumerate() {
-        let (relation, field) = schema.qualified_field(place);
-        let own = super::typing::column(PlanColumn::from((relation, field)), field);
-        let Some(conversion) = conversions.iter().find(|conversion| conversion.at == place) else {
-            exprs.push(labelled(own, column, &sql_type(column)?));
-            continue;
-        };
-        let to = &conversion.to;
-        let refused = |what: String, hint: String| {
-            let message = format!("{what} cannot be cast automatically to type {}", to.plain_name());
-            Error::new(SqlState::DATATYPE_MISMATCH, message).hint(hint)
-        };
-        let value = match conversion.using {
-            None if !super::types::assignable(&own.sql_type, to) => {
-                let hint = format!("You might need to specify \"USING {}::{}\".", column.name, to.name());
-                return Err(refused(format!("column \"{}\"", column.name), hint));
-            }
-            None => own,
-            Some(using) => {
-                let value = planner.typed_expression(scope, &schema, using, &mut typing)?;
-                if value.sql_type != SqlType::Unknown && !super::types::assignable(&value.sql_type, to) {
-                    let hint = "You might need to add an explicit cast.".to_owned();
-                    return Err(refused(format!("result of USING clause for column \"{}\"", column.name), hint));
-                }
-                value
-            }
-        };
-        let value = typing.assign(value, to, to.data_type(), &column.name)?;
-        exprs.push(labelled(value, column, to));
-    }
-    let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(scan))?);
-    planner.finished(scope, plan, vec![], vec![], vec![])
-}
-
-/// See [`Planner::repeated_key`].
-pub(super) async fn repeated_key(
-    planner: &Planner,
-    scope: &Arc<Scope>,
-    table: &str,
-    state: &Arc<TableState>,
-    def: &TableDef,
-) -> Result<Option<Vec<String>>> {
-    use datafusion::functions_aggregate::expr_fn::count;
-    use datafusion::logical_expr::lit;
-    use futures::TryStreamExt;
-    let keys: Vec<Expr> = (def.primary_key.iter())
-        .map(|name| Expr::Column(PlanColumn::new(Some(TableReference::bare(table)), name)))
-        .collect();
-    let plan = LogicalPlanBuilder::from(scan_of(scope, table, state)?)
-        .aggregate(keys, vec![count(lit(1_i64)).alias("\u{2}count")])?
-        .filter(Expr::Column(PlanColumn::new_unqualified("\u{2}count")).gt(lit(1_i64)))?
-        .limit(0, Some(1))?
-        .build()?;
-    let plan = planner.finished(scope, plan, vec![], vec![], vec![])?;
-    let physical = planner.physical(scope, &plan, &[]).await?;
-    let mut stream = planner.run(scope, physical)?;
-    while let Some(batch) = stream.try_next().await? {
-        if batch.num_rows() == 0 {
-            continue;
-        }
-        let text = |(array, key): (&datafusion::arrow::array::ArrayRef, usize)| {
-            let field = sql_type(&def.columns[key])?.field("", true);
-            let settings = tidemill_udfs::types::TextSettings::default();
-            let text = tidemill_udfs::types::array_to_text(&array.slice(0, 1), &field, &settings)?;
-            Ok(text.value(0).to_owned())
-        };
-        return batch.columns().iter().zip(def.key_columns()).map(text).collect::<Result<_>>().map(Some);
-    }
-    Ok(None)
-}
-
-/// See [`Planner::any_row_violates`].
-pub(super) async fn any_row_violates(
-    planner: &Planner,
-    scope: &Arc<Scope>,
-    state: &Arc<TableState>,
-    condition: &ast::Expr,
-) -> Result<bool> {
-    use futures::TryStreamExt;
-    let scan = scan_of(scope, "t", state)?;
-    let schema = Arc::clone(scan.schema());
-    let mut typing = Typing::new(scope, &[]);
-    let value = planner.typed_expression(scope, &schema, condition, &mut typing)?;
-    let condition = typing.condition(value, "CHECK")?;
-    let plan = LogicalPlanBuilder::from(scan).filter(Expr::IsFalse(Box::new(condition)))?.limit(0, Some(1))?.build()?;
-    let plan = planner.finished(scope, plan, vec![], vec![], vec![])?;
-    let physical = planner.physical(scope, &plan, &[]).await?;
-    let mut stream = planner.run(scope, physical)?;
-    while let Some(batch) = stream.try_next().await? {
-        if batch.num_rows() > 0 {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -36,7 +36,7 @@ fn dependents(catalogs: &[&Catalog], doomed: &[Oid]) -> Vec<Arc<Object>> {
     }
 }
 
-fn described(object: &Object) -> String {
+pub(super) fn described(object: &Object) -> String {
     let kind = match &object.body {
         Body::Table(_) => "table",
         Body::View(_) => "view",
@@ -46,7 +46,7 @@ fn described(object: &Object) -> String {
 }
 
 /// The removals, dependents first; 2BP01 if there are dependents and no CASCADE.
-fn removals(session: &mut Session, doomed: &[Arc<Object>], cascade: bool) -> Result<Vec<Change>> {
+pub(super) fn removals(session: &mut Session, doomed: &[Arc<Object>], cascade: bool) -> Result<Vec<Change>> {
     let (main, temp) = names::catalogs(session);
     let oids: Vec<_> = doomed.iter().map(|object| object.oid).collect();
     let dependents = dependents(&[&main, &temp], &oids);
@@ -227,13 +227,20 @@ pub(super) fn roles(session: &mut Session, list: &[String], if_exists: bool) -> 
             continue;
         };
         let current = names::role(session, "current_user")?;
-        if role.oid == current.oid || role.oid == session.login_role {
+        if role.oid == current.oid {
             return Err(Error::new(SqlState::OBJECT_IN_USE, "current user cannot be dropped"));
         }
-        let owned: Vec<_> =
-            main.objects.values().filter(|object| object.owner == role.oid && object.oid != role.oid).collect();
-        if !owned.is_empty() {
-            let lines: Vec<_> = owned.iter().map(|object| format!("owner of {}", described(object))).collect();
+        let login = session.login_role;
+        let (session_user, dropped) = (names::role(session, "session_user")?.oid, role.oid);
+        if dropped == session_user || dropped == login {
+            return Err(Error::new(SqlState::OBJECT_IN_USE, "session user cannot be dropped"));
+        }
+        let (current, old) = (current.oid, super::role::definition(role)?);
+        if old.superuser && !crate::plan::rights::is_superuser(&main, current) {
+            return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, "must be superuser to drop superusers"));
+        }
+        let lines = super::grant::references(&main, role);
+        if !lines.is_empty() {
             return Err(Error::new(
                 SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
                 format!("role \"{name}\" cannot be dropped because some objects depend on it"),
@@ -241,13 +248,21 @@ pub(super) fn roles(session: &mut Session, list: &[String], if_exists: bool) -> 
             .detail(lines.join("\n")));
         }
         let mut changes = vec![];
-        for member in main.objects.values() {
+        for member in main.objects.values().filter(|object| object.oid != role.oid) {
             if let Body::Role(def) = &member.body
-                && def.member_of.contains(&role.oid)
+                && (def.member_of.contains(&role.oid)
+                    || def.granted_by.values().any(|by| *by == role.oid)
+                    || member.owner == role.oid)
             {
                 let mut def = def.clone();
                 def.member_of.retain(|group| *group != role.oid);
-                changes.push(Change::Put(names::changed(member, |object| object.body = Body::Role(def))));
+                def.admin_of.retain(|group| *group != role.oid);
+                def.granted_by.retain(|group, by| *group != role.oid && *by != role.oid);
+                changes.push(Change::Put(names::changed(member, |object| {
+                    // Who made a role owned it once.
+                    object.owner = object.oid;
+                    object.body = Body::Role(def);
+                })));
             }
         }
         changes.push(Change::Remove(role.oid));

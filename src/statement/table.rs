@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::common::DFSchema;
 use datafusion::sql::sqlparser::ast;
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::Privileges;
 use tidemill_catalog::record::{Body, Change, CheckDef, ColumnDef, Object, TableDef, TableOptions, Write};
 use tidemill_catalog::snapshot::TableState;
 use tidemill_udfs::types::SqlType;
@@ -16,6 +17,7 @@ use super::parse::{Parsed, parse_expression};
 use super::sink::RowSink;
 use super::{names, options, retype};
 use crate::error::SqlState;
+use crate::plan::rights::On;
 use crate::plan::{Scope, TEMP_SCHEMA};
 use crate::session::{Outcome, Session};
 use crate::{Error, Result};
@@ -32,7 +34,7 @@ pub(super) async fn create(
     session.require_writable(if create.query.is_some() { "CREATE TABLE AS" } else { "CREATE TABLE" })?;
     let schema = names::creation_schema(session, &create.name, create.temporary)?;
     let temporary = schema == TEMP_SCHEMA;
-    names::require_create(session, schema)?;
+    names::require_create(session, schema).map_err(|error| error.at(create.name.offset))?;
     let _ = parsed;
     let name = create.name.last();
     let (main, temp) = names::catalogs(session);
@@ -69,7 +71,7 @@ pub(super) async fn create(
         owner: if temporary { session.login_role } else { scope.role },
         version: 1,
         comment: None,
-        acl: vec![],
+        acl: names::initial_acl(session, scope.role, schema, On::Relation),
         depends_on: vec![],
         body: Body::Table(Arc::new(def)),
     };
@@ -126,7 +128,8 @@ fn define(
 ) -> Result<TableDef> {
     let mut columns: Vec<ColumnDef> = vec![];
     for like in &create.like {
-        let (_, def) = names::table(session, like)?;
+        let (object, def) = names::table(session, like)?;
+        names::require(session, &object, Privileges::SELECT)?;
         for column in &def.columns {
             let id = next_id(&columns);
             columns.push(ColumnDef {
@@ -336,7 +339,7 @@ pub(super) fn truncate(session: &mut Session, tables: &[Name]) -> Result<String>
     session.require_writable("TRUNCATE TABLE")?;
     for name in tables {
         let (object, _) = names::table(session, name)?;
-        names::require_owner(session, &object)?;
+        names::require(session, &object, Privileges::TRUNCATE)?;
         let state = state(session, object.oid)?;
         session.apply(vec![Change::Write(removal_of_all(&state))])?;
     }
@@ -378,8 +381,9 @@ pub(super) async fn alter(
                 object = names::changed(&object, |object| object.parent = schema);
             }
             AlterTable::Owner(owner) => {
-                let owner = names::role(session, owner)?.oid;
-                object = names::changed(&object, |object| object.owner = owner);
+                let owner = names::role(session, owner)?;
+                names::require_new_owner(session, &object, &owner)?;
+                object = names::with_owner(&object, owner.oid);
             }
             AlterTable::RenameColumn { from, to } if matches!(object.body, Body::View(_)) => {
                 object = rename_view_column(&object, from, to)?;

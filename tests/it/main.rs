@@ -21,6 +21,10 @@ mod http;
 mod ingest;
 /// Primary keys and upserts.
 mod keys;
+/// LISTEN and NOTIFY between connections.
+mod notify;
+/// Who may do what: several logins, HTTP, restarts.
+mod privileges;
 /// Malformed and hostile bytes: the server answers or hangs up, and lives on.
 mod protocol;
 /// Stop, start, second server on the same directory, bad directories, damaged logs.

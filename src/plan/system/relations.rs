@@ -4,13 +4,14 @@
 use std::borrow::Cow;
 
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::AclItem;
 use tidemill_catalog::record::{CheckDef, TableDef};
 
 use super::batch::{Batch, Value};
 use super::names;
 use super::objects::{self, Attribute, BTREE, HEAP, Kind, Rel, TypeNames};
 use super::registry::Fill;
-use super::{data, definitions, routines};
+use super::{data, definitions, privileges, routines};
 use crate::plan::Scope;
 
 /// The relations whose rows are made here.
@@ -45,9 +46,9 @@ pub(crate) mod class {
     pub(crate) const REWRITE: Oid = 2618;
 }
 
-/// An object's access privileges; NULL: the default ones.
-pub(crate) fn acl(entries: &[String]) -> Value<'_> {
-    if entries.is_empty() { Value::Null } else { Value::from(entries.iter().collect::<Vec<_>>()) }
+/// The access privileges of an object (0) or one of its columns; NULL: the default ones.
+pub(crate) fn acl(scope: &Scope, items: &[AclItem], column: i32) -> Value<'static> {
+    privileges::printed(scope, items, column).map_or(Value::Null, Value::from)
 }
 
 fn pg_namespace(scope: &Scope, batch: &mut Batch<'_>) {
@@ -56,7 +57,10 @@ fn pg_namespace(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("oid", all.iter().map(|schema| schema.oid));
     batch.column("nspname", all.iter().map(|schema| schema.name));
     batch.column("nspowner", all.iter().map(|schema| schema.owner));
-    batch.column("nspacl", all.iter().map(|schema| schema.object.map_or(Value::Null, |object| acl(&object.acl))));
+    batch.column(
+        "nspacl",
+        all.iter().map(|schema| schema.object.map_or(Value::Null, |object| acl(scope, &object.acl, 0))),
+    );
 }
 
 fn pg_class(scope: &Scope, batch: &mut Batch<'_>) {
@@ -88,7 +92,7 @@ fn pg_class(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("relhasrules", all.iter().map(|rel| rel.relkind() == "v"));
     batch.constant("relispopulated", true);
     batch.column("relreplident", all.iter().map(|rel| if rel.table().is_some() { "d" } else { "n" }));
-    batch.column("relacl", all.iter().map(|rel| rel.object.map_or(Value::Null, |object| acl(&object.acl))));
+    batch.column("relacl", all.iter().map(|rel| rel.object.map_or(Value::Null, |object| acl(scope, &object.acl, 0))));
     batch.column("reloptions", all.iter().map(|rel| rel.table().map_or(Value::Null, |def| options(def))));
 }
 
@@ -137,6 +141,13 @@ fn pg_attribute(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("atthasmissing", all.iter().map(|(_, attribute)| missing_value(attribute).is_some()));
     batch.constant("attislocal", true);
     batch.column("attcollation", all.iter().map(|row| properties(row).collation));
+    let attacl = |(rel, attribute): &(&Rel<'_>, Attribute<'_>)| match rel.object {
+        Some(object) if object.acl.iter().any(|item| item.column == attribute.number) => {
+            acl(scope, &object.acl, attribute.number)
+        }
+        _ => Value::Null,
+    };
+    batch.column("attacl", all.iter().map(attacl));
     let missing_array = |value: &String| format!("{{\"{}\"}}", value.replace('\\', "\\\\").replace('"', "\\\""));
     batch.column("attmissingval", all.iter().map(|(_, attribute)| missing_value(attribute).map(missing_array)));
 }

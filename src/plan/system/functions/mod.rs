@@ -31,7 +31,7 @@ mod session;
 mod size;
 
 /// Functions whose list result stands for a set of rows.
-pub(crate) const SET_RETURNING: &[&str] = &["pg_partition_ancestors", "_pg_expandarray"];
+pub(crate) const SET_RETURNING: &[&str] = &["pg_partition_ancestors", "_pg_expandarray", "pg_listening_channels"];
 
 /// Computes one row.
 pub(crate) type Run = fn(&Call<'_>) -> Result<Value<'static>>;
