@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Report, SqlState};
 use crate::instance::{Instance, ListedStatement, Listing, SessionHandle};
 use crate::plan::access::Accesses;
-use crate::plan::{MergePlan, ModifyPlan, Plan, Planner, Scope, TEMP_SCHEMA};
+use crate::plan::{Plan, Planner, Scope, TEMP_SCHEMA};
 use crate::plan::{procedure, rights};
 use crate::statement::control::Control;
 use crate::statement::parse::{Parsed, Statement};
@@ -32,6 +32,9 @@ pub(crate) mod cursor;
 
 /// Bind's parameters to values.
 mod decode;
+
+/// Plans of statements that are not ours.
+mod plan;
 
 /// Prepared statements, portals, outcomes.
 mod portal;
@@ -59,6 +62,8 @@ pub use portal::{Column, CopyChunk, CopyIn, CopyOut, Outcome, Parameter, Portal,
 use cursor::Cursor;
 use decode::decode_parameter;
 use notifications::{Inbox, OutboxMark, Post};
+pub(crate) use plan::changes_data;
+use plan::{Made, plan_sql};
 use portal::{PlanKind, Planned};
 use settings::{Often, Settings};
 use transaction::OpenTransaction;
@@ -402,7 +407,7 @@ impl Session {
         }
     }
 
-    fn plan(&mut self, parsed: &Parsed, types: &[SqlType]) -> Result<(PlanKind, Vec<SqlType>, Option<Vec<Column>>)> {
+    fn plan(&mut self, parsed: &Parsed, types: &[SqlType]) -> Result<Made> {
         let sql = match &parsed.statement {
             Statement::Control(control) => {
                 return Ok((PlanKind::Other, statement::parameters(control, self), statement::columns(control, self)?));
@@ -920,68 +925,6 @@ impl Session {
 
 /// Times a lone statement is tried again after another transaction got there first.
 const RETRIES_MAX: u32 = 8;
-
-/// Plans a statement that is not ours and has no WITH that changes data.
-fn plan_sql(
-    planner: &Planner,
-    scope: &Arc<Scope>,
-    sql: &ast::Statement,
-    types: &[SqlType],
-) -> Result<(PlanKind, Vec<SqlType>, Option<Vec<Column>>)> {
-    Ok(match sql {
-        ast::Statement::Query(query) if changes_data(query) => match query.body.as_ref() {
-            ast::SetExpr::Update(ast::Statement::Update(update)) => {
-                modify(planner.update(scope, update, query.with.as_ref(), types)?, "UPDATE")
-            }
-            ast::SetExpr::Delete(ast::Statement::Delete(delete)) => {
-                modify(planner.delete(scope, delete, query.with.as_ref(), types)?, "DELETE")
-            }
-            ast::SetExpr::Merge(ast::Statement::Merge(merge)) => {
-                merged(planner.merge(scope, merge, query.with.as_ref(), types)?)
-            }
-            _ => return Err(Error::unsupported("this statement is not supported")),
-        },
-        ast::Statement::Query(query) => {
-            let plan = planner.query(scope, query, types)?;
-            let columns = plan.columns.clone();
-            let parameters = plan.parameters.clone();
-            (PlanKind::Query(plan), parameters, Some(columns))
-        }
-        ast::Statement::Insert(insert) => {
-            let plan = planner.insert(scope, insert, types)?;
-            let columns = plan.returning.as_ref().map(|returning| returning.columns.clone());
-            let parameters = plan.source.parameters.clone();
-            (PlanKind::Insert(Arc::new(plan)), parameters, columns)
-        }
-        ast::Statement::Update(update) => {
-            let plan = planner.update(scope, update, None, types)?;
-            modify(plan, "UPDATE")
-        }
-        ast::Statement::Delete(delete) => {
-            let plan = planner.delete(scope, delete, None, types)?;
-            modify(plan, "DELETE")
-        }
-        ast::Statement::Merge(merge) => merged(planner.merge(scope, merge, None, types)?),
-        _ => return Err(Error::unsupported("this statement is not supported")),
-    })
-}
-
-/// True for a statement under WITH that is not a query.
-pub(crate) fn changes_data(query: &ast::Query) -> bool {
-    use ast::SetExpr as S;
-    matches!(query.body.as_ref(), S::Insert(_) | S::Update(_) | S::Delete(_) | S::Merge(_))
-}
-
-fn modify(plan: ModifyPlan, command: &'static str) -> (PlanKind, Vec<SqlType>, Option<Vec<Column>>) {
-    let columns = plan.returning.as_ref().map(|returning| returning.columns.clone());
-    let parameters = plan.locate.parameters.clone();
-    (PlanKind::Modify(Arc::new(plan), command), parameters, columns)
-}
-
-fn merged(plan: MergePlan) -> (PlanKind, Vec<SqlType>, Option<Vec<Column>>) {
-    let parameters = plan.rows.parameters.clone();
-    (PlanKind::Merge(Arc::new(plan)), parameters, None)
-}
 
 /// Turns a byte offset in the statement into a character position in the client's text.
 fn placed(error: Error, parsed: &Parsed) -> Error {

@@ -20,8 +20,9 @@ use tidemill_catalog::record::Change;
 use tidemill_udfs::types::SqlType;
 use tokio_util::sync::CancellationToken;
 
+use super::plan::Made;
 use super::portal::PlanKind;
-use super::{Column, Outcome, Portal, Session, changes_data};
+use super::{Outcome, Portal, Session, changes_data};
 use crate::error::SqlState;
 use crate::plan::access::Accesses;
 use crate::plan::{Scope, procedure};
@@ -42,9 +43,6 @@ struct Write {
     /// What it returns; without columns if it returns nothing.
     schema: SchemaRef,
 }
-
-/// What a plan is made of: its kind, parameters and columns.
-type Made = (PlanKind, Vec<SqlType>, Option<Vec<Column>>);
 
 /// Plans one statement that has no such WITH.
 type PlanOne<'p> = dyn Fn(&Arc<Scope>, &ast::Statement, &[SqlType]) -> Result<Made> + 'p;
