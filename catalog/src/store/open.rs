@@ -32,6 +32,8 @@ const FIRST_OID: Oid = 16_384;
 /// The role, database and schema of a fresh directory, with the oids PostgreSQL gives theirs.
 const FIRST_ROLE: Oid = 10;
 const FIRST_DATABASE: Oid = 5;
+/// Where administration tools connect that were not told a database, and its schema.
+const MAINTENANCE: (Oid, &str, Oid) = (6, "postgres", 16383);
 const PUBLIC_SCHEMA: Oid = 2200;
 const FIRST_NAME: &str = "tidemill";
 
@@ -174,7 +176,9 @@ fn fresh_catalog() -> CatalogFile {
         objects: vec![
             object(FIRST_ROLE, 0, FIRST_NAME, vec![], Body::Role(role)),
             object(FIRST_DATABASE, 0, FIRST_NAME, vec![], Body::Database {}),
-            object(PUBLIC_SCHEMA, FIRST_DATABASE, "public", public_acl, Body::Schema {}),
+            object(PUBLIC_SCHEMA, FIRST_DATABASE, "public", public_acl.clone(), Body::Schema {}),
+            object(MAINTENANCE.0, 0, MAINTENANCE.1, vec![], Body::Database {}),
+            object(MAINTENANCE.2, MAINTENANCE.0, "public", public_acl, Body::Schema {}),
         ],
         tables: Default::default(),
     }
