@@ -30,6 +30,7 @@ pub(super) async fn explain(
         return Err(Error::unsupported("EXPLAIN ANALYZE of a statement that changes data is not supported")
             .hint("Use EXPLAIN without ANALYZE."));
     }
+    session.check_access(&plan.access)?;
     let scope = session.scope_for(cancel, locators);
     let planner = Arc::clone(&session.planner);
     let lines = planner.explain(&scope, &plan, &portal.values, explain.analyze, explain.verbose, explain.json).await?;

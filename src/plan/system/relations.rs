@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::{AclItem, Privileges};
 use tidemill_catalog::record::{CheckDef, ColumnDef, ForeignKeyDef, IndexDef, IndexKey, SequenceRule, TableDef};
 use tidemill_catalog::sequence::SequenceDef;
 use tidemill_udfs::types::SqlType;
@@ -14,7 +15,7 @@ use super::names;
 use super::objects::{self, Attribute, BTREE, HEAP, Kind, Rel, TypeNames};
 use super::privileges::Target;
 use super::registry::Fill;
-use super::{data, definitions, routines};
+use super::{data, definitions, privileges, routines};
 use crate::plan::Scope;
 
 /// The relations whose rows are made here.
@@ -51,9 +52,9 @@ pub(crate) mod class {
     pub(crate) const REWRITE: Oid = 2618;
 }
 
-/// An object's access privileges; NULL: the default ones.
-pub(crate) fn acl(entries: &[String]) -> Value<'_> {
-    if entries.is_empty() { Value::Null } else { Value::from(entries.iter().collect::<Vec<_>>()) }
+/// The access privileges of an object (0) or one of its columns; NULL: the default ones.
+pub(crate) fn acl(scope: &Scope, items: &[AclItem], column: i32) -> Value<'static> {
+    privileges::printed(scope, items, column).map_or(Value::Null, Value::from)
 }
 
 fn pg_namespace(scope: &Scope, batch: &mut Batch<'_>) {
@@ -62,7 +63,10 @@ fn pg_namespace(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("oid", all.iter().map(|schema| schema.oid));
     batch.column("nspname", all.iter().map(|schema| schema.name));
     batch.column("nspowner", all.iter().map(|schema| schema.owner));
-    batch.column("nspacl", all.iter().map(|schema| schema.object.map_or(Value::Null, |object| acl(&object.acl))));
+    batch.column(
+        "nspacl",
+        all.iter().map(|schema| schema.object.map_or(Value::Null, |object| acl(scope, &object.acl, 0))),
+    );
 }
 
 fn pg_class(scope: &Scope, batch: &mut Batch<'_>) {
@@ -100,7 +104,7 @@ fn pg_class(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("relhasrules", all.iter().map(|rel| rel.relkind() == "v"));
     batch.constant("relispopulated", true);
     batch.column("relreplident", all.iter().map(|rel| if rel.table().is_some() { "d" } else { "n" }));
-    batch.column("relacl", all.iter().map(|rel| rel.object.map_or(Value::Null, |object| acl(&object.acl))));
+    batch.column("relacl", all.iter().map(|rel| rel.object.map_or(Value::Null, |object| acl(scope, &object.acl, 0))));
     batch.column("reloptions", all.iter().map(|rel| rel.table().map_or(Value::Null, |def| options(def))));
 }
 
@@ -167,6 +171,13 @@ fn pg_attribute(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("attidentity", all.iter().map(|(_, attribute)| identity(attribute)));
     batch.constant("attislocal", true);
     batch.column("attcollation", all.iter().map(|row| properties(row).collation));
+    let attacl = |(rel, attribute): &(&Rel<'_>, Attribute<'_>)| match rel.object {
+        Some(object) if object.acl.iter().any(|item| item.column == attribute.number) => {
+            acl(scope, &object.acl, attribute.number)
+        }
+        _ => Value::Null,
+    };
+    batch.column("attacl", all.iter().map(attacl));
     let missing_array = |value: &String| format!("{{\"{}\"}}", value.replace('\\', "\\\\").replace('"', "\\\""));
     batch.column("attmissingval", all.iter().map(|(_, attribute)| missing_value(attribute).map(missing_array)));
 }
@@ -609,8 +620,8 @@ fn pg_sequence(scope: &Scope, batch: &mut Batch<'_>) {
 fn pg_sequences(scope: &Scope, batch: &mut Batch<'_>) {
     let all = sequences(scope);
     let last = |(rel, def): &(Rel<'_>, &SequenceDef)| {
-        let target = Target::relation(rel);
-        let may = ['U', 'r'].into_iter().any(|letter| target.allows(scope, scope.role, letter, false));
+        let held = Target::relation(scope, rel).held(&scope.snapshot.catalog, scope.role);
+        let may = !(held & (Privileges::USAGE | Privileges::SELECT)).is_empty();
         let (position, _) = def.position();
         (may && position.is_called).then_some(position.value)
     };

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use tidemill_catalog::record::{Object, RoleDef};
 
 use super::batch::{Batch, Value};
-use super::objects;
 use super::registry::Fill;
 use super::relations::acl;
+use super::{objects, privileges};
 use crate::plan::Scope;
 
 /// The relations whose rows are made here.
@@ -18,6 +18,7 @@ pub(crate) const FILLS: &[(&str, Fill)] = &[
     ("pg_group", pg_group),
     ("pg_auth_members", pg_auth_members),
     ("pg_db_role_setting", pg_db_role_setting),
+    ("pg_default_acl", pg_default_acl),
     ("pg_database", pg_database),
 ];
 
@@ -97,13 +98,16 @@ fn pg_group(scope: &Scope, batch: &mut Batch<'_>) {
 }
 
 fn pg_auth_members(scope: &Scope, batch: &mut Batch<'_>) {
-    let all: Vec<(u32, u32)> = objects::roles(scope)
-        .flat_map(|(member, role)| role.member_of.iter().map(|group| (*group, member.oid)))
+    let all: Vec<(u32, Role<'_>)> = objects::roles(scope)
+        .flat_map(|(member, role)| role.member_of.iter().map(move |group| (*group, (member, role))))
         .collect();
+    let grantor = |(group, (_, role)): &(u32, Role<'_>)| role.granted_by.get(group).copied();
+    let someone = objects::bootstrap_role(scope);
     batch.rows(all.len());
     batch.column("roleid", all.iter().map(|(group, _)| *group));
-    batch.column("member", all.iter().map(|(_, member)| *member));
-    batch.constant("grantor", objects::bootstrap_role(scope));
+    batch.column("member", all.iter().map(|(_, (member, _))| member.oid));
+    batch.column("grantor", all.iter().map(|granted| grantor(granted).unwrap_or(someone)));
+    batch.column("admin_option", all.iter().map(|(group, (_, role))| role.admin_of.contains(group)));
 }
 
 fn pg_db_role_setting(scope: &Scope, batch: &mut Batch<'_>) {
@@ -128,5 +132,24 @@ fn pg_database(scope: &Scope, batch: &mut Batch<'_>) {
     for (column, setting) in [("datcollate", "lc_collate"), ("datctype", "lc_ctype")] {
         batch.constant(column, scope.settings.lock().get(setting).unwrap_or_else(|| "C".to_owned()));
     }
-    batch.column("datacl", all.iter().map(|object| acl(&object.acl)));
+    batch.column("datacl", all.iter().map(|object| acl(scope, &object.acl, 0)));
+}
+
+fn pg_default_acl(scope: &Scope, batch: &mut Batch<'_>) {
+    let all: Vec<_> = objects::roles(scope)
+        .flat_map(|(owner, role)| role.default_privileges.iter().map(move |defaults| (owner.oid, defaults)))
+        .filter(|(_, defaults)| defaults.database == scope.database)
+        .filter(|(_, defaults)| defaults.schema.is_none_or(|schema| scope.snapshot.catalog.get(schema).is_some()))
+        .collect();
+    batch.rows(all.len());
+    batch.column("oid", all.iter().map(|(_, defaults)| defaults.oid));
+    batch.column("defaclrole", all.iter().map(|(owner, _)| *owner));
+    batch.column("defaclnamespace", all.iter().map(|(_, defaults)| defaults.schema.unwrap_or(0)));
+    batch.column("defaclobjtype", all.iter().map(|(_, defaults)| defaults.kind.to_string()));
+    batch.column(
+        "defaclacl",
+        all.iter().map(|(_, defaults)| {
+            Value::from(defaults.acl.iter().map(|item| privileges::print(scope, item)).collect::<Vec<_>>())
+        }),
+    );
 }
