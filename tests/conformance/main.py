@@ -83,7 +83,7 @@ def scenarios(work):
         name = path.stem
         client = name.rsplit(".", 1)[0]
         version = tools.get(client)
-        runner = {".py": [python], ".mjs": ["node"], ".sh": ["bash"], ".java": []}[path.suffix]
+        runner = {".py": [python], ".mjs": ["node"], ".sh": ["bash"], ".java": [], ".rs": []}[path.suffix]
         if version is None:
             missing.append((client, "it cannot be installed here"))
         elif path.suffix == ".java":
@@ -94,6 +94,8 @@ def scenarios(work):
             subprocess.run(["javac", "-cp", f"{work}/java/postgresql.jar", "-d", str(folder), str(source)], check=True)
             command = ["java", "-cp", f"{folder}:{work}/java/postgresql.jar", "Driver"]
             found.append(Scenario(name, client, command, version))
+        elif path.suffix == ".rs":
+            found.append(Scenario(name, client, [f"{work}/rust/target/debug/{client}"], version))
         elif path.suffix == ".mjs":
             # Modules are looked for beside the program.
             copy = pathlib.Path(work) / path.name
