@@ -117,6 +117,7 @@ class Difference:
 
 
 ORDERED = re.compile(r"\border\s+by\b", re.I)
+INNERMOST = re.compile(r"\([^()]*\)")
 USER_OIDS_FROM = 16384
 
 
@@ -136,7 +137,10 @@ def cells(result):
         return wire.OID.sub("<oid>", wire.text(value))
 
     rows = [[one(at, value) for at, value in enumerate(row)] for row in result.rows]
-    if not ORDERED.search(result.sql):
+    outermost, inner = result.sql, 1
+    while inner:
+        outermost, inner = INNERMOST.subn("", outermost)
+    if not ORDERED.search(outermost):
         rows.sort(key=str)
     return rows
 

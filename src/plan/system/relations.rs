@@ -87,7 +87,12 @@ fn pg_class(scope: &Scope, batch: &mut Batch<'_>) {
     );
     batch.column("relfilenode", all.iter().map(|rel| if rel.relkind() == "v" { 0 } else { rel.oid }));
     let sizes = |rel: &Rel<'_>| rel.table().map(|_| objects::table_size(scope, rel.oid));
-    batch.column("relpages", all.iter().map(|rel| sizes(rel).map_or(0, |(_, bytes)| bytes.div_ceil(8192))));
+    // An index is its first page, and no more.
+    let pages = |rel: &Rel<'_>| match rel.kind {
+        Kind::Index(..) => 1,
+        _ => sizes(rel).map_or(0, |(_, bytes)| bytes.div_ceil(8192)),
+    };
+    batch.column("relpages", all.iter().map(pages));
     batch.column("reltuples", all.iter().map(|rel| sizes(rel).map_or(0, |(rows, _)| rows)));
     batch.column("relhasindex", all.iter().map(|rel| rel.table().is_some_and(|def| has_indexes(def))));
     batch.column("relisshared", all.iter().map(|rel| SHARED.contains(&rel.oid)));
@@ -142,11 +147,23 @@ fn options(def: &TableDef) -> Value<'static> {
     Value::from(def.given_options.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>())
 }
 
+/// What PostgreSQL's tables have beside the columns that users gave them: name, attnum, oid of the type (tid, xid, cid, oid).
+/// Listed because clients count on the rows; no query finds their values.
+const SYSTEM_COLUMNS: [(&str, i32, Oid); 6] =
+    [("tableoid", -6, 26), ("cmax", -5, 29), ("xmax", -4, 28), ("cmin", -3, 29), ("xmin", -2, 28), ("ctid", -1, 27)];
+
 fn pg_attribute(scope: &Scope, batch: &mut Batch<'_>) {
     let relations = objects::relations(scope);
     let mut types = TypeNames::default();
     let mut all: Vec<(&Rel<'_>, Attribute<'_>)> = Vec::new();
     for relation in &relations {
+        if matches!(relation.relkind(), "r" | "S") {
+            all.extend(SYSTEM_COLUMNS.iter().map(|(name, number, type_oid)| {
+                let attribute =
+                    Attribute { name, number: *number, type_oid: *type_oid, typmod: -1, not_null: true, column: None };
+                (relation, attribute)
+            }));
+        }
         all.extend(types.attributes(relation).into_iter().map(|attribute| (relation, attribute)));
     }
     let is_array = |oid| data::type_row(oid).is_some_and(|row| row.category == "A" && row.element != 0);
@@ -586,7 +603,7 @@ fn pg_indexes(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("schemaname", all.iter().map(|(index, ..)| index.schema));
     batch.column("tablename", all.iter().map(|(_, table, ..)| table_name(*table)));
     batch.column("indexname", all.iter().map(|(index, ..)| index.name.as_ref()));
-    batch.column("indexdef", all.iter().map(|(index, ..)| definitions::index_definition(index, false)));
+    batch.column("indexdef", all.iter().map(|(index, ..)| definitions::index_definition(scope, index, false)));
 }
 
 /// The sequences.

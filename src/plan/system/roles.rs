@@ -26,23 +26,25 @@ type Role<'a> = (&'a Arc<Object>, &'a RoleDef);
 
 /// UTF8, as pg_database.encoding numbers it.
 pub(crate) const UTF8: i32 = 6;
-fn attributes(all: &[Role<'_>], batch: &mut Batch<'_>) {
+fn attributes(scope: &Scope, all: &[Role<'_>], batch: &mut Batch<'_>) {
+    // The first role has all attributes; other superusers need none of them, and show what they were given.
+    let first = objects::bootstrap_role(scope);
     batch.rows(all.len());
     batch.column("oid", all.iter().map(|(object, _)| object.oid));
     batch.column("rolname", all.iter().map(|(object, _)| &object.name));
     batch.column("rolsuper", all.iter().map(|(_, role)| role.superuser));
     batch.column("rolinherit", all.iter().map(|(_, role)| role.inherit));
-    batch.column("rolcreaterole", all.iter().map(|(_, role)| role.create_role || role.superuser));
-    batch.column("rolcreatedb", all.iter().map(|(_, role)| role.create_db || role.superuser));
+    batch.column("rolcreaterole", all.iter().map(|(object, role)| role.create_role || object.oid == first));
+    batch.column("rolcreatedb", all.iter().map(|(object, role)| role.create_db || object.oid == first));
     batch.column("rolcanlogin", all.iter().map(|(_, role)| role.login));
-    batch.column("rolreplication", all.iter().map(|(_, role)| role.superuser));
-    batch.column("rolbypassrls", all.iter().map(|(_, role)| role.superuser));
+    batch.column("rolreplication", all.iter().map(|(object, _)| object.oid == first));
+    batch.column("rolbypassrls", all.iter().map(|(object, _)| object.oid == first));
     batch.column("rolconnlimit", all.iter().map(|(_, role)| role.connection_limit));
 }
 
 fn pg_authid(scope: &Scope, batch: &mut Batch<'_>) {
     let all: Vec<Role<'_>> = objects::roles(scope).collect();
-    attributes(&all, batch);
+    attributes(scope, &all, batch);
     batch.column("rolpassword", all.iter().map(|(_, role)| password(scope, role)));
 }
 
@@ -61,7 +63,7 @@ fn settings(role: &RoleDef) -> Value<'static> {
 
 fn pg_roles(scope: &Scope, batch: &mut Batch<'_>) {
     let all: Vec<Role<'_>> = objects::roles(scope).collect();
-    attributes(&all, batch);
+    attributes(scope, &all, batch);
     batch.constant("rolpassword", "********");
     batch.column("rolconfig", all.iter().map(|(_, role)| settings(role)));
 }

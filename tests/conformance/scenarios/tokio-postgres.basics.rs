@@ -89,7 +89,7 @@ async fn main() -> Result<()> {
     }
     transaction.rollback().await?;
     let mut transaction = client.transaction().await?;
-    let savepoint = transaction.savepoint("inner").await?;
+    let savepoint = transaction.savepoint("within").await?;
     println!("{}", savepoint.execute("UPDATE t SET name = upper(name) WHERE id > $1", &[&9_i32]).await?);
     savepoint.rollback().await?;
     transaction.commit().await?;
