@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The drivers' own test suites, against PostgreSQL and Tidemill.
 
-    tests/conformance/run.sh [BINARY] --suites [--only NAME,...] [--results FILE]
+    tests/conformance/run.sh [BINARY] --suites [--only NAME,...] [--results FILE] [--update-readme]
 
 The suites come with the drivers' source packages. Only tests that pass on PostgreSQL here count; less than 90 % of them is a failure.
 """
@@ -13,6 +13,8 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as xml
+
+import matrix
 
 PREPARE = {
     "asyncpg": [],
@@ -35,7 +37,7 @@ def fetch(name, work):
     version = re.search(r"^Version: (.*)$", shown.stdout, re.M)
     if not version:
         return None
-    subprocess.run([python, "-m", "pip", "download", "-q", "--no-binary", ":all:", "--no-deps", "--no-build-isolation", "-d", str(suites),
+    subprocess.run([python, "-m", "pip", "download", "-q", "--no-binary", ":all:", "--no-deps", "-d", str(suites),
                     f"{name}=={version[1]}"], check=False, capture_output=True)
     for archive in suites.glob(f"{name}-*.tar.gz"):
         subprocess.run(["tar", "xzf", archive.name], cwd=suites, check=True)
@@ -69,7 +71,7 @@ def run(name, folder, server, work):
     if not link.exists():
         link.symlink_to(folder / tests)
     command = [f"{work}/venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "60",
-               f"--junitxml={report}", "--tb=short", tests]
+               f"--junitxml={report}", "--tb=native", "--assert=plain", tests]
     with open(pathlib.Path(work) / f"{name}.{port}.log", "w") as log:
         try:
             subprocess.run(command, cwd=box, env=environment, stdout=log, stderr=subprocess.STDOUT, timeout=LIMIT)
@@ -91,6 +93,7 @@ def main():
     parser.add_argument("--work", required=True)
     parser.add_argument("--only", default="")
     parser.add_argument("--results")
+    parser.add_argument("--update-readme", action="store_true", help="write the pass rates into the README")
     arguments = parser.parse_args()
     for server in (arguments.postgres, arguments.tidemill):
         # With the first password, Tidemill wants one of everybody.
@@ -117,6 +120,8 @@ def main():
         table.append({"suite": name, "version": version, "passed": len(passed), "counted": len(counted)})
     if arguments.results:
         pathlib.Path(arguments.results).write_text(json.dumps(table, indent=1))
+    if arguments.update_readme:
+        matrix.suites(table)
     sys.exit(1 if failed else 0)
 
 
