@@ -13,6 +13,8 @@ mod auth;
 mod concurrency;
 /// kill -9 at random moments: acknowledged rows are there once, others not in part.
 mod crash;
+/// Random documents through all doors at once, and kills: each is a row or a dead letter, once.
+mod doors;
 /// Files of the server: compaction, wildcards, validation, progress.
 mod files;
 /// Statements over HTTP: forms of answers, statuses, limits, TLS.
