@@ -103,8 +103,10 @@ impl BatchDecoder {
         let dead_letters = self.dead_letters(&schema, &columns, &faults)?;
         let keep = BooleanArray::from(faults.iter().map(Option::is_none).collect::<Vec<_>>());
         let decoded = self.decoded(converted, &keep, changes, dead_letters)?;
+        let kept = (0..rows).filter(|row| keep.value(*row)).map(|row| self.rows + to_u64(row));
+        let places = kept.map(|offset| (offset, offset + 1)).collect();
         self.rows += to_u64(rows);
-        Ok(Decoded { end: self.position(), ..decoded })
+        Ok(Decoded { places, end: self.position(), ..decoded })
     }
 
     fn position(&self) -> Position {
@@ -285,7 +287,8 @@ impl BatchDecoder {
         let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
             .map_err(|error| ValueError::new("XX000", error.to_string()))?;
         let counts = Counts { documents: to_u64(keep.len()), rows: to_u64(rows), ..Counts::default() };
-        Ok(Decoded { batch, mentioned, defaults, changes, dead_letters, counts, end: Position::START })
+        let places = vec![];
+        Ok(Decoded { batch, places, mentioned, defaults, changes, dead_letters, counts, end: Position::START })
     }
 }
 
