@@ -23,6 +23,8 @@ mod http;
 mod ingest;
 /// Primary keys and upserts.
 mod keys;
+/// Dead letters: replay, retention, discarding, many at once.
+mod letters;
 /// Malformed and hostile bytes: the server answers or hangs up, and lives on.
 mod protocol;
 /// Stop, start, second server on the same directory, bad directories, damaged logs.

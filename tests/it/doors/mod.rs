@@ -99,7 +99,7 @@ fn documents_through_any_door_are_there_once() {
     for round in 0..rounds {
         // Later rounds are long enough for a busy machine to answer something.
         let life = Duration::from_millis(random.random_range(200..1500) + 500 * round.min(4));
-        let seeds: [u64; 8] = random.random();
+        let seeds: [u64; 9] = random.random();
         world.live(&server, seeds, life);
         server = server.crash_and_restart();
         world.check(&mut server.connect(), &format!("seed {seed}, round {round}"), false);
@@ -111,7 +111,7 @@ fn documents_through_any_door_are_there_once() {
         }
     }
     world.check(&mut server.connect(), &format!("seed {seed}, at the end"), true);
-    for door in ["key", "http", "line", "copy", "call", "file", "kafka"] {
+    for door in ["key", "http", "line", "copy", "call", "insert", "file", "kafka"] {
         let is_in = |batch: &&Batch| batch.door == door && batch.fate == Fate::Acknowledged;
         assert!(world.batches.iter().any(|batch| is_in(&batch)), "seed {seed}: nothing came through {door}");
     }
@@ -128,7 +128,7 @@ fn documents_through_any_door_are_there_once() {
 
 impl World {
     /// Documents come through all doors until the server is killed.
-    fn live(&mut self, server: &Server, seeds: [u64; 8], life: Duration) {
+    fn live(&mut self, server: &Server, seeds: [u64; 9], life: Duration) {
         let Self { ids, asked, inbox, cluster, .. } = self;
         let ids = &*ids;
         let random = |door: usize| StdRng::seed_from_u64(seeds[door]);
@@ -142,6 +142,7 @@ impl World {
                 scope.spawn(move || calls(server, ids, random(2))),
                 scope.spawn(move || files(inbox, ids, random(3), until)),
                 scope.spawn(move || messages(&brokers, ids, random(4), until)),
+                scope.spawn(move || inserts(server, ids, random(8))),
             ];
             for (client, asked) in asked.iter_mut().enumerate() {
                 doors.push(scope.spawn(move || keyed(server, ids, random(5 + client), asked)));
@@ -361,6 +362,18 @@ fn calls(server: &Server, ids: &AtomicU64, mut random: StdRng) -> Vec<Batch> {
         client.extended(&sql, &[Some(&text)]).map(drop)
     };
     statements(server, || some(&mut random, ids, Document::text), run, "call")
+}
+
+fn inserts(server: &Server, ids: &AtomicU64, mut random: StdRng) -> Vec<Batch> {
+    let mut choice = StdRng::seed_from_u64(random.random());
+    let run = |client: &mut Client, documents: &[Document]| {
+        let texts: Vec<&str> =
+            documents.iter().map(|document| std::str::from_utf8(&document.raw).expect("a text")).collect();
+        let parameters: Vec<String> = (1..=texts.len()).map(|number| format!("${number}")).collect();
+        let sql = format!("INSERT INTO {} FORMAT JSON {}", table(&mut choice), parameters.join(", "));
+        client.extended(&sql, &texts.iter().map(|text| Some(*text)).collect::<Vec<_>>()).map(drop)
+    };
+    statements(server, || some(&mut random, ids, Document::text), run, "insert")
 }
 
 fn files(inbox: &Path, ids: &AtomicU64, mut random: StdRng, until: Instant) -> Vec<Batch> {
