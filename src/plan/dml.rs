@@ -225,7 +225,11 @@ fn on_conflict(
         .hint("For example, ON CONFLICT (column_name)."));
     }
     let assigned = assigned(target, &update.assignments)?;
-    if def.key_columns().iter().any(|key| assigned[*key].is_some()) {
+    if def
+        .key_columns()
+        .iter()
+        .any(|key| assigned[*key].as_ref().is_some_and(|value| !keeps_key(value, &def.columns[*key].name)))
+    {
         return Err(Error::unsupported("ON CONFLICT DO UPDATE cannot change the primary key"));
     }
     let of = |name: &str| DFSchema::try_from_qualified_schema(TableReference::bare(name), &def.schema());
@@ -257,6 +261,17 @@ fn on_conflict(
     let plan =
         planner.finished(scope, LogicalPlan::Projection(plan), vec![], typing.parameters.clone(), vec![target.oid])?;
     Ok(Some(OnConflict::Update { places, plan }))
+}
+
+/// True for `excluded.key`, as many mappers set all columns: the row is in conflict because its key is the same.
+fn keeps_key(value: &ast::Expr, key: &str) -> bool {
+    match value {
+        ast::Expr::CompoundIdentifier(parts) => {
+            matches!(&parts[..], [relation, column] if folded(relation) == "excluded" && folded(column) == key)
+        }
+        ast::Expr::Nested(inner) => keeps_key(inner, key),
+        _ => false,
+    }
 }
 
 fn has_subquery(expr: &Expr) -> bool {

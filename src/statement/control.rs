@@ -41,8 +41,8 @@ pub struct Expression {
 /// Statements that are not sqlparser's.
 #[derive(Debug, Clone)]
 pub enum Control {
-    /// BEGIN, START TRANSACTION
-    Begin(TransactionModes),
+    /// BEGIN, START TRANSACTION; the command tag
+    Begin(TransactionModes, &'static str),
     /// COMMIT, END
     Commit {
         /// AND CHAIN

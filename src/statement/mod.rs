@@ -143,7 +143,7 @@ pub(crate) async fn execute(
 ) -> Result<Outcome> {
     let tag = match control {
         // These decide themselves about the transaction.
-        Control::Begin(modes) => return transaction::begin(session, modes),
+        Control::Begin(modes, tag) => return transaction::begin(session, modes, tag),
         Control::Commit { chain } => return transaction::commit(session, *chain).await,
         Control::Rollback { chain } => return transaction::rollback(session, *chain),
         Control::Savepoint(name) => return transaction::savepoint(session, name),
@@ -216,7 +216,7 @@ pub(crate) async fn execute(
                     return call::call(session, name, arguments, portal, cancel).await;
                 }
                 Control::InsertDocuments(insert) => ingest::insert::insert(session, insert, portal, cancel).await?,
-                Control::Begin(_)
+                Control::Begin(..)
                 | Control::Commit { .. }
                 | Control::Rollback { .. }
                 | Control::Savepoint(_)

@@ -23,6 +23,7 @@ use crate::Result;
 mod batch;
 mod data;
 mod definitions;
+mod deparse;
 mod functions;
 mod information_schema;
 mod names;

@@ -101,13 +101,15 @@ pub(super) fn nested(tokens: &mut Tokens<'_>) -> Result<Box<Parsed>> {
 }
 
 fn begin(t: &mut Tokens<'_>) -> Result<Control> {
-    if t.eat(&["START"]) {
+    let tag = if t.eat(&["START"]) {
         t.expect(&["TRANSACTION"])?;
+        "START TRANSACTION"
     } else {
         t.advance();
         t.eat_any(&["WORK", "TRANSACTION"]);
-    }
-    Ok(Control::Begin(transaction_modes(t)?))
+        "BEGIN"
+    };
+    Ok(Control::Begin(transaction_modes(t)?, tag))
 }
 
 fn transaction_modes(t: &mut Tokens<'_>) -> Result<TransactionModes> {

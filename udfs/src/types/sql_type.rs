@@ -156,6 +156,16 @@ impl SqlType {
         }
     }
 
+    /// The type as functions return it, which know no modifiers. A `character(n)` keeps its own: values are padded by it.
+    pub fn without_typmod(&self) -> Self {
+        match self {
+            Self::Numeric(_) => Self::Numeric(None),
+            Self::Varchar(_) => Self::Varchar(None),
+            Self::Array(element) => Self::Array(Arc::new(element.without_typmod())),
+            other => other.clone(),
+        }
+    }
+
     /// pg_type.typlen; negative: variable.
     pub fn length(&self) -> i16 {
         match self {
