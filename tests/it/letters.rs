@@ -199,11 +199,14 @@ fn a_million_distinct_keys() {
     let answer = post(&server, "/v1/ingest/t?format=ndjson", body.as_bytes());
     assert_eq!((answer["rows"].as_u64(), answer["dead_letters"].as_u64()), (Some(100), Some(0)));
     let columns = answer["new_columns"].as_array().expect("columns").len();
-    let rest = "SELECT count(*), count(DISTINCT k) FROM t, jsonb_object_keys(_rest) k";
-    let rest = client.run(rest).pop().expect("an answer").rows.remove(0);
-    // All but `_rest` itself hold one value.
-    let expected = (documents * keys) as usize - (columns - 1);
-    assert_eq!(rest, [Some(expected.to_string()), Some(expected.to_string())]);
+    let rest = client.run("SELECT _rest FROM t WHERE _rest IS NOT NULL").pop().expect("an answer").rows;
+    let names = rest.iter().flat_map(|row| {
+        let object: Value = serde_json::from_str(row[0].as_deref().expect("not NULL")).expect("JSON");
+        object.as_object().expect("an object").keys().cloned().collect::<Vec<_>>()
+    });
+    let names: std::collections::HashSet<String> = names.collect();
+    // All columns but `_rest` itself hold one value.
+    assert_eq!(names.len(), (documents * keys) as usize - (columns - 1));
     assert_eq!(columns, 1_599);
 }
 
