@@ -3,6 +3,9 @@
 //! [`execute`] is the list: it sends each statement that is ours to its file. Each takes the session, applies its changes
 //! to the open transaction, and says what to answer.
 
+/// DO.
+mod block;
+
 /// CALL.
 mod call;
 
@@ -211,6 +214,10 @@ pub(crate) async fn execute(
                 Control::Lock(names) => maintain::lock(session, names)?,
                 Control::Maintain { command, full, tables } => {
                     maintain::maintain(session, command, *full, tables).await?
+                }
+                Control::Do(body) => {
+                    block::run(session, body, cancel).await?;
+                    "DO".to_owned()
                 }
                 Control::Call { name, arguments } => {
                     return call::call(session, name, arguments, portal, cancel).await;

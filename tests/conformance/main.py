@@ -142,7 +142,7 @@ def cells(result):
 def described(result):
     if not isinstance(result.columns, list):
         return result.columns
-    return [(name, kind if kind < USER_OIDS_FROM else "<oid>", typmod, form)
+    return [(name, kind if kind < USER_OIDS_FROM else "<oid>", size, typmod, form, of_table)
             for name, kind, size, typmod, form, of_table in result.columns]
 
 

@@ -102,6 +102,12 @@ pub fn relations_of(schema: &str) -> Vec<SystemRelation> {
         .collect()
 }
 
+/// A column of a system relation as pg_attribute numbers it: its relation's oid, its attnum.
+pub fn attribute(schema: &str, relation: &str, column: &str) -> Option<(Oid, i16)> {
+    let relation = registry::find(schema, relation)?;
+    Some((relation.oid, i16::try_from(relation.position(column)? + 1).ok()?))
+}
+
 /// True if the role may do that with the relation: `letter` as in an aclitem (`r` SELECT, `a` INSERT, `w` UPDATE,
 /// `d` DELETE, `D` TRUNCATE). False for a relation that does not exist.
 pub fn may_use_relation(scope: &Scope, role: Oid, relation: Oid, letter: char) -> bool {
