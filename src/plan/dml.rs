@@ -20,7 +20,7 @@ use tidemill_udfs::types::SqlType;
 
 use super::context::Resolved;
 use super::typing::{Typed, Typing, output_types, type_metadata};
-use super::{Conversion, InsertPlan, ModifyPlan, OnConflict, Plan, Planner, Returning, Scope, locate, prepare};
+use super::{Conversion, InsertPlan, ModifyPlan, OnConflict, Plan, Planner, Returning, Scope, forms, locate, prepare};
 use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::session::Column;
@@ -228,7 +228,7 @@ fn on_conflict(
     if def
         .key_columns()
         .iter()
-        .any(|key| assigned[*key].as_ref().is_some_and(|value| !keeps_key(value, &def.columns[*key].name)))
+        .any(|key| assigned[*key].as_ref().is_some_and(|value| !forms::keeps_key(value, &def.columns[*key].name)))
     {
         return Err(Error::unsupported("ON CONFLICT DO UPDATE cannot change the primary key"));
     }
@@ -253,7 +253,7 @@ fn on_conflict(
         let value = planner.typed_expression(scope, &schema, selection, typing)?;
         exprs.push(typing.condition(value, "WHERE")?.unalias().alias("\u{2}where"));
     }
-    if exprs.iter().any(has_subquery) {
+    if exprs.iter().any(super::apply::has_subquery) {
         return Err(Error::unsupported("a subquery in ON CONFLICT DO UPDATE is not supported"));
     }
     let nothing = EmptyRelation { produce_one_row: false, schema: Arc::new(schema) };
@@ -261,25 +261,6 @@ fn on_conflict(
     let plan =
         planner.finished(scope, LogicalPlan::Projection(plan), vec![], typing.parameters.clone(), vec![target.oid])?;
     Ok(Some(OnConflict::Update { places, plan }))
-}
-
-/// True for `excluded.key`, as many mappers set all columns: the row is in conflict because its key is the same.
-fn keeps_key(value: &ast::Expr, key: &str) -> bool {
-    match value {
-        ast::Expr::CompoundIdentifier(parts) => {
-            matches!(&parts[..], [relation, column] if folded(relation) == "excluded" && folded(column) == key)
-        }
-        ast::Expr::Nested(inner) => keeps_key(inner, key),
-        _ => false,
-    }
-}
-
-fn has_subquery(expr: &Expr) -> bool {
-    use datafusion::common::tree_node::TreeNode;
-    let is_query = |expr: &Expr| {
-        matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_))
-    };
-    expr.exists(|expr| Ok(is_query(expr))).unwrap_or(true)
 }
 
 /// What SET assigns to each column.
