@@ -359,7 +359,7 @@ impl Session {
         let planner = Arc::clone(&self.planner);
         Ok(match &parsed.statement {
             Statement::Control(control) => {
-                (PlanKind::Other, statement::parameters(control, self), statement::columns(control, self)?)
+                (PlanKind::Other, statement::parameters(control, types, self), statement::columns(control, self)?)
             }
             Statement::Sql(sql) => match sql.as_ref() {
                 ast::Statement::Query(query) if changes_data(query) => match query.body.as_ref() {

@@ -473,7 +473,7 @@ impl Intake for Batch<'_> {
             if let (Some(columns), Some(raw)) = (&self.columns, &message.raw) {
                 match raw_document(columns, message, raw) {
                     Ok(document) => ingest.message(document.to_string().as_bytes(), origin).await?,
-                    Err(error) => ingest.refuse(value.unwrap_or_default(), &error, origin)?,
+                    Err(error) => ingest.refuse(value.unwrap_or_default(), &error, origin).await?,
                 }
             } else {
                 ingest.message(value.unwrap_or_default(), origin).await?;

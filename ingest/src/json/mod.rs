@@ -93,9 +93,10 @@ impl JsonDecoder {
 
 impl Documents {
     fn take(&mut self, frame: &Frame<'_>) {
-        if let Err(fault) = self.take_document(frame) {
-            let place = Place { offset: frame.offset, line: frame.line, bytes: frame.bytes };
-            self.rows.abandon(frame.raw, place, *fault);
+        let place = Place { offset: frame.offset, line: frame.line, bytes: frame.bytes };
+        match self.take_document(frame) {
+            Ok(()) => self.rows.locate(place),
+            Err(fault) => self.rows.abandon(frame.raw, place, *fault),
         }
         if self.rows.count(frame.raw.len()) {
             self.ready.extend(self.rows.take(frame.end));

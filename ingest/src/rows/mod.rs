@@ -100,6 +100,7 @@ pub(crate) struct Rows {
 
     // The batch.
     rows: usize,
+    places: Vec<(u64, u64)>,
     bytes: usize,
     counts: Counts,
     changes: Vec<SchemaChange>,
@@ -131,6 +132,7 @@ impl Rows {
             resolved: vec![],
             misfit: None,
             rows: 0,
+            places: vec![],
             bytes: 0,
             counts: Counts::default(),
             changes: vec![],
@@ -300,6 +302,12 @@ impl Rows {
         Ok(())
     }
 
+    /// Says where the document of the row that was ended last is.
+    #[inline]
+    pub(crate) fn locate(&mut self, place: Place) {
+        self.places.push((place.offset, place.line));
+    }
+
     fn is_null(&self, column: usize) -> Box<RowFault> {
         let (name, table) = (&self.columns[column].name, &self.shape.name);
         let message = format!("null value in column \"{name}\" of relation \"{table}\" violates not-null constraint");
@@ -392,8 +400,10 @@ impl Rows {
             .expect("every column has the rows, and its field's type");
         let counts = Counts { rows: u64::try_from(rows).expect("rows are counted in 64 bits"), ..self.counts };
         (self.rows, self.bytes, self.counts) = (0, 0, Counts::default());
+        debug_assert_eq!(self.places.len(), rows, "every row has a place");
         Some(Decoded {
             batch,
+            places: std::mem::take(&mut self.places),
             mentioned,
             defaults,
             changes: std::mem::take(&mut self.changes),
