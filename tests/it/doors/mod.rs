@@ -370,7 +370,9 @@ fn inserts(server: &Server, ids: &AtomicU64, mut random: StdRng) -> Vec<Batch> {
         let texts: Vec<&str> =
             documents.iter().map(|document| std::str::from_utf8(&document.raw).expect("a text")).collect();
         let parameters: Vec<String> = (1..=texts.len()).map(|number| format!("${number}")).collect();
-        let sql = format!("INSERT INTO {} FORMAT JSON {}", table(&mut choice), parameters.join(", "));
+        // As JSON a malformed text may be several documents: one and what is behind it, elements of an array.
+        let format = if documents.iter().all(|document| document.says.is_some()) { "JSON" } else { "NDJSON" };
+        let sql = format!("INSERT INTO {} FORMAT {format} {}", table(&mut choice), parameters.join(", "));
         client.extended(&sql, &texts.iter().map(|text| Some(*text)).collect::<Vec<_>>()).map(drop)
     };
     statements(server, || some(&mut random, ids, Document::text), run, "insert")
