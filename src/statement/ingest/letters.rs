@@ -70,6 +70,8 @@ pub(super) struct Letter {
     line: Option<i64>,
     /// Which of [`Letters::sent`] it is, where no offset tells.
     sent: Option<usize>,
+    /// How its bytes are written; `None`: as all documents.
+    format: Option<&'static str>,
 }
 
 impl Letter {
@@ -83,6 +85,7 @@ impl Letter {
             offset: number(letter.offset),
             line: number(letter.line),
             sent: None,
+            format: None,
         }
     }
 
@@ -96,7 +99,13 @@ impl Letter {
             offset: None,
             line: None,
             sent: Some(sent),
+            format: None,
         }
+    }
+
+    /// In another format than the other documents.
+    pub(super) fn written(self, format: &'static str) -> Self {
+        Self { format: Some(format), ..self }
     }
 
     /// A row that a constraint refuses, as a JSON document again.
@@ -118,6 +127,7 @@ impl Letter {
             offset: None,
             line: None,
             sent: None,
+            format: None,
         })
     }
 }
@@ -274,7 +284,7 @@ impl Letters {
             place(|letter| letter.offset, |sent| sent.place),
             place(|letter| letter.line, |_| None),
             Arc::new(Int32Array::from_iter_values(sent.iter().map(|sent| sent.map_or(0, |sent| sent.attempts)))),
-            self.same(self.format, rows),
+            texts(&|letter| Some(letter.format.unwrap_or(self.format))),
             Arc::new(raw.finish()),
         ]
     }

@@ -8,6 +8,7 @@
 //! Nothing is applied before the end: a definition that was changed meanwhile fails the transaction (40001), and whoever has
 //! the bytes tries again on the new one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -191,6 +192,13 @@ impl Ingest {
         Ok(Self { decoder, target, settings, pushed: 0 })
     }
 
+    /// New columns have these types, by the path of the field: see [`JsonDecoder::announce`]. Of documents in JSON only.
+    pub(crate) fn announce(&mut self, types: &Arc<HashMap<String, SqlType>>) {
+        if let Decoder::Json(decoder) = &mut self.decoder {
+            decoder.announce(Arc::clone(types));
+        }
+    }
+
     /// Takes bytes, cut anywhere. Waits while the writer of files is behind.
     ///
     /// # Errors
@@ -255,6 +263,23 @@ impl Ingest {
     /// # Errors
     /// 53400 if there are too many.
     pub(crate) fn refuse(&mut self, bytes: &[u8], error: &Error, origin: Origin) -> Result<()> {
+        let letter = |number| Letter::of_message(bytes, error, number);
+        self.refuse_letter(letter, origin)
+    }
+
+    /// As [`Self::refuse`], of bytes in a format that the other documents do not have.
+    pub(crate) fn refuse_as(
+        &mut self,
+        format: &'static str,
+        bytes: &[u8],
+        error: &Error,
+        origin: Origin,
+    ) -> Result<()> {
+        let letter = |number| Letter::of_message(bytes, error, number).written(format);
+        self.refuse_letter(letter, origin)
+    }
+
+    fn refuse_letter(&mut self, letter: impl FnOnce(usize) -> Letter, origin: Origin) -> Result<()> {
         let Origin { source, offset } = origin;
         let sent = Sent {
             offset: self.pushed,
@@ -266,7 +291,7 @@ impl Ingest {
             attempts: 0,
         };
         let number = self.target.letters.next(sent);
-        self.target.refuse(Letter::of_message(bytes, error, number))
+        self.target.refuse(letter(number))
     }
 
     /// Takes a batch, as [`Self::push`].
