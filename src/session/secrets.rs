@@ -41,7 +41,7 @@ pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
 
 fn is_secret_option(name: &str) -> bool {
     let has = |prefix: &&str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    PREFIXES.iter().any(|prefix| has(prefix)) && is_secret(name)
+    PREFIXES.iter().any(has) && is_secret(name)
 }
 
 /// Behind the string that begins at `start`; a doubled quote does not end it.

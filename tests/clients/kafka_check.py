@@ -31,6 +31,8 @@ def main():
             producer.poll(0)
         producer.produce("clicks", "{broken", on_delivery=delivered)
         assert producer.flush(PATIENCE) == 0 and not failures, failures
+        # The columns come with the first messages.
+        wait_for(connection, "SELECT count(*) FROM ad_click", (10_000,))
         wait_for(connection, "SELECT count(*), count(DISTINCT id), count(DISTINCT campaign), max(price), max(at)::text FROM ad_click",
                  (10_000, 10_000, 7, 2_499.75, "2026-01-01 00:00:59+00"))
         wait_for(connection, "SELECT rows, dead_letters, state FROM tidemill.sources WHERE name = 'clicks'", (10_000, 1, "running"))

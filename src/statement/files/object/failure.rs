@@ -11,11 +11,11 @@ const DETAIL_BYTES_MAX: usize = 1_000;
 /// Why an object cannot be read or written.
 pub(super) fn failed(url: &str, doing: &str, error: &object_store::Error) -> Error {
     use object_store::Error as Store;
+    let missing = (SqlState::UNDEFINED_FILE, "no such object or bucket");
+    let denied = (SqlState::INSUFFICIENT_PRIVILEGE, "permission denied");
     let (code, reason) = match error {
-        Store::NotFound { .. } => (SqlState::UNDEFINED_FILE, "no such object or bucket"),
-        Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
-            (SqlState::INSUFFICIENT_PRIVILEGE, "permission denied")
-        }
+        Store::NotFound { .. } => missing,
+        Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => denied,
         Store::Precondition { .. } | Store::NotModified { .. } => (SqlState::IO_ERROR, "it changed meanwhile"),
         Store::NotSupported { .. } | Store::NotImplemented { .. } => {
             (SqlState::FEATURE_NOT_SUPPORTED, "the store cannot do that")
@@ -23,26 +23,33 @@ pub(super) fn failed(url: &str, doing: &str, error: &object_store::Error) -> Err
         Store::InvalidPath { .. } | Store::UnknownConfigurationKey { .. } => {
             (SqlState::INVALID_PARAMETER_VALUE, "invalid name")
         }
-        other => match http_kind(other) {
-            Some(HttpErrorKind::Connect) => {
+        other => match (status(&other.to_string()), http_kind(other)) {
+            (Some(404), _) => missing,
+            (Some(401 | 403), _) => denied,
+            (_, Some(HttpErrorKind::Connect)) => {
                 (SqlState::SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION, "the store cannot be reached")
             }
-            Some(HttpErrorKind::Timeout | HttpErrorKind::Interrupted | HttpErrorKind::Request) => {
+            (_, Some(HttpErrorKind::Timeout | HttpErrorKind::Interrupted | HttpErrorKind::Request)) => {
                 (SqlState::CONNECTION_FAILURE, "the connection to the store failed")
             }
             _ => (SqlState::IO_ERROR, "the store answered with an error"),
         },
     };
     let error = Error::new(code, format!("could not open \"{url}\" for {doing}: {reason}")).detail(detail(error));
-    if error.code() == &SqlState::INSUFFICIENT_PRIVILEGE
-        || error.code() == &SqlState::SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION
-    {
+    let codes = [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION];
+    if codes.contains(error.code()) && !url.starts_with("http") {
         return error.hint(
             "Credentials, region and endpoint come from options such as aws_access_key_id, aws_secret_access_key, aws_region and \
              aws_endpoint, or from the server's environment variables of those names.",
         );
     }
     error
+}
+
+/// The status of an answer to a listing: there `object_store` tells it by its text only.
+fn status(text: &str) -> Option<u16> {
+    let (_, rest) = text.split_once("non-2xx status code: ")?;
+    rest.get(..3)?.parse().ok()
 }
 
 /// What was wrong with the request, however deep it is wrapped.
@@ -86,12 +93,19 @@ fn without_queries(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::without_queries;
+    use super::{status, without_queries};
 
     #[test]
     fn signatures_are_not_shown() {
         let found = without_queries("Error for url (https://a.b/c?sig=secret&x=1):\n  <Error>no</Error>? yes");
         assert_eq!(found, "Error for url (https://a.b/c?…): <Error>no</Error>? yes");
         assert_eq!(without_queries(&"é".repeat(1_000)).len(), 1_000 + "…".len());
+    }
+
+    #[test]
+    fn answers_to_listings() {
+        assert_eq!(status("Server returned non-2xx status code: 403 Forbidden: <Error>"), Some(403));
+        assert_eq!(status("non-2xx status code: é"), None);
+        assert_eq!(status("error sending request"), None);
     }
 }

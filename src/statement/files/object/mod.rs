@@ -51,7 +51,7 @@ const LISTED_MAX: usize = 1_000_000;
 const FOUND_MAX: usize = 100_000;
 /// How often a request is repeated, and for how long after its first failure: a store that throttles gets over it in seconds, and
 /// a client should hear of one that is away within a minute.
-const RETRIES_MAX: usize = 5;
+const RETRIES_MAX: usize = 7;
 /// See `RETRIES_MAX`.
 const RETRY_TIME: Duration = Duration::from_secs(45);
 
