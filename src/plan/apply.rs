@@ -772,7 +772,7 @@ fn graft(plan: &LogicalPlan, left: &Arc<LogicalPlan>, outer: bool) -> Result<Opt
     })
 }
 
-fn has_subquery(expr: &Expr) -> bool {
+pub(super) fn has_subquery(expr: &Expr) -> bool {
     expr.exists(|expr| {
         Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)))
     })

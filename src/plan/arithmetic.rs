@@ -28,8 +28,8 @@ pub(super) enum Arithmetic {
     Subtract,
     /// int * int
     Multiply,
-    /// numeric * numeric with that many digits after the point
-    NumericMultiply(i8),
+    /// numeric * numeric with a result of that precision and scale
+    NumericMultiply(u8, i8),
     /// numeric / numeric
     NumericDivide,
     /// float + float
@@ -64,7 +64,7 @@ impl Arithmetic {
         match self {
             Self::Add | Self::FloatAdd => "+",
             Self::Subtract | Self::FloatSubtract => "-",
-            Self::Multiply | Self::NumericMultiply(_) | Self::FloatMultiply => "*",
+            Self::Multiply | Self::NumericMultiply(..) | Self::FloatMultiply => "*",
             Self::NumericDivide | Self::FloatDivide => "/",
         }
     }
@@ -88,7 +88,7 @@ impl ScalarUDFImpl for Function {
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         Ok(match self.operation {
-            Arithmetic::NumericMultiply(scale) => DataType::Decimal128(precision(scale), scale),
+            Arithmetic::NumericMultiply(precision, scale) => DataType::Decimal128(precision, scale),
             Arithmetic::NumericDivide => quotient_type(),
             _ => types[0].clone(),
         })
@@ -105,7 +105,7 @@ impl ScalarUDFImpl for Function {
             Arithmetic::Add => apply(left, right, |l, r| numeric::add(l, r).map_err(out_of_range)),
             Arithmetic::Subtract => apply(left, right, |l, r| numeric::sub(l, r).map_err(out_of_range)),
             Arithmetic::Multiply => apply(left, right, |l, r| numeric::mul(l, r).map_err(out_of_range)),
-            operation @ (Arithmetic::NumericMultiply(_) | Arithmetic::NumericDivide) => {
+            operation @ (Arithmetic::NumericMultiply(..) | Arithmetic::NumericDivide) => {
                 let scalar = matches!((left, right), (ColumnarValue::Scalar(_), ColumnarValue::Scalar(_)));
                 let rows = if scalar { 1 } else { args.number_rows };
                 let (left, right) = (left.to_array(rows)?, right.to_array(rows)?);
@@ -242,7 +242,7 @@ fn decimals(operation: Arithmetic, left: &ArrayRef, right: &ArrayRef) -> Result<
     };
     let (left_stored, right_stored) = (stored(left), stored(right));
     let ((left, left_scale), (right, right_scale)) = (wide(left)?, wide(right)?);
-    if let Arithmetic::NumericMultiply(scale) = operation {
+    if let Arithmetic::NumericMultiply(precision, scale) = operation {
         let values: Vec<Option<i128>> = left
             .zip(right)
             .map(|pair| match pair {
@@ -250,7 +250,7 @@ fn decimals(operation: Arithmetic, left: &ArrayRef, right: &ArrayRef) -> Result<
                 _ => Ok(None),
             })
             .collect::<std::result::Result<_, _>>()?;
-        let values = Decimal128Array::from(values).with_precision_and_scale(precision(scale), scale)?;
+        let values = Decimal128Array::from(values).with_precision_and_scale(precision, scale)?;
         return Ok(Arc::new(values));
     }
     let values: Vec<Option<i256>> = left

@@ -20,7 +20,7 @@ use tidemill_udfs::types::SqlType;
 
 use super::context::Resolved;
 use super::typing::{Typed, Typing, output_types, type_metadata};
-use super::{Conversion, InsertPlan, ModifyPlan, OnConflict, Plan, Planner, Returning, Scope, locate, prepare};
+use super::{Conversion, InsertPlan, ModifyPlan, OnConflict, Plan, Planner, Returning, Scope, forms, locate, prepare};
 use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::session::Column;
@@ -225,7 +225,11 @@ fn on_conflict(
         .hint("For example, ON CONFLICT (column_name)."));
     }
     let assigned = assigned(target, &update.assignments)?;
-    if def.key_columns().iter().any(|key| assigned[*key].is_some()) {
+    if def
+        .key_columns()
+        .iter()
+        .any(|key| assigned[*key].as_ref().is_some_and(|value| !forms::keeps_key(value, &def.columns[*key].name)))
+    {
         return Err(Error::unsupported("ON CONFLICT DO UPDATE cannot change the primary key"));
     }
     let of = |name: &str| DFSchema::try_from_qualified_schema(TableReference::bare(name), &def.schema());
@@ -249,7 +253,7 @@ fn on_conflict(
         let value = planner.typed_expression(scope, &schema, selection, typing)?;
         exprs.push(typing.condition(value, "WHERE")?.unalias().alias("\u{2}where"));
     }
-    if exprs.iter().any(has_subquery) {
+    if exprs.iter().any(super::apply::has_subquery) {
         return Err(Error::unsupported("a subquery in ON CONFLICT DO UPDATE is not supported"));
     }
     let nothing = EmptyRelation { produce_one_row: false, schema: Arc::new(schema) };
@@ -257,14 +261,6 @@ fn on_conflict(
     let plan =
         planner.finished(scope, LogicalPlan::Projection(plan), vec![], typing.parameters.clone(), vec![target.oid])?;
     Ok(Some(OnConflict::Update { places, plan }))
-}
-
-fn has_subquery(expr: &Expr) -> bool {
-    use datafusion::common::tree_node::TreeNode;
-    let is_query = |expr: &Expr| {
-        matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_))
-    };
-    expr.exists(|expr| Ok(is_query(expr))).unwrap_or(true)
 }
 
 /// What SET assigns to each column.

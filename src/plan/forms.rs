@@ -375,6 +375,17 @@ fn is_text(value: &ValueWithSpan) -> bool {
     matches!(value.value, Value::SingleQuotedString(_))
 }
 
+/// True for `excluded.key`, as many mappers set all columns: the row is in conflict because its key is the same.
+pub(super) fn keeps_key(value: &Expr, key: &str) -> bool {
+    match value {
+        Expr::CompoundIdentifier(parts) => {
+            matches!(&parts[..], [relation, column] if super::prepare::folded(relation) == "excluded" && super::prepare::folded(column) == key)
+        }
+        Expr::Nested(inner) => keeps_key(inner, key),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;

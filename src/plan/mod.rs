@@ -581,19 +581,17 @@ fn columns(plan: &LogicalPlan) -> Vec<Column> {
         .iter()
         .enumerate()
         .map(|(index, field)| {
-            let (table_oid, attribute) = origin(plan, index).unwrap_or((0, 0));
-            Column {
-                name: prepare::shown(field.name()).to_owned(),
-                sql_type: SqlType::of_field(field),
-                table_oid,
-                attribute,
-            }
+            let sql_type = SqlType::of_field(field);
+            // oid::regclass changes nothing but the type, and is no column of the table any more.
+            let origin = origin(plan, index).filter(|origin| origin.2.oid() == sql_type.oid());
+            let (table_oid, attribute, _) = origin.unwrap_or((0, 0, SqlType::Unknown));
+            Column { name: prepare::shown(field.name()).to_owned(), sql_type, table_oid, attribute }
         })
         .collect()
 }
 
-/// The table and column number an output column comes from unchanged.
-fn origin(plan: &LogicalPlan, index: usize) -> Option<(Oid, i16)> {
+/// The table, number and type of the column that an output column is.
+fn origin(plan: &LogicalPlan, index: usize) -> Option<(Oid, i16, SqlType)> {
     let below = |input: &LogicalPlan, column: &PlanColumn| {
         let index = input.schema().maybe_index_of_column(column)?;
         origin(input, index)
@@ -614,6 +612,13 @@ fn origin(plan: &LogicalPlan, index: usize) -> Option<(Oid, i16)> {
         LogicalPlan::Sort(sort) => origin(&sort.input, index),
         LogicalPlan::Limit(limit) => origin(&limit.input, index),
         LogicalPlan::Distinct(datafusion::logical_expr::Distinct::All(input)) => origin(input, index),
+        LogicalPlan::Window(window) if index < window.input.schema().fields().len() => origin(&window.input, index),
+        LogicalPlan::Unnest(unnest) => {
+            let below = *unnest.dependency_indices.get(index)?;
+            let is_spread = unnest.list_type_columns.iter().any(|(column, _)| *column == below)
+                || unnest.struct_type_columns.contains(&below);
+            if is_spread { None } else { origin(&unnest.input, below) }
+        }
         LogicalPlan::Aggregate(aggregate) => match aggregate.group_expr.get(index)? {
             Expr::Column(column) => below(&aggregate.input, column),
             _ => None,
@@ -625,13 +630,15 @@ fn origin(plan: &LogicalPlan, index: usize) -> Option<(Oid, i16)> {
         }
         LogicalPlan::TableScan(scan) => {
             let provider = source_as_provider(&scan.source).ok()?;
-            let Relation { place: context::Place::Table(oid), .. } = Relation::of(provider.as_ref())? else {
-                return None;
+            let relation = Relation::of(provider.as_ref())?;
+            let field = scan.projected_schema.field(index);
+            let (oid, number) = match &relation.place {
+                context::Place::Table(oid) => {
+                    (*oid, i16::try_from(relation.state()?.def.column(field.name())?.id).ok()?)
+                }
+                context::Place::System(schema, table) => system::attribute(schema, table, field.name())?,
             };
-            let name = scan.projected_schema.field(index).name();
-            let state = Relation::of(provider.as_ref())?.state()?;
-            let column = state.def.column(name)?;
-            Some((*oid, i16::try_from(column.id).ok()?))
+            Some((oid, number, SqlType::of_field(field)))
         }
         _ => None,
     }

@@ -1,6 +1,7 @@
 //! Functions in FROM: `generate_series`, `unnest`, functions that give arrays of rows, any scalar function; their columns
 //! are named as PostgreSQL names them.
 
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, DataFusionError, Result};
 use datafusion::logical_expr::expr::{ScalarFunction, WindowFunction};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
@@ -110,8 +111,9 @@ fn function(
     let empty = DFSchema::empty();
     let planned =
         args.iter().map(|arg| context.sql_expr_to_logical_expr(arg.clone(), &empty)).collect::<Result<Vec<_>>>()?;
-    let lateral = planned.iter().any(Expr::contains_outer);
-    if function == "generate_series" && lateral {
+    // A series of constants is made as it is read; the ends of others are known only when the plan runs.
+    let is_open = planned.iter().any(|arg| arg.contains_outer() || has_parameter(arg));
+    if function == "generate_series" && is_open {
         let plan = unnested(vec![prepare::call("generate_series", args)], context)?;
         return named(plan, &function, None, alias, ordinality);
     }
@@ -128,6 +130,10 @@ fn function(
     let call = context.sql_expr_to_logical_expr(prepare::call(&function, args), &empty)?;
     let plan = LogicalPlanBuilder::empty(true).project(vec![call.alias(&function)])?.build()?;
     named(plan, &function, None, alias, ordinality)
+}
+
+fn has_parameter(expr: &Expr) -> bool {
+    expr.exists(|expr| Ok(matches!(expr, Expr::Placeholder(_)))).unwrap_or(false)
 }
 
 /// A plan of one column of rows as columns of its own.

@@ -1,7 +1,7 @@
 //! Bind's parameters to values.
 
 use datafusion::common::ScalarValue;
-use tidemill_udfs::types::{SqlType, TextSettings, decode_scalar, parse_scalar};
+use tidemill_udfs::types::{DIMENSIONS_MAX, SqlType, TextSettings, decode_scalar, parse_scalar, text_dimensions};
 
 use super::Parameter;
 use crate::error::SqlState;
@@ -11,6 +11,28 @@ use crate::{Error, Result};
 /// True for types whose values are objects that text may name: regclass and its kin.
 pub(super) fn may_be_name(sql_type: &SqlType) -> bool {
     sql_type.is_oid() && !matches!(sql_type, SqlType::Oid | SqlType::Xid)
+}
+
+/// The types with the dimensions that the values have, where these are more than the types': in PostgreSQL arrays of any number
+/// of dimensions have one type. `None`: as they are.
+pub(super) fn with_dimensions(types: &[SqlType], parameters: &[Parameter]) -> Option<Vec<SqlType>> {
+    let dimensions = |parameter: &Parameter| match parameter {
+        Parameter::Null => 0,
+        Parameter::Text(bytes) => std::str::from_utf8(bytes).map_or(0, text_dimensions),
+        Parameter::Binary(bytes) => {
+            let first = bytes.first_chunk().map_or(0, |word| i32::from_be_bytes(*word));
+            usize::try_from(first).unwrap_or(0).min(DIMENSIONS_MAX)
+        }
+    };
+    let deeper: Vec<SqlType> = types
+        .iter()
+        .zip(parameters)
+        .map(|(sql_type, parameter)| match sql_type {
+            SqlType::Array(_) => sql_type.with_dimensions(dimensions(parameter)),
+            other => other.clone(),
+        })
+        .collect();
+    (deeper != types).then_some(deeper)
 }
 
 /// A parameter as a value of its type; of unknown type it is text. `scope`: where objects are looked up by name; needed for

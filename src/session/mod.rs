@@ -474,6 +474,11 @@ impl Session {
                 ),
             ));
         }
+        let deeper = decode::with_dimensions(&prepared.parameters, parameters);
+        let prepared = match (&deeper, &prepared.parsed) {
+            (Some(types), Some(parsed)) => &self.parse_inner(Some(parsed.clone()), types, false)?,
+            _ => prepared,
+        };
         let text = self.text_settings();
         // Objects may come by name.
         let named = prepared.parameters.iter().any(decode::may_be_name);

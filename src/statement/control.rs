@@ -4,6 +4,7 @@ use datafusion::sql::sqlparser::ast;
 use tidemill_udfs::types::SqlType;
 
 use super::parse::Parsed;
+use crate::error::SqlState;
 
 /// A possibly qualified name, parts folded as PostgreSQL folds them, and where it stands in the text (bytes).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +39,69 @@ pub struct Expression {
     pub offset: usize,
 }
 
+/// A block of DO.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// What it does, in order.
+    pub steps: Vec<Step>,
+    /// What it does where that fails.
+    pub handlers: Vec<Handler>,
+}
+
+/// `WHEN condition OR … THEN …`
+#[derive(Debug, Clone)]
+pub struct Handler {
+    /// The conditions; `None`: OTHERS.
+    pub states: Vec<Option<SqlState>>,
+    /// What it does.
+    pub steps: Vec<Step>,
+}
+
+/// A statement of a block.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// NULL
+    Null,
+    /// A block within.
+    Block(Block),
+    /// A statement of SQL.
+    Sql(Box<Parsed>),
+    /// PERFORM: what follows SELECT.
+    Perform(String),
+    /// EXECUTE: an expression that gives the statement.
+    Execute(String),
+    /// IF
+    If {
+        /// Conditions, and what is done for the first that holds.
+        branches: Vec<(String, Vec<Step>)>,
+        /// ELSE
+        otherwise: Vec<Step>,
+    },
+    /// RAISE
+    Raise {
+        /// How.
+        level: Level,
+        /// With `%` for each argument.
+        format: String,
+        /// Expressions.
+        arguments: Vec<String>,
+    },
+}
+
+/// A level of RAISE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// A notice of that severity.
+    Notice(&'static str),
+    /// An error.
+    Exception,
+}
+
 /// Statements that are not sqlparser's.
 #[derive(Debug, Clone)]
 pub enum Control {
-    /// BEGIN, START TRANSACTION
-    Begin(TransactionModes),
+    /// BEGIN, START TRANSACTION; the command tag
+    Begin(TransactionModes, &'static str),
     /// COMMIT, END
     Commit {
         /// AND CHAIN
@@ -246,6 +305,8 @@ pub enum Control {
         /// Named tables; empty: all.
         tables: Vec<Name>,
     },
+    /// DO
+    Do(Box<Block>),
     /// CALL
     Call {
         /// The procedure.

@@ -3,6 +3,9 @@
 //! [`execute`] is the list: it sends each statement that is ours to its file. Each takes the session, applies its changes
 //! to the open transaction, and says what to answer.
 
+/// DO.
+mod block;
+
 /// CALL.
 mod call;
 
@@ -142,7 +145,7 @@ pub(crate) async fn execute(
 ) -> Result<Outcome> {
     let tag = match control {
         // These decide themselves about the transaction.
-        Control::Begin(modes) => return transaction::begin(session, modes),
+        Control::Begin(modes, tag) => return transaction::begin(session, modes, tag),
         Control::Commit { chain } => return transaction::commit(session, *chain).await,
         Control::Rollback { chain } => return transaction::rollback(session, *chain),
         Control::Savepoint(name) => return transaction::savepoint(session, name),
@@ -211,10 +214,14 @@ pub(crate) async fn execute(
                 Control::Maintain { command, full, tables } => {
                     maintain::maintain(session, command, *full, tables).await?
                 }
+                Control::Do(body) => {
+                    block::run(session, body, cancel).await?;
+                    "DO".to_owned()
+                }
                 Control::Call { name, arguments } => {
                     return call::call(session, name, arguments, portal, cancel).await;
                 }
-                Control::Begin(_)
+                Control::Begin(..)
                 | Control::Commit { .. }
                 | Control::Rollback { .. }
                 | Control::Savepoint(_)

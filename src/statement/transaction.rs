@@ -5,7 +5,7 @@ use crate::error::SqlState;
 use crate::session::{Outcome, Session};
 use crate::{Error, Result};
 
-pub(super) fn begin(session: &mut Session, modes: &TransactionModes) -> Result<Outcome> {
+pub(super) fn begin(session: &mut Session, modes: &TransactionModes, tag: &str) -> Result<Outcome> {
     match &mut session.transaction {
         Some(open) if open.explicit => {
             session.notice("WARNING", SqlState::ACTIVE_SQL_TRANSACTION, "there is already a transaction in progress");
@@ -15,7 +15,7 @@ pub(super) fn begin(session: &mut Session, modes: &TransactionModes) -> Result<O
         None => session.open_transaction(true),
     }
     apply_modes(session, modes)?;
-    Ok(Outcome::Command("BEGIN".into()))
+    Ok(Outcome::Command(tag.into()))
 }
 
 fn apply_modes(session: &mut Session, modes: &TransactionModes) -> Result<()> {

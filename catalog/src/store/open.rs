@@ -31,6 +31,8 @@ const FIRST_OID: Oid = 16_384;
 /// The role, database and schema of a fresh directory, with the oids PostgreSQL gives theirs.
 const FIRST_ROLE: Oid = 10;
 const FIRST_DATABASE: Oid = 5;
+/// Where administration tools connect that were not told a database, and its schema.
+const MAINTENANCE: (Oid, &str, Oid) = (6, "postgres", 16383);
 const PUBLIC_SCHEMA: Oid = 2200;
 const FIRST_NAME: &str = "tidemill";
 
@@ -169,6 +171,8 @@ fn fresh_catalog() -> CatalogFile {
             object(FIRST_ROLE, 0, FIRST_NAME, Body::Role(role)),
             object(FIRST_DATABASE, 0, FIRST_NAME, Body::Database {}),
             object(PUBLIC_SCHEMA, FIRST_DATABASE, "public", Body::Schema {}),
+            object(MAINTENANCE.0, 0, MAINTENANCE.1, Body::Database {}),
+            object(MAINTENANCE.2, MAINTENANCE.0, "public", Body::Schema {}),
         ],
         tables: Default::default(),
     }

@@ -23,6 +23,7 @@ use crate::Result;
 mod batch;
 mod data;
 mod definitions;
+mod deparse;
 mod functions;
 mod information_schema;
 mod names;
@@ -99,6 +100,12 @@ pub fn relations_of(schema: &str) -> Vec<SystemRelation> {
             SystemRelation { name: relation.name, oid: relation.oid, columns: columns.collect() }
         })
         .collect()
+}
+
+/// A column of a system relation as pg_attribute numbers it: its relation's oid, its attnum.
+pub fn attribute(schema: &str, relation: &str, column: &str) -> Option<(Oid, i16)> {
+    let relation = registry::find(schema, relation)?;
+    Some((relation.oid, i16::try_from(relation.position(column)? + 1).ok()?))
 }
 
 /// True if the role may do that with the relation: `letter` as in an aclitem (`r` SELECT, `a` INSERT, `w` UPDATE,

@@ -7,6 +7,7 @@ use tidemill_catalog::Oid;
 use tidemill_catalog::record::{CheckDef, TableDef};
 
 use super::batch::{Batch, Value};
+use super::deparse::default_text;
 use super::names;
 use super::objects::{self, Attribute, BTREE, HEAP, Kind, Rel, TypeNames};
 use super::registry::Fill;
@@ -151,13 +152,13 @@ fn pg_attrdef(scope: &Scope, batch: &mut Batch<'_>) {
     let all: Vec<_> = relations
         .iter()
         .flat_map(|rel| rel.columns().iter().map(move |column| (rel.oid, column)))
-        .filter_map(|(oid, column)| Some((oid, column, column.default.as_ref()?)))
+        .filter_map(|(oid, column)| Some((oid, column, default_text(column)?)))
         .collect();
     batch.rows(all.len());
     batch.column("oid", all.iter().map(|(oid, column, _)| objects::default_oid(*oid, column.id)));
     batch.column("adrelid", all.iter().map(|(oid, ..)| *oid));
     batch.column("adnum", all.iter().map(|(_, column, _)| column.id));
-    batch.column("adbin", all.iter().map(|(.., default)| *default));
+    batch.column("adbin", all.iter().map(|(.., default)| default.as_ref()));
 }
 
 /// A row of pg_constraint: a table's CHECK, or its primary key.

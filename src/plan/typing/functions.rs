@@ -532,24 +532,18 @@ fn passes(arg: &Typed, wanted: &DataType) -> bool {
 }
 
 fn result(expr: Expr, field: &Field) -> Typed {
-    let told = SqlType::of_field(field);
-    let sql_type = match told {
-        SqlType::Numeric(_) => SqlType::Numeric(None),
-        other => other,
-    };
-    canonical(Typed::new(expr, sql_type, field.data_type().clone()))
+    canonical(Typed::new(expr, SqlType::of_field(field).without_typmod(), field.data_type().clone()))
 }
 
 fn aggregate_type(name: &str, args: &[Typed], field: &Field) -> SqlType {
     match (name, args.first()) {
+        // Like all text functions these have none of their own for varchar.
+        ("min" | "max", Some(Typed { sql_type: SqlType::Varchar(_), .. })) => SqlType::Text,
         (
             "min" | "max" | "first_value" | "last_value" | "nth_value" | "lag" | "lead" | "any_value" | "mode",
             Some(first),
-        ) => first.sql_type.clone(),
-        ("array_agg", Some(first)) => SqlType::Array(Arc::new(first.sql_type.clone())),
-        _ => match SqlType::of_field(field) {
-            SqlType::Numeric(_) => SqlType::Numeric(None),
-            other => other,
-        },
+        ) => first.sql_type.without_typmod(),
+        ("array_agg", Some(first)) => SqlType::Array(Arc::new(first.sql_type.without_typmod())),
+        _ => SqlType::of_field(field).without_typmod(),
     }
 }

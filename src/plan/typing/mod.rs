@@ -12,7 +12,7 @@ use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::logical_expr::expr::{Alias, Cast, Placeholder};
 use datafusion::logical_expr::{Expr, ExprSchemable};
-use tidemill_udfs::types::{QUOTIENT_PRECISION, SQL_TYPE_KEY, SqlType};
+use tidemill_udfs::types::{QUOTIENT_PRECISION, SQL_TYPE_KEY, SqlType, text_dimensions};
 
 use super::types::{arrow_casts, category, common_type, is_canonical, is_integer, is_oid, is_text};
 use super::{Scope, cast, types};
@@ -198,6 +198,13 @@ impl<'a> Typing<'a> {
 
     /// `CAST(value AS to)`.
     pub(super) fn explicit_cast(&mut self, value: Typed, to: &SqlType) -> Result<Typed> {
+        // int[] and int[][] are one type: a value has the dimensions it has.
+        let dimensions = match &value.expr {
+            Expr::Literal(ScalarValue::Utf8(Some(text)), _) if value.is_unknown() => text_dimensions(text).max(1),
+            _ => value.sql_type.dimensions(),
+        };
+        let own = to.innermost().with_dimensions(dimensions);
+        let to = if to.dimensions() > 0 && dimensions > 0 { &own } else { to };
         if value.is_unknown() {
             // `'…'::varchar(2)` cuts, an assignment would not.
             let plain = without_modifier(to);

@@ -5,7 +5,9 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{BinaryExpr, Like};
 use datafusion::logical_expr::{Expr, Operator};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
-use tidemill_udfs::types::{QUOTIENT_PRECISION, QUOTIENT_SCALE, SqlType, quotient_type};
+use tidemill_udfs::types::{
+    NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX, QUOTIENT_PRECISION, QUOTIENT_SCALE, SqlType, quotient_type,
+};
 
 use super::{Typed, Typing, element_of, is_json, is_number, is_textual};
 use crate::Result;
@@ -320,8 +322,15 @@ impl Typing<'_> {
         match op {
             BinaryOperator::Multiply if ls + rs > 16 || lp + rp > 37 => {
                 let scale = (ls + rs).min(16.max(ls).max(rs));
-                let expr = Arithmetic::NumericMultiply(scale).call(left.expr, right.expr);
-                Ok(Typed::new(expr, any, DataType::Decimal128(crate::plan::arithmetic::precision(scale), scale)))
+                // A product of what is stored with zeros that it did not come with has such zeros too.
+                let stored = |p, s| (p, s) == (NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE);
+                let precision = if scale == NUMERIC_DEFAULT_SCALE && (stored(lp, ls) || stored(rp, rs)) {
+                    NUMERIC_PRECISION_MAX
+                } else {
+                    crate::plan::arithmetic::precision(scale)
+                };
+                let expr = Arithmetic::NumericMultiply(precision, scale).call(left.expr, right.expr);
+                Ok(Typed::new(expr, any, DataType::Decimal128(precision, scale)))
             }
             _ => {
                 let types = (&left.data_type, &right.data_type);

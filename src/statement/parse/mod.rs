@@ -13,6 +13,8 @@ use crate::statement::control::Control;
 use crate::{Error, Result};
 
 mod asof;
+/// The body of DO.
+mod block;
 mod distinct;
 mod latest;
 mod relation;

@@ -5,11 +5,12 @@ use tidemill_udfs::types::SqlType;
 
 use super::tokens::{Tokens, string_of};
 use super::{Parsed, parse_tokens, relation};
-use crate::Result;
+use crate::error::SqlState;
 use crate::statement::control::{
     AlterObject, AlterRole, CallArgument, CommentTarget, Control, Copy, CopySource, CopyTarget, CopyValue, Direction,
     Discard, Explain, RoleOption, TransactionModes,
 };
+use crate::{Error, Result};
 
 /// The statement if it is one of ours.
 pub(super) fn control(tokens: &mut Tokens<'_>) -> Result<Option<Control>> {
@@ -65,6 +66,7 @@ pub(super) fn control(tokens: &mut Tokens<'_>) -> Result<Option<Control>> {
         "LOCK" => lock,
         "VACUUM" | "ANALYZE" | "ANALYSE" | "CHECKPOINT" | "REINDEX" | "CLUSTER" => maintain,
         "CALL" => call,
+        "DO" => execute_block,
         "UNLISTEN" => |t| {
             t.advance();
             if !t.eat_token(&Token::Mul) {
@@ -72,7 +74,7 @@ pub(super) fn control(tokens: &mut Tokens<'_>) -> Result<Option<Control>> {
             }
             Ok(Control::Unlisten)
         },
-        "GRANT" | "REVOKE" | "LISTEN" | "NOTIFY" | "DO" | "REFRESH" | "IMPORT" | "SECURITY" | "REASSIGN" => |t| {
+        "GRANT" | "REVOKE" | "LISTEN" | "NOTIFY" | "REFRESH" | "IMPORT" | "SECURITY" | "REASSIGN" => |t| {
             let word = t.identifier()?.to_ascii_uppercase();
             while !t.at_end() {
                 t.advance();
@@ -99,14 +101,36 @@ pub(super) fn nested(tokens: &mut Tokens<'_>) -> Result<Box<Parsed>> {
     Ok(Box::new(parsed))
 }
 
+fn execute_block(t: &mut Tokens<'_>) -> Result<Control> {
+    t.advance();
+    let mut language = None;
+    let mut body = None;
+    loop {
+        if language.is_none() && t.eat(&["LANGUAGE"]) {
+            language = Some(t.identifier()?);
+        } else if body.is_none() && !t.at_end() {
+            body = Some(t.string()?);
+        } else {
+            break;
+        }
+    }
+    let Some(body) = body else { return Err(t.error()) };
+    match language.as_deref() {
+        None | Some("plpgsql") => Ok(Control::Do(Box::new(super::block::parse(&body)?))),
+        Some(other) => Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("language \"{other}\" does not exist"))),
+    }
+}
+
 fn begin(t: &mut Tokens<'_>) -> Result<Control> {
-    if t.eat(&["START"]) {
+    let tag = if t.eat(&["START"]) {
         t.expect(&["TRANSACTION"])?;
+        "START TRANSACTION"
     } else {
         t.advance();
         t.eat_any(&["WORK", "TRANSACTION"]);
-    }
-    Ok(Control::Begin(transaction_modes(t)?))
+        "BEGIN"
+    };
+    Ok(Control::Begin(transaction_modes(t)?, tag))
 }
 
 fn transaction_modes(t: &mut Tokens<'_>) -> Result<TransactionModes> {

@@ -3,6 +3,18 @@
 use super::text_in::{Builder, ListBuilder};
 use super::{SqlType, ValueError};
 
+/// The most dimensions an array has, as in PostgreSQL.
+pub const DIMENSIONS_MAX: usize = 6;
+
+/// The dimensions that the text of an array begins with.
+pub fn text_dimensions(text: &str) -> usize {
+    let body = match text.trim_start() {
+        bounds if bounds.starts_with('[') => bounds.split_once('=').map_or("", |(_, body)| body),
+        body => body,
+    };
+    body.chars().filter(|c| !c.is_ascii_whitespace()).take_while(|c| *c == '{').take(DIMENSIONS_MAX + 1).count()
+}
+
 /// Appends one array to `list`, whose type is `sql_type`.
 pub(super) fn push(list: &mut ListBuilder, sql_type: &SqlType, text: &[u8]) -> Result<(), ValueError> {
     if list.vector {

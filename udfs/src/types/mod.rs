@@ -47,6 +47,7 @@ mod text_out;
 #[cfg(test)]
 mod tests;
 
+pub use array_in::{DIMENSIONS_MAX, text_dimensions};
 pub use calendar::zone_by_name;
 pub use json_out::JsonEncoder;
 pub use quotient::{

@@ -156,6 +156,30 @@ impl SqlType {
         }
     }
 
+    /// An array's dimensions as its type has them; 0: no array.
+    pub fn dimensions(&self) -> usize {
+        match self {
+            Self::Array(element) => 1 + element.dimensions(),
+            _ => 0,
+        }
+    }
+
+    /// The array type with at least so many dimensions: in PostgreSQL values of one type may have any number of them.
+    pub fn with_dimensions(&self, dimensions: usize) -> Self {
+        let missing = dimensions.saturating_sub(self.dimensions());
+        (0..missing).fold(self.clone(), |element, _| Self::Array(Arc::new(element)))
+    }
+
+    /// The type as functions return it, which know no modifiers. A `character(n)` keeps its own: values are padded by it.
+    pub fn without_typmod(&self) -> Self {
+        match self {
+            Self::Numeric(_) => Self::Numeric(None),
+            Self::Varchar(_) => Self::Varchar(None),
+            Self::Array(element) => Self::Array(Arc::new(element.without_typmod())),
+            other => other.clone(),
+        }
+    }
+
     /// pg_type.typlen; negative: variable.
     pub fn length(&self) -> i16 {
         match self {

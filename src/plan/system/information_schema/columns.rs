@@ -6,6 +6,7 @@ use super::{catalog, table_names, visible_relations, yes_no};
 use crate::plan::Scope;
 use crate::plan::system::batch::{Batch, Value};
 use crate::plan::system::data::{self, TypeRow};
+use crate::plan::system::deparse::default_text;
 use crate::plan::system::names;
 use crate::plan::system::objects::{Attribute, Rel, TypeNames};
 
@@ -142,10 +143,7 @@ pub(super) fn columns(scope: &Scope, batch: &mut Batch<'_>) {
     table_names(scope, batch, all.iter().map(|(rel, _)| rel));
     batch.column("column_name", all.iter().map(|(_, attribute)| attribute.name));
     batch.column("ordinal_position", all.iter().map(|(_, attribute)| attribute.number));
-    batch.column(
-        "column_default",
-        all.iter().map(|(_, attribute)| attribute.column.and_then(|column| column.default.as_ref())),
-    );
+    batch.column("column_default", all.iter().map(|(_, attribute)| attribute.column.and_then(default_text)));
     batch.column("is_nullable", all.iter().map(|(_, attribute)| yes_no(!attribute.not_null)));
     let types = all.attributes.iter().map(|(_, a)| Typed { oid: a.type_oid, typmod: a.typmod });
     type_columns(

@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""The drivers' own test suites, against PostgreSQL and Tidemill.
+
+    tests/conformance/suites.py --postgres HOST:PORT:USER:DATABASE --tidemill HOST:PORT:USER:DATABASE --work DIR [--only NAME,...] [--results FILE]
+
+The suites come with the drivers' source packages. Only tests that pass on PostgreSQL here count. Those that need what is outside of
+Tidemill's mission are named in OUTSIDE, with the reason; the pass rate is of the others, and less than 90 % of them is a failure.
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as xml
+
+# What a test is about → why it is not counted. Matched with file::class::name.
+OUTSIDE = {
+    "asyncpg": {},
+    "pg8000": {},
+    "psycopg2": {},
+}
+
+PREPARE = {
+    "asyncpg": [],
+    "pg8000": ["CREATE ROLE postgres SUPERUSER LOGIN PASSWORD 'secret'", "CREATE DATABASE pg8000_test"],
+    "psycopg2": ["CREATE DATABASE psycopg2_test"],
+}
+PACKAGES = {"asyncpg": "asyncpg", "pg8000": "pg8000", "psycopg2": "psycopg2"}
+# Seconds.
+LIMIT = 1200
+
+
+def fetch(name, work):
+    """The folder of the suite's source package, downloaded once."""
+    suites = pathlib.Path(work) / "suites"
+    suites.mkdir(exist_ok=True)
+    found = [path for path in suites.glob(f"{name}-*") if path.is_dir()]
+    if found:
+        return found[0]
+    python = f"{work}/venv/bin/python"
+    shown = subprocess.run([python, "-m", "pip", "show", "psycopg2-binary" if name == "psycopg2" else name], capture_output=True, text=True)
+    version = re.search(r"^Version: (.*)$", shown.stdout, re.M)
+    if not version:
+        return None
+    subprocess.run([python, "-m", "pip", "download", "-q", "--no-binary", ":all:", "--no-deps", "--no-build-isolation", "-d", str(suites),
+                    f"{PACKAGES[name]}=={version[1]}"], check=False, capture_output=True)
+    for archive in suites.glob(f"{name}-*.tar.gz"):
+        subprocess.run(["tar", "xzf", archive.name], cwd=suites, check=True)
+    found = [path for path in suites.glob(f"{name}-*") if path.is_dir()]
+    return found[0] if found else None
+
+
+def psql(server, sql):
+    host, port, user, database = server.split(":")
+    return subprocess.run(["psql", "-XqAt", "-h", host, "-p", port, "-U", user, "-d", database, "-c", sql],
+                          env={**os.environ, "PGPASSWORD": "secret"}, capture_output=True, text=True)
+
+
+def run(name, folder, server, work):
+    """{test: passed | failed | skipped}"""
+    host, port, user, database = server.split(":")
+    for statement in PREPARE[name]:
+        psql(server, statement)
+    environment = {**{key: value for key, value in os.environ.items() if not key.startswith("PG")}, "PGHOST": host, "PGPORT": port,
+                   "PGPASSWORD": "secret", "PGUSER": user, "PGDATABASE": database, "PSYCOPG2_TESTDB": "psycopg2_test",
+                   "PSYCOPG2_TESTDB_USER": user, "LC_ALL": "C.UTF-8"}
+    if name == "pg8000":
+        del environment["PGDATABASE"]
+    report = pathlib.Path(work) / f"{name}.{port}.xml"
+    report.unlink(missing_ok=True)
+    tests = {"asyncpg": "tests", "pg8000": "test", "psycopg2": "tests"}[name]
+    # The installed driver is tested, not the sources beside the tests.
+    box = pathlib.Path(work) / "suites" / f"run.{name}"
+    box.mkdir(exist_ok=True)
+    link = box / tests
+    if not link.exists():
+        link.symlink_to(folder / tests)
+    command = [f"{work}/venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "60",
+               f"--junitxml={report}", "--tb=short", tests]
+    with open(pathlib.Path(work) / f"{name}.{port}.log", "w") as log:
+        try:
+            subprocess.run(command, cwd=box, env=environment, stdout=log, stderr=subprocess.STDOUT, timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            print(f"{name} on {server}: killed after {LIMIT} s")
+    results = {}
+    if report.exists():
+        for case in xml.parse(report).getroot().iter("testcase"):
+            kinds = {child.tag for child in case}
+            outcome = "skipped" if "skipped" in kinds else "failed" if kinds & {"failure", "error"} else "passed"
+            results[f"{case.get('classname')}::{case.get('name')}"] = outcome
+    return results
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--postgres", required=True)
+    parser.add_argument("--tidemill", required=True)
+    parser.add_argument("--work", required=True)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--results")
+    arguments = parser.parse_args()
+    failed, table = False, []
+    for name in PREPARE:
+        if arguments.only and name not in arguments.only.split(","):
+            continue
+        folder = fetch(name, arguments.work)
+        if folder is None:
+            print(f"!!! SKIPPED suite {name}: its sources cannot be had here")
+            continue
+        oracle = run(name, folder, arguments.postgres, arguments.work)
+        ours = run(name, folder, arguments.tidemill, arguments.work)
+        outside = {test: why for test in oracle for pattern, why in OUTSIDE[name].items() if re.search(pattern, test)}
+        counted = [test for test, outcome in oracle.items() if outcome == "passed" and test not in outside]
+        passed = [test for test in counted if ours.get(test) == "passed"]
+        rate = len(passed) / max(len(counted), 1)
+        version = folder.name.rsplit("-", 1)[1]
+        print(f"{'ok    ' if rate >= 0.9 else 'FAILED'} suite {name} {version}: {len(passed)} of {len(counted)} ({rate:.1%}); {len(outside)} not counted")
+        for test in counted:
+            if ours.get(test) != "passed":
+                print(f"  {ours.get(test, 'not run')}: {test}")
+        failed |= rate < 0.9
+        table.append({"suite": name, "version": version, "passed": len(passed), "counted": len(counted), "outside": len(outside)})
+    if arguments.results:
+        pathlib.Path(arguments.results).write_text(json.dumps(table, indent=1))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
