@@ -34,6 +34,9 @@ mod decode;
 /// Prepared statements, portals, outcomes.
 mod portal;
 
+/// What others do not see of statements.
+pub(crate) mod secrets;
+
 /// The settings of a session: GUCs, their defaults, units and transaction-local values.
 pub mod settings;
 

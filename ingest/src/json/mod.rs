@@ -1,8 +1,9 @@
 //! JSON: bytes cut anywhere → documents ([`frame`]) → values, in one pass ([`document`], [`lex`]) → rows.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
-use tidemill_udfs::types::{TextSettings, ValueError};
+use tidemill_udfs::types::{SqlType, TextSettings, ValueError};
 
 use crate::outcome::{Decoded, Position};
 use crate::rows::{KeyEnd, Place, RowFault, Rows};
@@ -80,6 +81,12 @@ impl JsonDecoder {
     /// The table as it is with all changes so far, those of batches not yet taken included.
     pub fn shape(&self) -> TableShape {
         self.documents.rows.shape()
+    }
+
+    /// New columns have these types, by the path of the field with points between the names, whatever their first values look
+    /// like: a schema that the documents were written with says so.
+    pub fn announce(&mut self, types: Arc<HashMap<String, SqlType>>) {
+        self.documents.rows.announce(types);
     }
 
     /// Goes on with another shape, because somebody else changed the table.

@@ -78,6 +78,8 @@ pub(crate) struct Rows {
     columns: Vec<Column>,
     by_name: HashMap<String, usize>,
     by_field: HashMap<String, usize>,
+    /// Types of columns that may be added, by the field's path.
+    announced: Arc<HashMap<String, SqlType>>,
     /// Columns that every row must mention.
     required: Vec<usize>,
     rest_column: Option<usize>,
@@ -120,6 +122,7 @@ impl Rows {
             fields,
             by_name: HashMap::new(),
             by_field: HashMap::new(),
+            announced: Arc::default(),
             required: vec![],
             rest_column: None,
             scratch: Scratch::default(),
@@ -140,6 +143,11 @@ impl Rows {
         };
         rows.take_columns();
         rows
+    }
+
+    /// See [`crate::JsonDecoder::announce`].
+    pub(crate) fn announce(&mut self, types: Arc<HashMap<String, SqlType>>) {
+        self.announced = types;
     }
 
     /// The table as it is with all changes so far.

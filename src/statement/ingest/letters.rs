@@ -41,7 +41,7 @@ const SCHEMA_CHANGES: Table<'_> = (
 /// How bytes are to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Written {
-    /// `json`, `csv`, `line`.
+    /// `json`, `csv`, `line`; `avro`, `raw`: bytes that are not read again.
     pub(super) format: Arc<str>,
     /// JSON.
     pub(super) options: Option<Arc<str>>,

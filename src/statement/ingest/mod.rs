@@ -8,6 +8,7 @@
 //! Nothing is applied before the end: a definition that was changed meanwhile fails the transaction (40001), and whoever has
 //! the bytes tries again on the new one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -232,6 +233,13 @@ impl Ingest {
         Ok(Self { decoder, target, book, is_written: false, settings, pushed: 0 })
     }
 
+    /// New columns have these types, by the path of the field: see [`JsonDecoder::announce`]. Of documents in JSON only.
+    pub(crate) fn announce(&mut self, types: &Arc<HashMap<String, SqlType>>) {
+        if let Decoder::Json(decoder) = &mut self.decoder {
+            decoder.announce(Arc::clone(types));
+        }
+    }
+
     /// Takes bytes, cut anywhere. Waits while the writer of files is behind.
     ///
     /// # Errors
@@ -253,7 +261,8 @@ impl Ingest {
         }
         let quoted = |column: &ColumnDef| format!("\"{}\"", column.name.replace('"', "\"\""));
         let header: Vec<String> = self.target.def().columns.iter().map(quoted).collect();
-        self.push(format!("{}\n", header.join(",")).as_bytes()).await
+        self.push(format!("{}\n", header.join(",")).as_bytes()).await?;
+        self.note_written()
     }
 
     /// Takes one message: an object, or lines of CSV. What is malformed in it does not reach the next.
@@ -291,6 +300,23 @@ impl Ingest {
     /// # Errors
     /// 53400 if there are too many.
     pub(crate) async fn refuse(&mut self, bytes: &[u8], error: &Error, origin: Origin) -> Result<()> {
+        self.refuse_letter(Letter::of_message(bytes, error), origin).await
+    }
+
+    /// As [`Self::refuse`], of bytes in a format that the other documents do not have and that replay does not read.
+    pub(crate) async fn refuse_as(
+        &mut self,
+        format: &'static str,
+        bytes: &[u8],
+        error: &Error,
+        origin: Origin,
+    ) -> Result<()> {
+        let written = Arc::new(Written { format: format.into(), options: None });
+        let letter = Letter { written: Some(written), ..Letter::of_message(bytes, error) };
+        self.refuse_letter(letter, origin).await
+    }
+
+    async fn refuse_letter(&mut self, letter: Letter, origin: Origin) -> Result<()> {
         let Origin { source, offset } = origin;
         let sent = Sent {
             offset: self.pushed,
@@ -301,7 +327,7 @@ impl Ingest {
             place: Some(offset),
             attempts: 0,
         };
-        self.target.refuse(&mut self.book, Letter::of_message(bytes, error), sent).await
+        self.target.refuse(&mut self.book, letter, sent).await
     }
 
     /// Takes a batch, as [`Self::push`].
@@ -322,13 +348,19 @@ impl Ingest {
             self.take(&batch).await?;
         }
         while let Some(decoded) = self.decoder.take_batch() {
-            if !self.is_written
-                && let Some(written) = self.decoder.written()?
-            {
-                self.target.letters.set_written(written);
-                self.is_written = true;
-            }
+            self.note_written()?;
             self.target.take(&mut self.book, decoded).await?;
+        }
+        Ok(())
+    }
+
+    /// Once the header came, letters say how they are to be read.
+    fn note_written(&mut self) -> Result<()> {
+        if !self.is_written
+            && let Some(written) = self.decoder.written()?
+        {
+            self.target.letters.set_written(written);
+            self.is_written = true;
         }
         Ok(())
     }
