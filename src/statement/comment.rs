@@ -24,7 +24,10 @@ pub(super) fn comment(session: &mut Session, target: &CommentTarget, comment: Op
         CommentTarget::Role(name) => names::role(session, name)?,
         CommentTarget::Source(name) => names::source(session, name)?,
     };
-    names::require_owner(session, &object)?;
+    match &object.body {
+        Body::Role(_) => super::role::require_manager(session, &object)?,
+        _ => names::require_owner(session, &object)?,
+    }
     session.apply(vec![Change::Put(names::changed(&object, |object| object.comment = comment))])?;
     Ok("COMMENT".into())
 }

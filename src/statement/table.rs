@@ -7,6 +7,7 @@ use std::sync::Arc;
 use datafusion::common::DFSchema;
 use datafusion::sql::sqlparser::ast;
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::Privileges;
 use tidemill_catalog::record::{Body, Change, CheckDef, ColumnDef, Object, TableDef, TableOptions, Write};
 use tidemill_catalog::snapshot::TableState;
 use tidemill_udfs::types::SqlType;
@@ -18,6 +19,7 @@ use super::sink::RowSink;
 use super::trees::{RelationKind, SequenceOptions};
 use super::{constraint, defaults, identity, like, names, options, retype, sequence};
 use crate::error::SqlState;
+use crate::plan::rights::On;
 use crate::plan::{Scope, TEMP_SCHEMA};
 use crate::session::{Outcome, Session};
 use crate::{Error, Result};
@@ -34,7 +36,7 @@ pub(super) async fn create(
     session.require_writable(if create.query.is_some() { "CREATE TABLE AS" } else { "CREATE TABLE" })?;
     let schema = names::creation_schema(session, &create.name, create.temporary)?;
     let temporary = schema == TEMP_SCHEMA;
-    names::require_create(session, schema)?;
+    names::require_create(session, schema).map_err(|error| error.at(create.name.offset))?;
     let _ = parsed;
     let name = create.name.last();
     let (main, temp) = names::catalogs(session);
@@ -76,7 +78,7 @@ pub(super) async fn create(
         owner,
         version: 1,
         comment: None,
-        acl: vec![],
+        acl: names::initial_acl(session, scope.role, schema, On::Relation),
         depends_on: def.dependencies(oid),
         body: Body::Table(Arc::new(def)),
     };
@@ -360,7 +362,7 @@ pub(super) fn truncate(session: &mut Session, tables: &[Name], restart: bool) ->
     session.require_writable("TRUNCATE TABLE")?;
     for name in tables {
         let (object, _) = names::table(session, name)?;
-        names::require_owner(session, &object)?;
+        names::require(session, &object, Privileges::TRUNCATE)?;
         let state = state(session, object.oid)?;
         session.apply(vec![Change::Write(removal_of_all(&state))])?;
         if restart {
@@ -412,15 +414,18 @@ pub(super) async fn alter(
                 let schema = names::schema(session, schema)?;
                 names::require_create(session, schema)?;
                 require_unlinked(session, &object, "cannot move an owned sequence into another schema")?;
-                effects.before = identity::follow(session, &object, |sequence| sequence.parent = schema);
+                effects.before = identity::follow(session, &object, |sequence| {
+                    names::changed(sequence, |sequence| sequence.parent = schema)
+                });
                 object = names::changed(&object, |object| object.parent = schema);
             }
             AlterTable::Owner(owner) => {
-                let owner = names::role(session, owner)?.oid;
+                let owner = names::role(session, owner)?;
+                names::require_new_owner(session, &object, &owner)?;
                 let message = format!("cannot change owner of sequence \"{}\"", object.name);
                 require_unlinked(session, &object, &message)?;
-                effects.before = identity::follow(session, &object, |sequence| sequence.owner = owner);
-                object = names::changed(&object, |object| object.owner = owner);
+                effects.before = identity::follow(session, &object, |sequence| names::with_owner(sequence, owner.oid));
+                object = names::with_owner(&object, owner.oid);
             }
             AlterTable::RenameColumn { from, to } if matches!(object.body, Body::View(_)) => {
                 object = rename_view_column(&object, from, to)?;

@@ -13,6 +13,7 @@ use super::names;
 use super::parse::Statement;
 use crate::error::SqlState;
 use crate::plan::TEMP_SCHEMA;
+use crate::plan::rights::On;
 use crate::session::transaction::is_temporary;
 use crate::session::{Column, Session};
 use crate::{Error, Result};
@@ -20,6 +21,9 @@ use crate::{Error, Result};
 pub(super) fn create(session: &mut Session, create: &CreateView, cancel: &CancellationToken) -> Result<String> {
     session.require_writable("CREATE VIEW")?;
     let prepared = session.parse_inner(Some((*create.query).clone()), &[], true)?;
+    if prepared.writes() {
+        return Err(Error::unsupported("views must not contain data-modifying statements in WITH"));
+    }
     let Some(columns) = &prepared.columns else {
         return Err(Error::new(SqlState::SYNTAX_ERROR, "a view must be defined by a query"));
     };
@@ -84,7 +88,7 @@ pub(super) fn create(session: &mut Session, create: &CreateView, cancel: &Cancel
             owner: if schema == TEMP_SCHEMA { session.login_role } else { scope.role },
             version: 1,
             comment: None,
-            acl: vec![],
+            acl: names::initial_acl(session, scope.role, schema, On::Relation),
             depends_on: relations,
             body,
         }),

@@ -40,5 +40,8 @@ DIFFERENCES = [
              sql=r"pg_get_constraintdef", right="CHECK"),
     Expected("EXPLAIN shows the plan of another executor", "rows|tag", sql=r"^EXPLAIN"),
     Expected("built-in types have no descriptions", "rows", "psql.describe", r"obj_description\(t.oid, 'pg_type'\)"),
+    Expected("there are no range types, and no functions of theirs", "rows|tag", "psql.describe",
+             r'p.proname as "Name", pg_catalog.pg_get_function_result.*p.proname OPERATOR.pg_catalog.~. .*(upper|lower)'),
+    Expected("there is no type aclitem: lists of privileges are arrays of text", "columns", "pgjdbc.driver", r"c\.relacl"),
     Expected("there is no text search", "rows|tag", "psql.describe", r"FROM pg_catalog.pg_ts_config"),
 ]

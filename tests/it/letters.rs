@@ -134,6 +134,11 @@ fn letters_are_discarded_by_table_condition_and_id() {
     assert_eq!(client.value(LETTERS), "4");
     // What is read must be what is deleted.
     assert_eq!(client.sqlstate("SELECT * FROM tidemill.replay_dead_letters('u', 'random() < 0.5')"), "0A000");
+    assert_eq!(client.sqlstate("CALL tidemill.discard_dead_letters('u', 'random() < 0.5')"), "0A000");
+    // The condition is evaluated with the server's rights.
+    let other = "EXISTS (SELECT FROM t)";
+    assert_eq!(client.sqlstate(&format!("CALL tidemill.discard_dead_letters('u', '{other}')")), "0A000");
+    assert_eq!(client.sqlstate(&format!("CALL tidemill.replay_dead_letters('u', 'line IN ({other})')")), "0A000");
     assert_eq!(client.sqlstate("CALL tidemill.replay_dead_letters('u', 'nothing')"), "42703");
     assert_eq!(client.value(LETTERS), "4");
 }

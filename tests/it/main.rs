@@ -25,8 +25,12 @@ mod ingest;
 mod keys;
 /// Dead letters: replay, retention, discarding, many at once.
 mod letters;
+/// LISTEN and NOTIFY between connections.
+mod notify;
 /// Sequences and unique constraints: many clients, crashes.
 mod objects;
+/// Who may do what: several logins, HTTP, restarts.
+mod privileges;
 /// Malformed and hostile bytes: the server answers or hangs up, and lives on.
 mod protocol;
 /// Stop, start, second server on the same directory, bad directories, damaged logs.

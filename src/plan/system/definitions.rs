@@ -70,8 +70,8 @@ fn foreign_key(scope: &Scope, constraint: &Constraint<'_>, key: &ForeignKeyDef) 
     text
 }
 
-/// pg_get_indexdef
-pub(crate) fn index_definition(rel: &Rel<'_>, pretty: bool) -> Option<String> {
+/// pg_get_indexdef; `pretty`: the schema is named only where the search path does not find the table.
+pub(crate) fn index_definition(scope: &Scope, rel: &Rel<'_>, pretty: bool) -> Option<String> {
     let Kind::Index(table, def, index) = rel.kind else { return None };
     let unique = index.is_none_or(|index| index.unique);
     let keys = index.map_or(def.primary_key.len(), |index| index.keys.len());
@@ -80,7 +80,7 @@ pub(crate) fn index_definition(rel: &Rel<'_>, pretty: bool) -> Option<String> {
         "CREATE {}INDEX {} ON {} USING {} ({})",
         if unique { "UNIQUE " } else { "" },
         quote_ident(&rel.name),
-        qualified(rel.schema, &table.name),
+        if pretty { regclass_text(scope, table.oid) } else { qualified(rel.schema, &table.name) },
         index.map_or("btree", |index| &index.method),
         columns.join(", ")
     );

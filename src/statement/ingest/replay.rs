@@ -3,13 +3,16 @@
 //! In one transaction all letters of the table are read, decoded as documents again and deleted; those that fail again are
 //! written anew, with one more attempt. So a letter becomes a row once, whatever happens.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::{Int32Type, TimestampMicrosecondType};
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::sql::sqlparser::ast;
 use futures::TryStreamExt;
+use tidemill_catalog::acl::Privileges;
 use tidemill_catalog::record::{Body, Object};
 use tidemill_ingest::{LineDecoder, LineOptions, Precision};
 use tokio_util::sync::CancellationToken;
@@ -69,7 +72,6 @@ pub(crate) async fn replay(
         "SELECT id, received_at, source, attempts, raw, format, {header}, {precision} \
          FROM tidemill.dead_letters WHERE {chosen} ORDER BY format, 7, 8, id"
     );
-    require_repeatable(session, &sql)?;
     let Outcome::Rows { mut stream, .. } = run(session, &sql, cancel).await? else {
         return Err(Error::internal("a query without rows"));
     };
@@ -184,6 +186,7 @@ pub(crate) async fn discard(
     cancel: &CancellationToken,
 ) -> Result<u64> {
     let (object, _) = names::table(session, table)?;
+    names::require(session, &object, Privileges::DELETE)?;
     if tables::find(session, book::NAME).is_none() {
         return none(session, Replayed { table: object.name.clone(), ..Replayed::default() }).map(|_| 0);
     }
@@ -228,18 +231,24 @@ fn condition(session: &mut Session, table: &Object, filter: Option<&str>) -> Res
         false => format!("table_oid = {}", table.oid),
     };
     let Some(filter) = filter else { return Ok(of_table) };
-    // One expression, and nothing behind it.
-    parse::parse_expression(filter).map_err(Error::without_location)?;
-    Ok(format!("{of_table} AND ({filter}\n)"))
+    // One expression, and nothing behind it. It is evaluated with the server's rights: on letters of this table only.
+    let condition = parse::parse_expression(filter).map_err(Error::without_location)?;
+    if has_subquery(&condition) {
+        return Err(Error::unsupported("a subquery in the condition for dead letters is not supported"));
+    }
+    let chosen = format!("{of_table} AND ({filter}\n)");
+    require_repeatable(session, &chosen)?;
+    Ok(chosen)
 }
 
 /// The same letters are read and then deleted: a condition that is true by chance would lose some.
-fn require_repeatable(session: &mut Session, sql: &str) -> Result<()> {
-    let parsed = parse::parse(sql)?.into_iter().next();
+fn require_repeatable(session: &mut Session, condition: &str) -> Result<()> {
+    let sql = format!("SELECT id FROM tidemill.dead_letters WHERE {condition}");
+    let parsed = parse::parse(&sql)?.into_iter().next();
     let prepared = session.parse_inner(parsed, &[], true)?;
     let Some((plan, _)) = prepared.plan() else { return Ok(()) };
     let mut is_volatile = false;
-    plan.logical.apply_with_subqueries(|node| {
+    plan.logical.apply(|node| {
         is_volatile |= node.expressions().iter().any(datafusion::logical_expr::Expr::is_volatile);
         Ok(if is_volatile { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
@@ -248,6 +257,20 @@ fn require_repeatable(session: &mut Session, sql: &str) -> Result<()> {
         return Err(Error::unsupported(message));
     }
     Ok(())
+}
+
+fn has_subquery(condition: &ast::Expr) -> bool {
+    let found = ast::visit_expressions(condition, |expr| match expr {
+        ast::Expr::Subquery(_) | ast::Expr::InSubquery { .. } | ast::Expr::Exists { .. } => ControlFlow::Break(()),
+        ast::Expr::AnyOp { right, .. } | ast::Expr::AllOp { right, .. }
+            if matches!(right.as_ref(), ast::Expr::Subquery(_)) =>
+        {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    let queries = ast::visit_relations(condition, |_| ControlFlow::<()>::Break(()));
+    found.is_break() || queries.is_break()
 }
 
 /// True if the database has that table of ours.
@@ -261,11 +284,12 @@ fn none(session: &mut Session, nothing: Replayed) -> Result<Replayed> {
     Ok(nothing)
 }
 
-/// Runs a statement of ours in the session's transaction.
+/// Runs a statement of ours in the session's transaction, whatever its role may do.
 pub(super) async fn run(session: &mut Session, sql: &str, cancel: &CancellationToken) -> Result<Outcome> {
     let parsed = parse::parse(sql)?.into_iter().next();
     let prepared = session.parse_inner(parsed, &[], true)?;
     // Values as they are, not as a client would see them.
     let portal = session.portal(&prepared, vec![], vec![1])?;
+    session.permit(&portal);
     Box::pin(session.run_inner(&portal, cancel)).await
 }

@@ -460,6 +460,18 @@ pub(super) fn alter(t: &mut Tokens<'_>) -> Result<Control> {
     if t.eat(&["DATABASE"]) {
         return Ok(Control::AlterDatabase { name: t.name()?, action: alter_object(t)? });
     }
+    if t.eat(&["DEFAULT", "PRIVILEGES"]) {
+        return super::grant::alter_defaults(t);
+    }
+    if t.eat(&["GROUP"]) {
+        let group = t.identifier()?;
+        let revoke = t.eat(&["DROP"]);
+        if !revoke {
+            t.expect(&["ADD"])?;
+        }
+        t.expect(&["USER"])?;
+        return Ok(super::grant::alter_group(group, revoke, t.list(Tokens::identifier)?));
+    }
     if t.eat_any(&["ROLE", "USER"]).is_some() {
         return Ok(Control::AlterRole { name: t.identifier()?, action: alter_role(t)? });
     }
@@ -620,6 +632,9 @@ pub(super) fn drop(t: &mut Tokens<'_>) -> Result<Control> {
             t.parenthesized(Tokens::identifier)?;
         }
         return Ok(Control::DropDatabase { name, if_exists });
+    }
+    if t.eat(&["OWNED", "BY"]) {
+        return super::grant::drop_owned(t);
     }
     if t.eat_any(&["ROLE", "USER", "GROUP"]).is_some() {
         let if_exists = t.eat(&["IF", "EXISTS"]);
