@@ -13,6 +13,8 @@ mod auth;
 mod concurrency;
 /// kill -9 at random moments: acknowledged rows are there once, others not in part.
 mod crash;
+/// Random documents through all doors at once, and kills: each is a row or a dead letter, once.
+mod doors;
 /// Files of the server: compaction, wildcards, validation, progress.
 mod files;
 /// Statements over HTTP: forms of answers, statuses, limits, TLS.
@@ -21,6 +23,8 @@ mod http;
 mod ingest;
 /// Primary keys and upserts.
 mod keys;
+/// Dead letters: replay, retention, discarding, many at once.
+mod letters;
 /// LISTEN and NOTIFY between connections.
 mod notify;
 /// Sequences and unique constraints: many clients, crashes.
