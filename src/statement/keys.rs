@@ -14,6 +14,8 @@ use tidemill_catalog::{Lsn, Oid};
 use tidemill_udfs::types::{SqlType, TextSettings, array_to_text};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::names::Named;
+use super::names::Named;
 use crate::error::SqlState;
 use crate::instance::Instance;
 use crate::session::Session;
@@ -23,7 +25,7 @@ use crate::{Error, Result};
 /// The keys of rows on their way into a table, of one of its constraints. To this the table has that key and no other.
 pub(crate) struct UniqueKeys {
     table: Arc<SnapshotTable>,
-    name: String,
+    name: Named,
     /// The key's index, 0 for the primary key.
     index: Oid,
     constraint: String,
@@ -46,9 +48,9 @@ impl UniqueKeys {
 
     /// Of one constraint of any table.
     pub(super) fn new(session: &mut Session, table: Oid, state: &Arc<TableState>, key: &UniqueKey) -> Result<Self> {
-        let name = super::names::object(session, table).map_or_else(String::new, |object| object.name.clone());
+        let name = Named::of(session, table);
         let own = state.def.indexes.iter().find(|index| index.oid == key.index);
-        let constraint = own.map_or_else(|| format!("{name}_pkey"), |index| index.name.clone());
+        let constraint = own.map_or_else(|| format!("{}_pkey", name.table), |index| index.name.clone());
         let of_primary = key.index == 0;
         // A table that keeps the latest row of each key is looked at with what it keeps.
         let state = if of_primary {
@@ -217,7 +219,7 @@ impl UniqueKeys {
             error = error.detail(format!("Key ({names})=({}) already exists.", values.join(", ")));
         }
         let report = error.report_mut();
-        report.table = Some(self.name.clone());
+        self.name.tell(report);
         report.constraint = Some(constraint);
         error
     }

@@ -9,7 +9,7 @@ use tidemill_catalog::snapshot::{Catalog, NameClass};
 
 use super::control::Name;
 use super::trees::RelationKind;
-use crate::error::SqlState;
+use crate::error::{Report, SqlState};
 use crate::plan::{TEMP_SCHEMA, rights};
 use crate::session::Session;
 use crate::session::transaction::is_temporary;
@@ -249,6 +249,29 @@ pub(crate) fn require_new_owner(session: &mut Session, object: &Object, owner: &
     match main.get(object.parent) {
         Some(parent) if !rights::may(&main, owner.oid, parent, Privileges::CREATE) => Err(rights::denied(parent)),
         _ => Ok(()),
+    }
+}
+
+/// A table as errors about its rows name it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Named {
+    /// `None` while nobody has looked it up.
+    pub(crate) schema: Option<String>,
+    pub(crate) table: String,
+}
+
+impl Named {
+    /// By the table's oid.
+    pub(crate) fn of(session: &mut Session, table: Oid) -> Self {
+        let Some(object) = object(session, table) else { return Self::default() };
+        let schema = self::object(session, object.parent).map(|schema| schema.name.clone());
+        Self { schema, table: object.name.clone() }
+    }
+
+    /// Says in an error's fields which table it is about.
+    pub(crate) fn tell(&self, report: &mut Report) {
+        report.schema.clone_from(&self.schema);
+        report.table = Some(self.table.clone());
     }
 }
 

@@ -10,6 +10,7 @@ use tidemill_udfs::types::SqlType;
 
 use super::control::Expression;
 use super::insert::Late;
+use super::names::Named;
 use super::parse::parse_expression;
 use super::sink::{Constraints, RowSink};
 use super::table;
@@ -78,7 +79,8 @@ async fn rewrite(
     let planner = Arc::clone(&session.planner);
     let plan = planner.converted_rows(scope, &object.name, state, conversions)?;
     let new = Arc::new(def.clone());
-    let constraints = Constraints::of(&planner, scope, &object.name, &new, session.text_settings())?;
+    let name = Named::of(session, object.oid);
+    let constraints = Constraints::of(&planner, scope, name, &new, session.text_settings())?;
     let mut sink = RowSink::for_definition(session, object.oid, &new, constraints);
     let is_key = |at: usize| def.unique_keys().iter().any(|key| key.columns.contains(&at));
     if conversions.iter().any(|conversion| is_key(conversion.at)) {
@@ -106,7 +108,8 @@ pub(super) async fn fill(
     let late = Late::of(session, scope, &state.def, &[at])?;
     let mut def = TableDef::clone(&state.def);
     def.columns[at].nullable = nullable;
-    let constraints = Constraints::of(&planner, scope, &object.name, &def, session.text_settings())?;
+    let name = Named::of(session, object.oid);
+    let constraints = Constraints::of(&planner, scope, name, &def, session.text_settings())?;
     let mut sink = RowSink::for_definition(session, object.oid, &state.def, constraints);
     let physical = planner.physical(scope, &plan, &[]).await?;
     let mut stream = planner.run(scope, physical)?;

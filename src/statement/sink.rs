@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::keys::UniqueKeys;
+use super::names::Named;
 use super::parse::parse_expression;
 use super::table;
 use crate::error::SqlState;
@@ -88,7 +89,7 @@ struct FileWriter {
 /// NOT NULL and CHECK of a table, ready to evaluate.
 #[derive(Clone)]
 pub(crate) struct Constraints {
-    table: String,
+    table: Named,
     schema: SchemaRef,
     not_null: Vec<usize>,
     checks: Vec<(String, Arc<dyn PhysicalExpr>)>,
@@ -139,7 +140,7 @@ impl RowSink {
 
     /// A sink for a table without constraints.
     pub(crate) fn on(ground: Ground, table: Oid, name: &str, def: &Arc<TableDef>) -> Self {
-        let (name, text) = (name.to_owned(), Arc::clone(&ground.text));
+        let (name, text) = (Named { schema: None, table: name.to_owned() }, Arc::clone(&ground.text));
         let constraints = Constraints { table: name, schema: def.schema(), not_null: vec![], checks: vec![], text };
         Self::with_ground(ground, table, def, constraints)
     }
@@ -378,33 +379,33 @@ fn not_null_columns(def: &TableDef) -> Vec<usize> {
 impl Constraints {
     pub(crate) fn new(session: &mut Session, table: Oid, scope: &Arc<Scope>) -> Result<Self> {
         let state = table::state(session, table)?;
-        let name = super::names::object(session, table).map_or_else(String::new, |object| object.name.clone());
+        let name = Named::of(session, table);
         let text = session.text_settings();
-        Self::of(&session.planner, scope, &name, &state.def, text)
+        Self::of(&session.planner, scope, name, &state.def, text)
     }
 
     /// Those of a definition.
     pub(crate) fn of(
         planner: &Planner,
         scope: &Arc<Scope>,
-        table: &str,
+        table: Named,
         def: &TableDef,
         text: Arc<TextSettings>,
     ) -> Result<Self> {
         let schema = def.schema();
-        let names = DFSchema::try_from_qualified_schema(table, &schema)?;
+        let names = DFSchema::try_from_qualified_schema(table.table.as_str(), &schema)?;
         let check = |check: &CheckDef| {
             let condition = planner.expression(scope, &names, &parse_expression(&check.condition)?)?;
             Ok((check.name.clone(), planner.physical_expression(scope, &names, condition)?))
         };
         let checks = def.checks.iter().map(check).collect::<Result<_>>()?;
-        Ok(Self { table: table.to_owned(), not_null: not_null_columns(def), schema, checks, text })
+        Ok(Self { table, not_null: not_null_columns(def), schema, checks, text })
     }
 
     /// Those of a table without checks.
     fn not_null(session: &mut Session, table: Oid, state: &TableState) -> Self {
         Self {
-            table: super::names::object(session, table).map_or_else(String::new, |object| object.name.clone()),
+            table: Named::of(session, table),
             schema: Arc::clone(&state.schema),
             not_null: not_null_columns(&state.def),
             checks: vec![],
@@ -423,12 +424,12 @@ impl Constraints {
                     SqlState::NOT_NULL_VIOLATION,
                     format!(
                         "null value in column \"{name}\" of relation \"{}\" violates not-null constraint",
-                        self.table
+                        self.table.table
                     ),
                 )
                 .detail(self.failing_row(batch, row)?);
                 let report = error.report_mut();
-                report.table = Some(self.table.clone());
+                self.table.tell(report);
                 report.column = Some(name.clone());
                 return Err(error);
             }
@@ -440,11 +441,11 @@ impl Constraints {
             if let Some(row) = (0..passed.len()).find(|row| passed.is_valid(*row) && !passed.value(*row)) {
                 let mut error = Error::new(
                     SqlState::CHECK_VIOLATION,
-                    format!("new row for relation \"{}\" violates check constraint \"{name}\"", self.table),
+                    format!("new row for relation \"{}\" violates check constraint \"{name}\"", self.table.table),
                 )
                 .detail(self.failing_row(batch, row)?);
                 let report = error.report_mut();
-                report.table = Some(self.table.clone());
+                self.table.tell(report);
                 report.constraint = Some(name.clone());
                 return Err(error);
             }

@@ -136,7 +136,7 @@ impl Validation {
         let detail = format!("The query gives {count} rows ({}): {}{more}.", names.join(", "), first.join(", "));
         let message = format!("rows for relation \"{}\" violate the validation of COPY", object.name);
         let mut error = Error::new(SqlState::CHECK_VIOLATION, message).detail(detail);
-        error.report_mut().table = Some(object.name.clone());
+        names::Named::of(session, object.oid).tell(error.report_mut());
         Err(error)
     }
 }

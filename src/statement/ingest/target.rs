@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::control::Name;
 use super::super::copy::default_value;
 use super::super::keys::UniqueKeys;
+use super::super::names::Named;
 use super::super::retype;
 use super::super::sink::{Constraints, RowSink};
 use super::super::table::{COLUMNS_MAX, push_column};
@@ -246,7 +247,7 @@ impl Target {
         }
         let old = std::mem::replace(&mut self.def, Arc::new(def));
         let next = if is_widened {
-            let name = &self.object.name;
+            let name = Named { schema: None, table: self.object.name.clone() };
             let constraints = Constraints::of(&self.planner, &self.scope, name, &self.def, Arc::clone(&self.text))?;
             self.sink.with_constraints(&self.def, constraints)
         } else {
