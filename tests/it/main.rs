@@ -33,6 +33,8 @@ mod objects;
 mod privileges;
 /// Malformed and hostile bytes: the server answers or hangs up, and lives on.
 mod protocol;
+/// Networks that cut messages anywhere, and break; long pipelines.
+mod proxy;
 /// Stop, start, second server on the same directory, bad directories, damaged logs.
 mod restart;
 /// Files and Kafka messages that are read by themselves: restarts, kills, brokers that go away.
