@@ -46,9 +46,13 @@ impl Job for Letters {
             let mut session = Session::internal(&self.instance, database.oid, database.owner)?;
             let expired = ingest::expire(&mut session, before).await;
             session.end();
-            let expired = expired?;
-            if expired > 0 {
-                tracing::info!(database = database.name, expired, "deleted dead letters past their retention");
+            match expired {
+                Ok(0) => {}
+                Ok(expired) => {
+                    tracing::info!(database = database.name, expired, "deleted dead letters past their retention");
+                }
+                // One that cannot be swept does not keep the others.
+                Err(error) => tracing::error!(database = database.name, %error, "dead letters are not swept"),
             }
         }
         Ok(Progress::Idle)

@@ -15,7 +15,6 @@ use tidemill_udfs::types::{SqlType, TextSettings, array_to_text};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::names::Named;
-use super::names::Named;
 use crate::error::SqlState;
 use crate::instance::Instance;
 use crate::session::Session;
