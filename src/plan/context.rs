@@ -512,7 +512,7 @@ impl ContextProvider for Names<'_> {
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
-        Some(Arc::new(super::types::Types))
+        Some(Arc::new(super::types::Types(Arc::clone(self.scope))))
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {

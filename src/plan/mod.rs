@@ -36,6 +36,7 @@ mod context;
 mod distinct_on;
 mod dml;
 mod engine;
+mod enums;
 mod explain;
 mod extension;
 mod forms;
@@ -67,13 +68,14 @@ mod table_functions;
 mod types;
 mod typing;
 mod union_order;
+/// Types that users made, by name and by oid.
+pub(crate) mod user_types;
 mod window_join;
 
 pub use context::Resolved;
 pub use row::RowProgram;
 pub(crate) use run::runtime as query_runtime;
 pub use system::split_name;
-pub use types::sql_type_of;
 
 use context::{Names, Relation};
 use engine::Engine;

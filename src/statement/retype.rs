@@ -13,6 +13,7 @@ use super::insert::Late;
 use super::parse::parse_expression;
 use super::sink::{Constraints, RowSink};
 use super::table;
+use crate::plan::user_types;
 use crate::error::SqlState;
 use crate::plan::{Conversion, Scope};
 use crate::session::Session;
@@ -33,7 +34,7 @@ pub(super) async fn alter_type(
     using: Option<&Expression>,
 ) -> Result<Option<Write>> {
     let column = &mut def.columns[at];
-    if column.sql_type == to.name() && using.is_none() {
+    if column.sql_type == to.stored() && using.is_none() {
         return Ok(None);
     }
     let name = column.name.clone();
@@ -44,8 +45,9 @@ pub(super) async fn alter_type(
         return Err(Error::unsupported("cannot alter type of a column used by a view or rule")
             .detail(format!("rule _RETURN on view {view} depends on column \"{name}\"")));
     }
-    let (was, default) = (SqlType::parse(&column.sql_type)?, column.default.clone());
-    column.sql_type = to.name();
+    let (was, default) = (SqlType::of_stored(&column.sql_type)?, column.default.clone());
+    column.sql_type = to.stored();
+    column.user_type = user_types::of(to);
     column.data_type = to.data_type();
     column.missing_value = None;
     let state = table::state(session, object.oid)?;
@@ -90,6 +92,21 @@ async fn rewrite(
         sink.write(batch).await.map_err(|error| broken(error, &object.name))?;
     }
     replaced(session, state, sink).await.map_err(|error| broken(error, &object.name))
+}
+
+/// The change that replaces all rows of a table by converted ones.
+///
+/// # Errors
+/// As [`alter_type`].
+pub(super) async fn rewrite_as(
+    session: &mut Session,
+    scope: &Arc<Scope>,
+    object: &Object,
+    def: &TableDef,
+    conversions: &[Conversion<'_>],
+) -> Result<Write> {
+    let state = table::state(session, object.oid)?;
+    rewrite(session, scope, object, &state, def, conversions).await
 }
 
 /// The change that gives each row of a table, which has a new column now, its own value of that column's default.

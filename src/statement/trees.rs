@@ -50,6 +50,42 @@ impl RelationKind {
     }
 }
 
+/// A type as a statement names it.
+#[derive(Debug, Clone)]
+pub enum TypeName {
+    /// One that the server has.
+    Known(SqlType),
+    /// One that users made, or nobody.
+    User {
+        /// Its name.
+        name: Name,
+        /// The array of it.
+        is_array: bool,
+    },
+}
+
+/// ALTER TYPE and ALTER DOMAIN.
+#[derive(Debug, Clone)]
+pub enum AlterType {
+    /// ADD VALUE
+    AddValue {
+        /// The new label.
+        label: String,
+        /// IF NOT EXISTS
+        if_not_exists: bool,
+        /// BEFORE (false) or AFTER (true) another label.
+        beside: Option<(bool, String)>,
+    },
+    /// RENAME VALUE … TO …
+    RenameValue(String, String),
+    /// RENAME TO
+    Rename(String),
+    /// OWNER TO
+    Owner(String),
+    /// SET SCHEMA
+    SetSchema(String),
+}
+
 /// CREATE SEQUENCE.
 #[derive(Debug, Clone)]
 pub struct CreateSequence {

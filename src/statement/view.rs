@@ -12,7 +12,7 @@ use super::control::CreateView;
 use super::names;
 use super::parse::Statement;
 use crate::error::SqlState;
-use crate::plan::TEMP_SCHEMA;
+use crate::plan::{TEMP_SCHEMA, user_types};
 use crate::session::transaction::is_temporary;
 use crate::session::{Column, Session};
 use crate::{Error, Result};
@@ -109,11 +109,12 @@ fn view_columns(create: &CreateView, columns: &[Column]) -> Result<Vec<ColumnDef
             // What the query calls it: finds the column again when a `*` of the query has come to mean more.
             physical_name: column.name.clone(),
             name,
-            sql_type: sql_type.name(),
+            sql_type: sql_type.stored(),
             data_type: sql_type.data_type(),
             nullable: true,
             default: None,
             missing_value: None,
+            user_type: user_types::of(&sql_type),
             sequence: None,
             source_field: None,
             comment: None,

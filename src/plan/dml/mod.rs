@@ -78,7 +78,7 @@ fn target(scope: &Arc<Scope>, name: &ObjectName, alias: Option<&Ident>) -> Resul
 }
 
 fn sql_type(column: &ColumnDef) -> Result<SqlType> {
-    Ok(SqlType::parse(&column.sql_type)?)
+    Ok(SqlType::of_stored(&column.sql_type)?)
 }
 
 fn undefined_column(target: &Target, name: &str, ident: &Ident) -> Error {

@@ -245,7 +245,7 @@ impl<'a> TypeNames<'a> {
 
 /// A column's type; text if nobody can read its name.
 pub(crate) fn column_type(column: &ColumnDef) -> SqlType {
-    SqlType::parse(&column.sql_type).unwrap_or(SqlType::Text)
+    SqlType::of_stored(&column.sql_type).unwrap_or(SqlType::Text)
 }
 
 /// The superuser who owns PostgreSQL's own objects: the oldest one.

@@ -245,7 +245,7 @@ pub(crate) fn target_of(object: &Object) -> Option<Target<'_>> {
         Body::Schema {} => On::Schema,
         Body::Table(_) | Body::View(_) => On::Relation,
         Body::Sequence(_) => On::Sequence,
-        Body::Role(_) | Body::Source(_) => return None,
+        Body::Role(_) | Body::Source(_) | Body::Type(_) => return None,
     };
     Some(Target { on, owner: object.owner, acl: &object.acl, system: false })
 }

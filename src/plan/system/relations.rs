@@ -590,7 +590,7 @@ pub(crate) fn sequences(scope: &Scope) -> Vec<(Rel<'_>, &SequenceDef)> {
 
 /// The type of a sequence's numbers.
 pub(crate) fn sequence_type(def: &SequenceDef) -> SqlType {
-    SqlType::parse(&def.sql_type).unwrap_or(SqlType::Int8)
+    SqlType::of_stored(&def.sql_type).unwrap_or(SqlType::Int8)
 }
 
 fn pg_sequence(scope: &Scope, batch: &mut Batch<'_>) {

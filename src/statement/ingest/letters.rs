@@ -386,6 +386,7 @@ fn definition(columns: &[(&str, SqlType)]) -> Result<TableDef> {
         nullable: true,
         default: None,
         missing_value: None,
+        user_type: None,
         sequence: None,
         source_field: None,
         comment: None,
