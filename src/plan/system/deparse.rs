@@ -42,8 +42,8 @@ fn constant(expr: &Expr, sql_type: &SqlType) -> Option<String> {
             Expr::Value(value) => match &value.value {
                 Value::SingleQuotedString(text) => {
                     // Of the types that users made only the column's can be meant.
-                    let cast = sql_type_of(None, data_type).ok();
-                    Some(labelled(text, cast.as_ref().or(Some(sql_type).filter(|own| matches!(own.innermost(), SqlType::Enum(_))))?))
+                    let own = Some(sql_type.clone()).filter(|own| matches!(own.innermost(), SqlType::Enum(_)));
+                    Some(labelled(text, &sql_type_of(None, data_type).ok().or(own)?))
                 }
                 _ => None,
             },

@@ -16,6 +16,7 @@ use tidemill_udfs::types::SqlType;
 
 use super::data;
 use super::registry::{self, Relation};
+use crate::plan::user_types;
 use crate::plan::sequence_row::COLUMNS as SEQUENCE_COLUMNS;
 use crate::plan::{PG_CATALOG, Scope, TEMP_SCHEMA};
 
@@ -171,15 +172,19 @@ pub(crate) struct Attribute<'a> {
 /// The oid and modifier of types by their stored names, each parsed once.
 #[derive(Default)]
 pub(crate) struct TypeNames<'a> {
-    known: HashMap<&'a str, (Oid, i32)>,
+    known: HashMap<(&'a str, Option<Oid>), (Oid, i32)>,
 }
 
 impl<'a> TypeNames<'a> {
     /// The oid and modifier of a column's type; text's for a name that nobody can read.
     pub(crate) fn of(&mut self, column: &'a ColumnDef) -> (Oid, i32) {
-        *self.known.entry(&column.sql_type).or_insert_with(|| {
+        *self.known.entry((&column.sql_type, column.user_type)).or_insert_with(|| {
             let sql_type = column_type(column);
-            (sql_type.oid(), sql_type.typmod())
+            match column.user_type {
+                // A domain: its type is what is below it.
+                Some(domain) if user_types::of(&sql_type) != Some(domain) => (domain, -1),
+                _ => (sql_type.oid(), sql_type.typmod()),
+            }
         })
     }
 

@@ -171,7 +171,7 @@ fn nothing(_: &Scope, _: &mut Batch<'_>) {}
 fn fill(namespace: &str, name: &str) -> Fill {
     let lists: &[&[(&str, Fill)]] = match namespace {
         "information_schema" => &[information_schema::FILLS],
-        _ => &[relations::FILLS, types::FILLS, routines::FILLS, roles::FILLS, stats::FILLS],
+        _ => &[relations::FILLS, types::FILLS, user_types::FILLS, routines::FILLS, roles::FILLS, stats::FILLS],
     };
     lists.iter().flat_map(|list| list.iter()).find(|(of, _)| *of == name).map_or(nothing, |(_, fill)| *fill)
 }

@@ -14,7 +14,7 @@ use super::names;
 use super::objects::{self, Attribute, BTREE, HEAP, Kind, Rel, TypeNames};
 use super::privileges::Target;
 use super::registry::Fill;
-use super::{data, definitions, routines};
+use super::{data, definitions, routines, user_types};
 use crate::plan::Scope;
 
 /// The relations whose rows are made here.
@@ -145,8 +145,12 @@ fn pg_attribute(scope: &Scope, batch: &mut Batch<'_>) {
     for relation in &relations {
         all.extend(types.attributes(relation).into_iter().map(|attribute| (relation, attribute)));
     }
-    let is_array = |oid| data::type_row(oid).is_some_and(|row| row.category == "A" && row.element != 0);
-    let properties = |(_, attribute): &(&Rel<'_>, Attribute<'_>)| objects::type_properties(attribute.type_oid);
+    let is_array = |oid| {
+        let row = user_types::properties(scope, oid);
+        row.category == "A" && row.element != 0
+    };
+    let properties =
+        |(_, attribute): &(&Rel<'_>, Attribute<'_>)| user_types::properties(scope, attribute.type_oid);
     batch.rows(all.len());
     batch.column("attrelid", all.iter().map(|(rel, _)| rel.oid));
     batch.column("attname", all.iter().map(|(_, attribute)| attribute.name));
@@ -464,6 +468,14 @@ fn pg_depend(scope: &Scope, batch: &mut Batch<'_>) {
     for rel in objects::user_relations(scope) {
         dependencies(&rel, &mut all);
     }
+    for (object, def) in scope.user_types() {
+        use class::{CONSTRAINT, NAMESPACE, TYPE};
+        all.push((TYPE, object.oid, 0, NAMESPACE, object.parent, 0, "n"));
+        all.push((TYPE, def.array_oid, 0, TYPE, object.oid, 0, "i"));
+        all.extend(object.depends_on.iter().map(|on| (TYPE, object.oid, 0, TYPE, *on, 0, "n")));
+        let checks = def.domain().into_iter().flat_map(|domain| &domain.checks);
+        all.extend(checks.map(|check| (CONSTRAINT, check.oid, 0, TYPE, object.oid, 0, "a")));
+    }
     batch.rows(all.len());
     batch.column("classid", all.iter().map(|row| row.0));
     batch.column("objid", all.iter().map(|row| row.1));
@@ -497,6 +509,8 @@ fn dependencies(rel: &Rel<'_>, all: &mut Vec<Dependency>) {
         all.push((ATTRDEF, default, 0, CLASS, rel.oid, column.id, "a"));
         all.extend(column.sequence.map(|sequence| (ATTRDEF, default, 0, CLASS, sequence.oid, 0, "n")));
     }
+    let types = rel.table().into_iter().flat_map(|def| &def.columns);
+    all.extend(types.filter_map(|column| Some((CLASS, rel.oid, column.id, TYPE, column.user_type?, 0, "n"))));
     for constraint in constraints_of(rel) {
         all.push((CONSTRAINT, constraint.oid, 0, CLASS, rel.oid, 0, "a"));
         if let Some(key) = constraint.foreign() {
@@ -508,7 +522,11 @@ fn dependencies(rel: &Rel<'_>, all: &mut Vec<Dependency>) {
         let rule = objects::rule_oid(rel.oid);
         all.push((REWRITE, rule, 0, CLASS, rel.oid, 0, "i"));
         all.push((REWRITE, rule, 0, CLASS, rel.oid, 0, "n"));
-        all.extend(object.depends_on.iter().map(|on| (REWRITE, rule, 0, CLASS, *on, 0, "n")));
+        let on = |oid: Oid| {
+            let is_type = rel.columns().iter().any(|column| column.user_type == Some(oid));
+            (REWRITE, rule, 0, if is_type { TYPE } else { CLASS }, oid, 0, "n")
+        };
+        all.extend(object.depends_on.iter().map(|oid| on(*oid)));
     }
 }
 
@@ -519,6 +537,9 @@ fn pg_description(scope: &Scope, batch: &mut Batch<'_>) {
         routines::descriptions().map(|(oid, text)| (oid, class::PROC, 0, text)).collect();
     for object in schemas.iter().filter_map(|schema| schema.object) {
         all.extend(object.comment.iter().map(|text| (object.oid, class::NAMESPACE, 0, text.as_str())));
+    }
+    for (object, _) in scope.user_types() {
+        all.extend(object.comment.iter().map(|text| (object.oid, class::TYPE, 0, text.as_str())));
     }
     for rel in &relations {
         let comment = rel.object.and_then(|object| object.comment.as_ref());

@@ -418,6 +418,11 @@ impl Typing<'_> {
     fn set_comparison(&mut self, comparison: SetComparison, sight: &Sight) -> Result<Typed> {
         let value = self.expression(*comparison.expr, sight)?;
         let subquery = self.subquery(comparison.subquery, sight)?;
+        if matches!(value.sql_type.innermost(), SqlType::Enum(_)) && !matches!(comparison.op, Operator::Eq | Operator::NotEq)
+        {
+            return Err(Error::unsupported("the order of an enum beside a subquery is not supported")
+                .hint("Compare with min or max of the subquery's column."));
+        }
         let (value, subquery) = self.beside_subquery(value, subquery, &ast_operator(comparison.op)?)?;
         Ok(Typed::bool(Expr::SetComparison(SetComparison::new(
             Box::new(value),
