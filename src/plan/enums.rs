@@ -105,6 +105,10 @@ pub(super) fn support(name: &str, args: &mut Vec<Typed>) -> Result<Option<Typed>
     }
     let array = SqlType::Array(Arc::new(sql_type.clone()));
     let text = |label: Option<&String>| ScalarValue::Utf8View(label.cloned());
+    if of.labels.is_empty() && name != "enum_range" {
+        let message = format!("enum {of} contains no values");
+        return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
+    }
     Ok(match (name, args.len()) {
         ("enum_first", _) => Some(Typed::literal(text(of.labels.first()), sql_type)),
         ("enum_last", _) => Some(Typed::literal(text(of.labels.last()), sql_type)),

@@ -153,8 +153,10 @@ fn removals(session: &mut Session, doomed: &[Arc<Object>], cascade: bool) -> Res
         lines.push((constraint::described(&key.name, table), on(key.table).unwrap_or_default()));
     }
     for (table, place) in columns {
-        let of = column_at(table, *place).and_then(|column| column.user_type);
-        lines.push((described_column(table, *place), of.and_then(on).unwrap_or_default()));
+        let column = column_at(table, *place);
+        let of = column.and_then(|column| on(column.user_type?)).unwrap_or_default();
+        let is_array = column.is_some_and(|column| column.sql_type.ends_with("[]"));
+        lines.push((described_column(table, *place), format!("{of}{}", if is_array { "[]" } else { "" })));
     }
     if !lines.is_empty() {
         if !cascade {

@@ -35,7 +35,10 @@ pub(super) fn resolve(session: &mut Session, name: &TypeName) -> Result<(SqlType
     match name {
         TypeName::Known(sql_type) => Ok((sql_type.clone(), None)),
         TypeName::User { name, is_array } => {
-            let object = find(session, name)?;
+            let object = find(session, name).map_err(|error| match is_array {
+                true => user_types::undefined(&format!("{name}[]")).at(name.offset),
+                false => error,
+            })?;
             let item = user_types::sql_type(&object)?;
             let is_domain = user_types::definition(&object)?.domain().is_some();
             if *is_array && is_domain {

@@ -11,7 +11,7 @@ use tidemill_catalog::Oid;
 use tidemill_udfs::types::SqlType;
 
 use super::batch::Batch;
-use super::{data, information_schema, relations, roles, routines, stats, tidemill, types};
+use super::{data, information_schema, relations, roles, routines, stats, tidemill, types, user_types};
 use crate::plan::{INFORMATION_SCHEMA, PG_CATALOG, Scope};
 
 /// Makes the rows of a relation.
