@@ -70,9 +70,7 @@ pub(super) fn first_rows(distinct: DistinctOn) -> Result<LogicalPlan> {
     let group_of = |expr: &Expr| on_expr.iter().position(|on| on == expr).and_then(|at| output.get(at));
     let order: Vec<SortExpr> = sort_expr
         .iter()
-        .map_while(|sort| {
-            Some(SortExpr { expr: over(&on_expr, &output, &sort.expr)?, ..sort.clone() })
-        })
+        .map_while(|sort| Some(SortExpr { expr: over(&on_expr, &output, &sort.expr)?, ..sort.clone() }))
         .collect();
     let mut value = 0;
     let projected: Vec<Expr> = select_expr

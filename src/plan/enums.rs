@@ -82,10 +82,7 @@ pub(super) fn label(place: Typed, of: &Arc<EnumType>) -> Typed {
 /// # Errors
 /// 42804 if no argument says which enum it is about.
 pub(super) fn support(name: &str, args: &mut Vec<Typed>) -> Result<Option<Typed>> {
-    if !matches!(
-        (name, args.len()),
-        ("enum_first" | "enum_last" | "enum_range", 1) | ("enum_range", 2)
-    ) {
+    if !matches!((name, args.len()), ("enum_first" | "enum_last" | "enum_range", 1) | ("enum_range", 2)) {
         return Ok(None);
     }
     let of = args.iter().find_map(|arg| match &arg.sql_type {

@@ -59,9 +59,7 @@ impl Scope {
         let within = |schema: Oid| self.snapshot_of(schema).catalog.find(schema, NameClass::Type, name);
         let named = |schema: &str| match schema {
             "pg_temp" => Some(TEMP_SCHEMA),
-            schema => {
-                self.snapshot.catalog.find(self.database, NameClass::Schema, schema).map(|object| object.oid)
-            }
+            schema => self.snapshot.catalog.find(self.database, NameClass::Schema, schema).map(|object| object.oid),
         };
         match schema {
             Some(schema) => within(named(schema)?),
@@ -109,9 +107,8 @@ impl Scope {
 
     /// All types that users made, in the session's database.
     pub(crate) fn user_types(&self) -> impl Iterator<Item = (&Arc<Object>, &Arc<TypeDef>)> {
-        let here = self.snapshot.catalog.children(self.database).flat_map(|schema| {
-            self.snapshot.catalog.children(schema.oid)
-        });
+        let here =
+            self.snapshot.catalog.children(self.database).flat_map(|schema| self.snapshot.catalog.children(schema.oid));
         let temporary = self.temp.catalog.children(TEMP_SCHEMA);
         here.chain(temporary).filter_map(|object| match &object.body {
             Body::Type(def) => Some((object, def)),

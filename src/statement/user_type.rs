@@ -51,8 +51,7 @@ pub(super) fn resolve(session: &mut Session, name: &TypeName) -> Result<(SqlType
 
 /// The type of that name: 42704.
 pub(super) fn find(session: &mut Session, name: &Name) -> Result<Arc<Object>> {
-    names::find(session, name, NameClass::Type)?
-        .ok_or_else(|| user_types::undefined(&name.to_string()).at(name.offset))
+    names::find(session, name, NameClass::Type)?.ok_or_else(|| user_types::undefined(&name.to_string()).at(name.offset))
 }
 
 /// The changes that let a commit fail where one of these types was altered meanwhile.
@@ -343,7 +342,8 @@ fn check_texts(session: &mut Session, object: &Object, from: &str, cancel: &Canc
                 return broken(format!("view {}", user.name));
             }
             Body::Table(def) if user.depends_on.contains(&object.oid) => {
-                let schema = datafusion::common::DFSchema::try_from_qualified_schema(user.name.as_str(), &def.schema())?;
+                let schema =
+                    datafusion::common::DFSchema::try_from_qualified_schema(user.name.as_str(), &def.schema())?;
                 for check in &def.checks {
                     if planner.expression(&scope, &schema, &parse_expression(&check.condition)?).is_err() {
                         return broken(format!("constraint {} on table {}", check.name, user.name));

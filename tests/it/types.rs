@@ -39,7 +39,8 @@ fn labels_are_parameters_and_results_of_the_types_oid() {
         let types: Vec<u8> = declared.iter().flat_map(|oid: &u32| oid.to_be_bytes()).collect();
         client.send(b'P', &[&sql[..], &count, &types].concat()).unwrap();
         client.send(b'D', b"S\0").unwrap();
-        let one = [&1_u32.to_be_bytes()[..], &[0; 4], &oids[0].to_be_bytes(), &[0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 3], b"sad"];
+        let one =
+            [&1_u32.to_be_bytes()[..], &[0; 4], &oids[0].to_be_bytes(), &[0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 3], b"sad"];
         let value = one.concat();
         let length = u32::try_from(value.len()).unwrap().to_be_bytes();
         let bind = [&b"\0\0\0\x01\0\x01\0\x02\0\0\0\x02ok"[..], &length, &value, b"\0\x01\0\x01"].concat();
@@ -72,7 +73,10 @@ fn a_document_with_what_is_no_label_is_a_dead_letter() {
 {"id":5,"m":"sad"}"#;
     let (status, answer) = server.post("/v1/ingest/t", "", body).unwrap();
     assert_eq!(status, 200, "{answer}");
-    assert_eq!(client.value("SELECT string_agg(id || m::text || coalesce(a::text, '-'), ' ' ORDER BY m) FROM t"), "5sad- 1ok{sad,happy}");
+    assert_eq!(
+        client.value("SELECT string_agg(id || m::text || coalesce(a::text, '-'), ' ' ORDER BY m) FROM t"),
+        "5sad- 1ok{sad,happy}"
+    );
     let letters = "SELECT string_agg(sqlstate || ' ' || column_name || ' ' || line, ', ' ORDER BY line) FROM tidemill.dead_letters";
     assert_eq!(client.value(letters), "22P02 m 2, 22P02 m 3, 22P02 a 4");
     client.run("ALTER TYPE mood ADD VALUE 'x' BEFORE 'ok'; CALL tidemill.replay_dead_letters('t')");
@@ -94,7 +98,8 @@ fn types_outlive_a_crash() {
     client.run("BEGIN; CREATE TYPE lost AS ENUM ('a'); ALTER TYPE mood ADD VALUE 'lost'");
     let all = "SELECT string_agg(m || coalesce(a::text, ''), ' ' ORDER BY m, id) FROM t";
     let expected = "sad{sad,glad} sad{sad,glad} sad{sad,glad} ok{sad,glad} ok{sad,glad} ok{sad,glad} fine glad{sad,glad} glad{sad,glad} glad{sad,glad}";
-    let oids = "SELECT string_agg(oid || ' ' || typname, ' ' ORDER BY oid) FROM pg_type WHERE typname ~ '^_?(mood|lost)$'";
+    let oids =
+        "SELECT string_agg(oid || ' ' || typname, ' ' ORDER BY oid) FROM pg_type WHERE typname ~ '^_?(mood|lost)$'";
     let known = server.connect().value(oids);
     for round in 0..3 {
         server = if round == 1 { server.restart() } else { server.crash_and_restart() };

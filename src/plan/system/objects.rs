@@ -16,8 +16,8 @@ use tidemill_udfs::types::SqlType;
 
 use super::data;
 use super::registry::{self, Relation};
-use crate::plan::user_types;
 use crate::plan::sequence_row::COLUMNS as SEQUENCE_COLUMNS;
+use crate::plan::user_types;
 use crate::plan::{PG_CATALOG, Scope, TEMP_SCHEMA};
 
 /// The owner of PostgreSQL's own objects where no superuser is stored.

@@ -149,8 +149,7 @@ fn pg_attribute(scope: &Scope, batch: &mut Batch<'_>) {
         let row = user_types::properties(scope, oid);
         row.category == "A" && row.element != 0
     };
-    let properties =
-        |(_, attribute): &(&Rel<'_>, Attribute<'_>)| user_types::properties(scope, attribute.type_oid);
+    let properties = |(_, attribute): &(&Rel<'_>, Attribute<'_>)| user_types::properties(scope, attribute.type_oid);
     batch.rows(all.len());
     batch.column("attrelid", all.iter().map(|(rel, _)| rel.oid));
     batch.column("attname", all.iter().map(|(_, attribute)| attribute.name));

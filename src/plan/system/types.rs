@@ -4,9 +4,9 @@ use tidemill_catalog::user_type::DomainDef;
 use tidemill_udfs::types::SqlType;
 
 use super::batch::{Batch, Value};
-use super::{data, objects};
 use super::registry::{self, Fill, Relation};
 use super::user_types::{OwnType, own_types};
+use super::{data, objects};
 use crate::plan::{PG_CATALOG, Scope};
 
 /// The relations whose rows are made here.

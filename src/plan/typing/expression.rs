@@ -16,8 +16,8 @@ use super::{Sight, Typed, Typing, element_of, is_textual, parameter_index, refer
 use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::plan::arithmetic::Arithmetic;
-use crate::plan::{cast, enums};
 use crate::plan::pending::{PendingFunction, PendingOperator};
+use crate::plan::{cast, enums};
 
 impl Typing<'_> {
     /// The expression with types, or unknown.
@@ -418,7 +418,8 @@ impl Typing<'_> {
     fn set_comparison(&mut self, comparison: SetComparison, sight: &Sight) -> Result<Typed> {
         let value = self.expression(*comparison.expr, sight)?;
         let subquery = self.subquery(comparison.subquery, sight)?;
-        if matches!(value.sql_type.innermost(), SqlType::Enum(_)) && !matches!(comparison.op, Operator::Eq | Operator::NotEq)
+        if matches!(value.sql_type.innermost(), SqlType::Enum(_))
+            && !matches!(comparison.op, Operator::Eq | Operator::NotEq)
         {
             return Err(Error::unsupported("the order of an enum beside a subquery is not supported")
                 .hint("Compare with min or max of the subquery's column."));

@@ -601,7 +601,9 @@ fn old_copy_options(t: &mut Tokens<'_>, options: &mut Vec<(String, CopyValue)>) 
 
 fn comment(t: &mut Tokens<'_>) -> Result<Control> {
     t.expect(&["COMMENT", "ON"])?;
-    let target = match t.eat_any(&["TABLE", "VIEW", "SEQUENCE", "COLUMN", "SCHEMA", "DATABASE", "ROLE", "SOURCE", "TYPE", "DOMAIN"]) {
+    let target = match t
+        .eat_any(&["TABLE", "VIEW", "SEQUENCE", "COLUMN", "SCHEMA", "DATABASE", "ROLE", "SOURCE", "TYPE", "DOMAIN"])
+    {
         Some("TABLE" | "VIEW" | "SEQUENCE") => CommentTarget::Relation(t.name()?),
         Some("COLUMN") => {
             let mut name = t.name()?;

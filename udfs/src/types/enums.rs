@@ -138,7 +138,9 @@ mod tests {
         }
         // Nobody spells one in SQL.
         assert!(SqlType::parse("enum(1,2,\"m\",'a')").is_err());
-        for broken in ["enum(", "enum(1,2", "enum(1,2,\"m\"", "enum(1,2,\"m\",'a", "enum(x,2,\"m\")", "enum(1,2,\"m\")x"] {
+        for broken in
+            ["enum(", "enum(1,2", "enum(1,2,\"m\"", "enum(1,2,\"m\",'a", "enum(x,2,\"m\")", "enum(1,2,\"m\")x"]
+        {
             assert!(SqlType::of_stored(broken).is_err(), "{broken}");
         }
     }

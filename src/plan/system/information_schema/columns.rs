@@ -8,8 +8,8 @@ use super::{catalog, table_names, visible_relations, yes_no};
 use crate::plan::Scope;
 use crate::plan::system::batch::{Batch, Value};
 use crate::plan::system::data::{self, TypeRow};
-use crate::plan::system::{names, user_types};
 use crate::plan::system::objects::{self, Attribute, Rel, TypeNames};
+use crate::plan::system::{names, user_types};
 
 /// A type with its modifier.
 #[derive(Clone, Copy)]
@@ -173,10 +173,7 @@ pub(super) fn columns(scope: &Scope, batch: &mut Batch<'_>) {
         domains.iter().map(|own| own.and_then(|own| value(own))).collect::<Vec<_>>()
     };
     batch.column("domain_catalog", of_domain(&|_| Some(objects::database_name(scope).to_owned())));
-    batch.column(
-        "domain_schema",
-        of_domain(&|own| Some(objects::namespace(scope, own.parent)?.name.to_owned())),
-    );
+    batch.column("domain_schema", of_domain(&|own| Some(objects::namespace(scope, own.parent)?.name.to_owned())));
     batch.column("domain_name", of_domain(&|own| Some(own.name.clone())));
     batch.column("dtd_identifier", all.iter().map(|(_, attribute)| attribute.number.to_string()));
     batch.constant("is_self_referencing", "NO");
