@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, WAL_SEGMENT_BYTES};
 use crate::error::SqlState;
+use crate::session::notifications::{Hub, Outbox};
 use crate::source::Statuses;
 use crate::statement::ingest::receipts::Keys;
 use crate::telemetry::Metrics;
@@ -47,6 +48,8 @@ pub struct Instance {
     pub evolution: tokio::sync::Mutex<()>,
     /// Idempotency keys of requests.
     pub(crate) keys: Keys,
+    /// Who listens to notifications.
+    pub notifications: Arc<Hub>,
     /// What sources do.
     pub(crate) sources: Statuses,
     /// Cancelled when the server stops.
@@ -89,6 +92,7 @@ impl Instance {
             metrics: Metrics::default(),
             evolution: tokio::sync::Mutex::default(),
             keys: Keys::default(),
+            notifications: Arc::default(),
             sources: Statuses::default(),
             shutdown: CancellationToken::new(),
             started_at,
@@ -159,6 +163,8 @@ pub struct SessionHandle {
     pub terminate: CancellationToken,
     /// What it does now.
     pub activity: Mutex<Activity>,
+    /// Notifications of its open transaction.
+    pub outbox: Mutex<Outbox>,
 }
 
 impl SessionHandle {
@@ -171,6 +177,7 @@ impl SessionHandle {
             client_address: None,
             terminate: CancellationToken::new(),
             activity: Mutex::default(),
+            outbox: Mutex::default(),
         })
     }
 }
@@ -353,6 +360,7 @@ impl Registration {
                 query_started_at: now,
                 ..Activity::default()
             }),
+            outbox: Mutex::default(),
         });
         sessions.insert(pid, Arc::clone(&handle));
         drop(sessions);

@@ -10,6 +10,9 @@
 mod error;
 pub use error::{Error, Result};
 
+/// Access control lists: who granted what to whom.
+pub mod acl;
+
 /// What is stored about an object, and the changes a transaction is made of (versioned JSON).
 pub mod record;
 

@@ -11,6 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
+use crate::acl::AclItem;
 use crate::sequence::{Mark, SequenceDef};
 use crate::table::file::FileEntry;
 use crate::table::keys::Digest;
@@ -37,9 +38,9 @@ pub struct Object {
     /// `COMMENT ON`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
-    /// Access privileges in PostgreSQL's aclitem text form (`tidemill=arwd/tidemill`); empty: the default.
+    /// Access privileges on it and its columns; see [`crate::acl`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub acl: Vec<String>,
+    pub acl: Vec<AclItem>,
     /// Objects this one cannot exist without (a view's tables).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<Oid>,
@@ -168,9 +169,35 @@ pub struct RoleDef {
     /// Roles it is a member of.
     #[serde(default)]
     pub member_of: Vec<Oid>,
+    /// Those of them that it may grant to others: WITH ADMIN OPTION.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub admin_of: Vec<Oid>,
+    /// Who made it a member; missing: a superuser did.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub granted_by: BTreeMap<Oid, Oid>,
+    /// ALTER DEFAULT PRIVILEGES: what objects it will make are born with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub default_privileges: Vec<DefaultPrivileges>,
     /// `ALTER ROLE … SET name = value`.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+}
+
+/// What a role's future objects of one kind are born with, in one database.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DefaultPrivileges {
+    /// pg_default_acl.oid
+    pub oid: Oid,
+    /// The database.
+    pub database: Oid,
+    /// In that schema only, besides what holds everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Oid>,
+    /// pg_default_acl.defaclobjtype: `r` relations, `S` sequences, `f` functions, `T` types, `n` schemas.
+    pub kind: char,
+    /// The privileges: all that there are, or with a schema, those that are added.
+    pub acl: Vec<AclItem>,
 }
 
 /// A table's definition.
@@ -280,7 +307,7 @@ pub struct ColumnSequence {
 }
 
 /// Which values of a column a sequence gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SequenceRule {
     /// `DEFAULT nextval(…)`

@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::ExecutionPlan;
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::Privileges;
 use tidemill_catalog::record::{Body, Object, ViewDef, ViewRelation};
 use tidemill_catalog::sequence::SequenceDef;
 use tidemill_catalog::snapshot::{NameClass, Snapshot};
@@ -28,7 +29,7 @@ use super::pending::{PendingAggregate, PendingFunction, PendingWindow};
 use super::registry::{self, REGISTRY};
 use super::sequence_row::{COLUMNS, SequenceRow};
 use super::typing::{Sight, Typed, Typing};
-use super::{Planner, Scope, TEMP_SCHEMA, engine, system};
+use super::{Planner, Scope, TEMP_SCHEMA, access, engine, procedure, rights, system};
 use crate::Result;
 use crate::error::{Error, SqlState};
 
@@ -63,6 +64,7 @@ impl Scope {
         let missing = || Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", shown()));
         match schema {
             Some(schema) => {
+                self.require_usage(schema)?;
                 if let Some(found) = self.resolve_in(schema, name) {
                     return Ok(found);
                 }
@@ -79,6 +81,15 @@ impl Scope {
                 }
                 self.search_path.iter().find_map(|schema| self.resolve_in(schema, name)).ok_or_else(missing)
             }
+        }
+    }
+
+    /// 42501 if the role may not look into the schema, should there be one.
+    fn require_usage(&self, schema: &str) -> Result<()> {
+        let catalog = &self.snapshot.catalog;
+        match catalog.find(self.database, NameClass::Schema, schema) {
+            Some(object) if !rights::may(catalog, self.role, object, Privileges::USAGE) => Err(rights::denied(object)),
+            _ => Ok(()),
         }
     }
 
@@ -139,6 +150,7 @@ impl Scope {
             transaction_at: self.transaction_at,
             statement_at: self.statement_at,
             locators: self.locators,
+            written: self.written.clone(),
             cancel: self.cancel.clone(),
         };
         change(&mut copy);
@@ -148,6 +160,11 @@ impl Scope {
     /// This scope with other temporary objects.
     pub(crate) fn with_temp(&self, temp: Arc<Snapshot>) -> Arc<Self> {
         self.with(|scope| scope.temp = temp)
+    }
+
+    /// This scope with one more data-modifying query of WITH.
+    pub(crate) fn with_written(&self, schema: SchemaRef) -> Arc<Self> {
+        self.with(|scope| scope.written.push(schema))
     }
 
     /// This scope with the locators of one table visible (or of none).
@@ -345,6 +362,11 @@ impl<'a> Names<'a> {
             let kept = relation.columns.iter().filter(|(id, _)| known.iter().any(|(other, _)| other == id));
             return Some(kept.map(|(_, name)| name.clone()).collect());
         }
+        if let [name] = parts.as_slice()
+            && let Some(written) = procedure::written(self.scope, name)
+        {
+            return Some(written.schema.fields().iter().map(|field| field.name().clone()).collect());
+        }
         let (database, schema, name) = match parts.as_slice() {
             [name] => (None, None, *name),
             [schema, name] => (None, Some(*schema), *name),
@@ -359,11 +381,11 @@ impl<'a> Names<'a> {
         }
     }
 
-    fn view(&self, view: &ViewDef) -> Result<Arc<dyn TableSource>> {
+    fn view(&self, oid: Oid, view: &ViewDef) -> Result<Arc<dyn TableSource>> {
         if self.view_depth >= VIEW_DEPTH_MAX {
             return Err(Error::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded"));
         }
-        let plan = self.view_plan(view)?;
+        let plan = LogicalPlanBuilder::from(self.view_plan(view)?).alias(access::view_alias(oid))?.build()?;
         let schema = Arc::clone(plan.schema().inner());
         Ok(Arc::new(ViewSource { plan, schema }))
     }
@@ -397,7 +419,7 @@ impl<'a> Names<'a> {
         drop(used);
         match &object.body {
             Body::Table(_) => Ok(provider_as_source(self.scope.table_provider(object.oid)?)),
-            Body::View(view) => self.view(view),
+            Body::View(view) => self.view(object.oid, view),
             Body::Sequence(def) => Ok(provider_as_source(sequence(object.oid, def))),
             _ => Err(Error::internal("a relation that is neither table nor view")),
         }
@@ -422,7 +444,8 @@ impl<'a> Names<'a> {
                 Some(Expr::Column(Column::new_unqualified(now)).alias(then))
             })
             .collect();
-        let plan = LogicalPlanBuilder::scan(name.clone(), source, None)?.project(exprs)?.build()?;
+        let plan =
+            LogicalPlanBuilder::scan(name.clone(), source, None)?.project(exprs)?.alias(access::RENAMED)?.build()?;
         let schema = Arc::clone(plan.schema().inner());
         Ok(Arc::new(ViewSource { plan, schema }))
     }
@@ -431,6 +454,9 @@ impl<'a> Names<'a> {
         let parts: Vec<&str> = name.catalog().into_iter().chain(name.schema()).chain([name.table()]).collect();
         if let Some(relation) = self.bound(&parts) {
             return self.bound_source(name, relation);
+        }
+        if let ([_], Some(written)) = (parts.as_slice(), procedure::written(self.scope, name.table())) {
+            return Ok(provider_as_source(written));
         }
         match self.scope.resolve(name.catalog(), name.schema(), name.table())? {
             Resolved::System(schema, provider) => {
@@ -486,7 +512,7 @@ impl ContextProvider for Names<'_> {
                 typed => typed,
             })
             .collect();
-        if let Some(procedure) = super::procedure::find(name, &args) {
+        if let Some(procedure) = procedure::find(name, &args) {
             return Ok(provider_as_source(procedure));
         }
         let literals: Vec<Expr> = args.iter().map(|(value, _)| Expr::Literal(value.clone(), None)).collect();
@@ -516,7 +542,7 @@ impl ContextProvider for Names<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        if let Some(function) = super::record::function(name) {
+        if let Some(function) = super::record::function(name).or_else(|| super::domains::function(name)) {
             return Some(PendingFunction::udf(name, Some(function)));
         }
         let name = name.strip_prefix("pg_catalog.").unwrap_or(name);

@@ -15,6 +15,8 @@ use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use tidemill_udfs::functions::FirstRow;
 
+use super::enums;
+
 /// The rule; before DataFusion's own `replace_distinct_aggregate`.
 #[derive(Debug)]
 pub(super) struct DistinctOnFirstRow;
@@ -50,7 +52,11 @@ impl OptimizerRule for DistinctOnFirstRow {
 /// Of the engine.
 pub(super) fn first_rows(distinct: DistinctOn) -> Result<LogicalPlan> {
     let DistinctOn { on_expr, select_expr, sort_expr, input, schema } = distinct;
-    let sort_expr = sort_expr.unwrap_or_default();
+    let mut sort_expr = sort_expr.unwrap_or_default();
+    // The engine wants what DISTINCT ON and ORDER BY name to be the same: only here the order may be another one.
+    for sort in &mut sort_expr {
+        sort.expr = enums::sorted(std::mem::take(&mut sort.expr), input.schema())?;
+    }
     // Rows of one group are equal in what the groups are made of: only the rest decides which is the first.
     let keys: Vec<&SortExpr> = sort_expr.iter().filter(|sort| over(&on_expr, &on_expr, &sort.expr).is_none()).collect();
     let options =

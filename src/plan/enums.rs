@@ -8,12 +8,12 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, StringViewArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int32Type};
-use datafusion::common::{Result as DfResult, ScalarValue, internal_err};
+use datafusion::common::{DFSchema, Result as DfResult, ScalarValue, internal_err};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use tidemill_udfs::types::{EnumType, SqlType};
 
@@ -67,6 +67,15 @@ pub(super) fn ordinal(value: Typed) -> Typed {
         data_type = DataType::new_list(data_type, true);
     }
     Typed::new(call(Job::Ordinal, of, data_type.clone(), None, vec![value.expr]), sql_type, data_type)
+}
+
+/// As [`ordinal`], of an expression that has its type.
+///
+/// # Errors
+/// Of the engine: the expression is of other columns.
+pub(super) fn sorted(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
+    let (_, field) = expr.to_field(schema)?;
+    Ok(ordinal(Typed::new(expr, SqlType::of_field(&field), field.data_type().clone())).expr)
 }
 
 /// A place as the label that has it.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{Column as PlanColumn, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::SendableRecordBatchStream;
@@ -26,6 +27,8 @@ use crate::session::Column;
 use crate::session::sequences::Sequences;
 use crate::session::settings::Settings;
 
+/// What a plan needs of privileges.
+pub mod access;
 mod apart;
 mod apply;
 mod arithmetic;
@@ -35,6 +38,8 @@ mod clock;
 mod context;
 mod distinct_on;
 mod dml;
+/// Domains: casts to them, and what they ask of values.
+pub(crate) mod domains;
 mod engine;
 mod enums;
 mod explain;
@@ -45,6 +50,7 @@ mod interrupt;
 mod latest;
 mod locate;
 mod marker;
+mod merge;
 mod newest;
 mod pending;
 mod prepare;
@@ -53,6 +59,8 @@ pub(crate) mod procedure;
 mod record;
 mod registry;
 mod resample;
+/// Who may do what.
+pub(crate) mod rights;
 mod row;
 mod run;
 mod sequence_row;
@@ -61,6 +69,7 @@ mod shape;
 mod sources;
 mod spread;
 mod stable_bounds;
+mod states;
 /// pg_catalog, information_schema, tidemill.*
 pub mod system;
 mod system_columns;
@@ -77,6 +86,7 @@ pub use row::RowProgram;
 pub(crate) use run::runtime as query_runtime;
 pub use system::split_name;
 
+use access::Accesses;
 use context::{Names, Relation};
 use engine::Engine;
 use typing::{Sight, Typing};
@@ -112,6 +122,8 @@ pub struct Scope {
     pub statement_at: i64,
     /// A table whose hidden row locators (`_tm_unit`, `_tm_row`) are visible: the target of UPDATE or DELETE.
     pub locators: Option<Oid>,
+    /// What the data-modifying queries of its WITH return.
+    pub written: Vec<SchemaRef>,
     /// Cancels the statement.
     pub cancel: CancellationToken,
 }
@@ -137,6 +149,8 @@ pub struct Plan {
     pub columns: Vec<Column>,
     /// Tables and views the plan names, by oid: what a view made of it depends on. Views count, not what is in them.
     pub relations: Vec<Oid>,
+    /// The privileges that who runs it must have.
+    pub access: Arc<Accesses>,
 }
 
 impl std::fmt::Debug for Plan {
@@ -218,6 +232,33 @@ pub struct ModifyPlan {
     pub returning: Option<Returning>,
 }
 
+/// MERGE, planned.
+#[derive(Debug, Clone)]
+pub struct MergePlan {
+    /// The target.
+    pub table: Oid,
+    /// Rows `_tm_unit, _tm_row` (NULL where nothing matched), the number of the action in `actions`, from 1, and the new row with
+    /// exactly the table's columns.
+    pub rows: Plan,
+    /// The actions of its clauses.
+    pub actions: Vec<MergeAction>,
+    /// Positions of the columns that may come to have other values.
+    pub assigned: Vec<usize>,
+}
+
+/// What a clause of MERGE does with a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MergeAction {
+    /// DO NOTHING
+    Nothing,
+    /// INSERT
+    Insert,
+    /// UPDATE
+    Update,
+    /// DELETE
+    Delete,
+}
+
 /// RETURNING: a projection over rows of the target table.
 #[derive(Debug, Clone)]
 pub struct Returning {
@@ -246,11 +287,12 @@ impl Planner {
     /// # Errors
     /// User errors with SQLSTATE and location in the statement's text (42P01, 42703, 42883, 42803, …).
     pub fn query(&self, scope: &Arc<Scope>, query: &ast::Query, types: &[SqlType]) -> Result<Plan> {
-        let (plan, relations) = self.named(scope, query.clone(), 0).map_err(|error| locate::in_query(error, query))?;
+        let named = self.named(scope, query.clone(), None).map_err(|error| locate::in_query(error, query))?;
         let mut typing = Typing::new(scope, types);
-        let plan = typing.plan(plan, &[], false).map_err(|error| locate::in_query(error, query))?;
+        let plan = typing.plan(named.plan, &[], false).map_err(|error| locate::in_query(error, query))?;
         let columns = columns(&plan);
-        let mut plan = self.finished(scope, plan, columns, typing.parameters, relations)?;
+        let mut plan = self.finished(scope, plan, columns, typing.parameters, named.relations)?;
+        plan.access = Arc::new(named.access);
         // Names of objects are looked up when they are sent.
         if !plan.columns.iter().any(|column| types::is_oid(&column.sql_type)) {
             let schema = plan.logical.schema().as_arrow();
@@ -294,6 +336,20 @@ impl Planner {
         types: &[SqlType],
     ) -> Result<ModifyPlan> {
         dml::delete(self, scope, delete, with, types)
+    }
+
+    /// Plans MERGE; `with`: the queries WITH names before it.
+    ///
+    /// # Errors
+    /// As [`Self::query`]; 42601 for a clause that can never apply.
+    pub fn merge(
+        &self,
+        scope: &Arc<Scope>,
+        merge: &ast::Merge,
+        with: Option<&ast::With>,
+        types: &[SqlType],
+    ) -> Result<MergePlan> {
+        merge::merge(self, scope, merge, with, types)
     }
 
     /// Plans one expression over rows of a schema: DEFAULT, CHECK, EXECUTE's arguments. A bare string literal, NULL or
@@ -374,7 +430,7 @@ impl Planner {
         state: &Arc<TableState>,
         conversions: &[Conversion<'_>],
     ) -> Result<Plan> {
-        dml::converted_rows(self, scope, table, state, conversions)
+        states::converted_rows(self, scope, table, state, conversions)
     }
 
     /// The text of a key that several rows of a state have, if the columns of the key in `def` were one.
@@ -388,7 +444,7 @@ impl Planner {
         state: &Arc<TableState>,
         def: &TableDef,
     ) -> Result<Option<Vec<String>>> {
-        dml::repeated_key(self, scope, table, state, def).await
+        states::repeated_key(self, scope, table, state, def).await
     }
 
     /// The expressions of a plan that is one projection over what it does not read, with values for parameters, and the schema
@@ -482,7 +538,7 @@ impl Planner {
         state: &Arc<TableState>,
         condition: &ast::Expr,
     ) -> Result<bool> {
-        dml::any_row_violates(self, scope, state, condition).await
+        states::any_row_violates(self, scope, state, condition).await
     }
 
     /// EXPLAIN: the lines of its one column, `QUERY PLAN`. With `analyze` the plan runs, its rows are dropped.
@@ -522,14 +578,18 @@ impl Planner {
         let plan = apart::rewrite(plan)?;
         // A plan may be kept for long: it must not keep this statement's snapshot.
         let plan = run::unbound(plan)?;
-        Ok(Plan { logical: Arc::new(plan), program: None, parameters, columns, relations })
+        let access = Arc::default();
+        Ok(Plan { logical: Arc::new(plan), program: None, parameters, columns, relations, access })
     }
 
-    /// The query with names resolved, not yet typed.
-    fn named(&self, scope: &Arc<Scope>, query: ast::Query, view_depth: usize) -> Result<(LogicalPlan, Vec<Oid>)> {
-        let names = Names::new(self, scope, view_depth);
+    /// The query with names resolved, not yet typed. `is_own`: which of its items are the statement's and not the server's;
+    /// `None`: all.
+    fn named(&self, scope: &Arc<Scope>, query: ast::Query, is_own: Option<&dyn Fn(usize) -> bool>) -> Result<Named> {
+        let names = Names::new(self, scope, 0);
         let plan = resolved(&names, query)?;
-        Ok((plan, names.used.take()))
+        let mut access = Accesses::default();
+        access.of_plan(&plan, is_own.unwrap_or(&|_| true));
+        Ok(Named { plan, relations: names.used.take(), access })
     }
 
     /// What the names in a view's query stand for, now that it is made.
@@ -556,11 +616,14 @@ impl Planner {
     ) -> Result<typing::Typed> {
         let mut prepared = expression.clone();
         prepare::expression(&mut prepared)?;
+        domains::casts(scope, &mut prepared)?;
         let names = Names::new(self, scope, 0);
         let planner = SqlToRel::new(&names);
         let locate = |error: Error| locate::in_expression(error, expression);
         let expr =
             planner.sql_to_expr(prepared, schema, &mut PlannerContext::new()).map_err(|error| locate(error.into()))?;
+        let outer = typing.access.of_expression(&expr);
+        typing.outer_columns.extend(outer);
         typing.expression(expr, &Sight { schema, outer: &[] }).map_err(locate)
     }
 
@@ -599,10 +662,19 @@ pub(crate) fn comparable(left: &SqlType, right: &SqlType) -> bool {
     types::common_type(left, right).is_some()
 }
 
+/// A query with names resolved, not yet typed.
+struct Named {
+    plan: LogicalPlan,
+    /// As in [`Plan`].
+    relations: Vec<Oid>,
+    access: Accesses,
+}
+
 /// The query with names resolved, not yet typed.
 fn resolved(names: &Names<'_>, mut query: ast::Query) -> Result<LogicalPlan> {
     sources::query(names, &mut query)?;
     prepare::query(&mut query)?;
+    domains::casts(names.scope, &mut query)?;
     Ok(SqlToRel::new(names).sql_statement_to_plan(ast::Statement::Query(Box::new(query)))?)
 }
 

@@ -598,6 +598,7 @@ pub(super) fn array_function(name: &str) -> Option<&'static str> {
         "json_object_keys" => "json_object_keys",
         "pg_partition_ancestors" => "pg_partition_ancestors",
         "_pg_expandarray" => "_pg_expandarray",
+        "pg_listening_channels" => "pg_listening_channels",
         "regexp_matches" => "regexp_matches",
         "state_timeline" => "state_timeline",
         "state_periods" => "state_periods",

@@ -13,9 +13,10 @@ use datafusion::datasource::{MemTable, provider_as_source, source_as_provider};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::sql::sqlparser::ast;
 use tidemill_udfs::types::SqlType;
 
-use super::Plan;
+use super::{Plan, Scope};
 use crate::Result;
 
 /// A procedure that gives rows.
@@ -75,6 +76,37 @@ impl TableProvider for Procedure {
     }
 }
 
+/// The name of a relation that is what a data-modifying WITH query returned, before its number.
+const WRITTEN: &str = "\u{2}written ";
+
+/// The relation that stands for what the data-modifying WITH query of that number returns, if the name is one's.
+pub(super) fn written(scope: &Scope, name: &str) -> Option<Arc<Procedure>> {
+    let number: usize = name.strip_prefix(WRITTEN)?.parse().ok()?;
+    let schema = Arc::clone(scope.written.get(number)?);
+    let arguments = vec![ScalarValue::UInt64(u64::try_from(number).ok())];
+    Some(Arc::new(Procedure { name: "written", arguments, schema }))
+}
+
+/// `SELECT * FROM` that relation.
+pub(crate) fn written_query(number: usize) -> Result<ast::Query> {
+    crate::statement::parse::parse_query(&format!("SELECT * FROM \"{WRITTEN}{number}\""))
+}
+
+/// The plan over what data-modifying WITH queries returned, by their numbers.
+pub(crate) fn with_written(plan: Plan, results: &[Vec<RecordBatch>]) -> Result<Plan> {
+    let of_call = |call: &Procedure| match call.arguments.as_slice() {
+        [ScalarValue::UInt64(Some(number))] => {
+            usize::try_from(*number).ok().and_then(|number| results.get(number)).cloned().unwrap_or_default()
+        }
+        _ => vec![],
+    };
+    let calls = calls(&plan)?;
+    if calls.is_empty() {
+        return Ok(plan);
+    }
+    with_batches(plan, calls.iter().map(of_call).collect())
+}
+
 /// The procedure of that name.
 pub(super) fn find(name: &str, arguments: &[(ScalarValue, SqlType)]) -> Option<Arc<dyn TableProvider>> {
     let is_it = |known: &&Known| known.name == name && known.arguments.contains(&arguments.len());
@@ -101,13 +133,18 @@ pub(crate) fn calls(plan: &Plan) -> Result<Vec<Procedure>> {
 
 /// The plan over what the calls gave.
 pub(crate) fn with_results(plan: Plan, results: Vec<RecordBatch>) -> Result<Plan> {
+    with_batches(plan, results.into_iter().map(|batch| vec![batch]).collect())
+}
+
+fn with_batches(plan: Plan, results: Vec<Vec<RecordBatch>>) -> Result<Plan> {
     let mut results = results.into_iter();
     let logical = plan.logical.as_ref().clone().transform_down_with_subqueries(|node| {
-        let (Some(_), LogicalPlan::TableScan(mut scan)) = (of(&node)?, node.clone()) else {
+        let (Some(call), LogicalPlan::TableScan(mut scan)) = (of(&node)?, node.clone()) else {
             return Ok(Transformed::no(node));
         };
-        if let Some(batch) = results.next() {
-            scan.source = provider_as_source(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?));
+        if let Some(batches) = results.next() {
+            let schema = batches.first().map_or(call.schema, RecordBatch::schema);
+            scan.source = provider_as_source(Arc::new(MemTable::try_new(schema, vec![batches])?));
         }
         Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
     })?;

@@ -10,7 +10,7 @@ use datafusion::common::{Column as PlanColumn, DFSchema, DataFusionError, Scalar
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
-use tidemill_catalog::Oid;
+use tidemill_catalog::record::ColumnSequence;
 use tidemill_udfs::types::SqlType;
 
 use super::engine::Engine;
@@ -40,7 +40,7 @@ enum Cell {
     /// The index of a parameter.
     Parameter(usize),
     /// The next number of a sequence, as such an integer.
-    Number(Oid, SqlType),
+    Number(ColumnSequence, SqlType),
     Computed(Arc<dyn PhysicalExpr>),
 }
 
@@ -132,7 +132,7 @@ impl RowProgram {
             let array = match cell {
                 Cell::Constant(value) => value.to_array_of_size(1)?,
                 Cell::Parameter(index) => value_of(*index)?.to_array_of_size(1)?,
-                Cell::Number(sequence, sql_type) => number(scope, *sequence, sql_type)?.to_array_of_size(1)?,
+                Cell::Number(sequence, sql_type) => number(scope, sequence, sql_type)?.to_array_of_size(1)?,
                 Cell::Computed(expr) => {
                     let input = input.ok_or_else(|| Error::internal("no input"))?;
                     expr.evaluate(input)?.into_array(1)?
@@ -146,7 +146,7 @@ impl RowProgram {
                 let value = match cell {
                     Cell::Constant(value) => value.clone(),
                     Cell::Parameter(index) => value_of(*index)?.clone(),
-                    Cell::Number(sequence, sql_type) => number(scope, *sequence, sql_type)?,
+                    Cell::Number(sequence, sql_type) => number(scope, sequence, sql_type)?,
                     Cell::Computed(expr) => {
                         let input = input.ok_or_else(|| Error::internal("no input"))?;
                         ScalarValue::try_from_array(&expr.evaluate(input)?.into_array(1)?, 0)?
@@ -172,7 +172,7 @@ fn fitting(array: ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
 }
 
 /// The next number of a sequence, as such an integer.
-fn number(scope: Option<&Scope>, sequence: Oid, sql_type: &SqlType) -> Result<ScalarValue> {
+fn number(scope: Option<&Scope>, sequence: &ColumnSequence, sql_type: &SqlType) -> Result<ScalarValue> {
     let scope = scope.ok_or_else(|| Error::internal("a sequence without a scope"))?;
     let number = system::next_number(scope, sequence)?;
     let out_of_range = |_| {
@@ -187,14 +187,15 @@ fn number(scope: Option<&Scope>, sequence: Oid, sql_type: &SqlType) -> Result<Sc
 }
 
 /// The sequence of a call of nextval, and the integer type that the number is cast to.
-fn numbered(expr: &Expr) -> Option<(Oid, SqlType)> {
+fn numbered(expr: &Expr) -> Option<(ColumnSequence, SqlType)> {
     let Expr::ScalarFunction(call) = expr else { return None };
     if let Some((to @ (SqlType::Int2 | SqlType::Int4 | SqlType::Int8), _)) = cast::target(&call.func) {
         return Some((numbered(call.args.first()?)?.0, to));
     }
     match call.args.as_slice() {
-        [Expr::Literal(ScalarValue::UInt32(Some(oid)), _)] if system::is_nextval(&call.func) => {
-            Some((*oid, SqlType::Int8))
+        [Expr::Literal(ScalarValue::UInt32(Some(oid)), _)] => {
+            let rule = system::nextval_rule(&call.func)?;
+            Some((ColumnSequence { oid: *oid, rule }, SqlType::Int8))
         }
         _ => None,
     }

@@ -73,7 +73,7 @@ fn bound_plan(scope: &Arc<Scope>, plan: LogicalPlan, parameters: &[ScalarValue])
                         };
                         Ok(Transformed::yes(literal))
                     }
-                    Expr::ScalarFunction(call) => match system::function(scope, call.func.name()) {
+                    Expr::ScalarFunction(call) => match system::rebound(scope, &call.func) {
                         Some(function)
                             if call.func.signature().volatility != datafusion::logical_expr::Volatility::Immutable =>
                         {

@@ -36,6 +36,7 @@ pub(super) fn query(query: &mut Query) -> Result<()> {
         }
     }
     if let SetExpr::Select(select) = query.body.as_mut() {
+        order_by.iter().try_for_each(|item| check_ordinal(&item.expr, &select.projection, "ORDER BY"))?;
         windows(select, order_by)?;
         distinct(select, order_by);
         own_names(select, order_by);
@@ -155,6 +156,7 @@ pub(super) fn select(select: &mut Select) -> Result<()> {
     let items = &select.projection;
     match &mut select.group_by {
         GroupByExpr::Expressions(exprs, _) => {
+            exprs.iter().try_for_each(|expr| check_ordinal(expr, items, "GROUP BY"))?;
             exprs.iter_mut().for_each(|expr| grouping(expr, items));
             let place = Place { word: "GROUP BY", aggregates: false, windows: false };
             for meant in exprs.iter().filter_map(|expr| at_ordinal(expr, items)) {
@@ -566,6 +568,18 @@ fn ordinal(expr: &Expr) -> Option<usize> {
         Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) => digits.parse().ok(),
         _ => None,
     }
+}
+
+/// 42P10 for a position that the select list does not have; unknown while there are wildcards in it.
+fn check_ordinal(expr: &Expr, items: &[SelectItem], clause: &str) -> Result<()> {
+    let (Some(position), Expr::Value(value)) = (ordinal(expr), expr) else { return Ok(()) };
+    if (1..=items.len()).contains(&position) || items.iter().any(|item| item_expr(item).is_none()) {
+        return Ok(());
+    }
+    let message = format!("{clause} position {position} is not in select list");
+    let start = value.span.start;
+    let error = Error::new(SqlState::INVALID_COLUMN_REFERENCE, message);
+    Err(if start.line > 0 { error.located(start.line, start.column) } else { error })
 }
 
 fn at_ordinal<'i>(expr: &Expr, items: &'i [SelectItem]) -> Option<&'i Expr> {

@@ -1,13 +1,16 @@
 //! Types that users made, by name and by oid.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use datafusion::sql::sqlparser::ast;
 use tidemill_catalog::Oid;
 use tidemill_catalog::record::{Body, Object};
 use tidemill_catalog::snapshot::{NameClass, Snapshot};
 use tidemill_catalog::user_type::{DomainDef, TypeDef, TypeKind};
 use tidemill_udfs::types::{EnumType, SqlType};
 
+use super::prepare::folded;
 use super::{Scope, TEMP_SCHEMA};
 use crate::error::{Error, Result, SqlState};
 
@@ -49,7 +52,44 @@ pub(crate) fn undefined(name: &str) -> Error {
     Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist"))
 }
 
+/// The types that users made which a query casts to.
+pub(crate) fn cast_to(scope: &Scope, query: &ast::Query) -> Vec<Oid> {
+    let mut found = vec![];
+    let _ = ast::visit_expressions(query, |expr| {
+        let mut data_type = match expr {
+            ast::Expr::Cast { data_type, .. } => data_type,
+            ast::Expr::TypedString(typed) => &typed.data_type,
+            _ => return ControlFlow::<()>::Continue(()),
+        };
+        while let ast::DataType::Array(
+            ast::ArrayElemTypeDef::SquareBracket(item, _) | ast::ArrayElemTypeDef::AngleBracket(item),
+        ) = data_type
+        {
+            data_type = item;
+        }
+        if let ast::DataType::Custom(name, _) = data_type {
+            found.extend(scope.user_type_named(name).map(|object| object.oid));
+        }
+        ControlFlow::Continue(())
+    });
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
 impl Scope {
+    /// The type of that name in a syntax tree, if users made it.
+    pub(crate) fn user_type_named(&self, name: &ast::ObjectName) -> Option<&Arc<Object>> {
+        let parts: Vec<String> = name.0.iter().map(|part| part.as_ident().map(folded)).collect::<Option<_>>()?;
+        match parts.as_slice() {
+            // The server's own types come first.
+            [name] if SqlType::parse(name).is_ok() => None,
+            [name] => self.user_type(None, name),
+            [schema, name] => self.user_type(Some(schema), name),
+            _ => None,
+        }
+    }
+
     fn snapshot_of(&self, schema: Oid) -> &Arc<Snapshot> {
         if schema >= TEMP_SCHEMA { &self.temp } else { &self.snapshot }
     }

@@ -12,6 +12,7 @@ use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast;
 use parking_lot::Mutex;
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::Privileges;
 use tidemill_catalog::record::{Body, Change, Object};
 use tidemill_catalog::snapshot::{NameClass, Snapshot};
 use tidemill_udfs::types::{SqlType, TextSettings};
@@ -19,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Report, SqlState};
 use crate::instance::{Instance, ListedStatement, Listing, SessionHandle};
-use crate::plan::procedure;
-use crate::plan::{ModifyPlan, OnConflict, Plan, Planner, Scope, TEMP_SCHEMA};
+use crate::plan::access::Accesses;
+use crate::plan::{Plan, Planner, Scope};
+use crate::plan::{procedure, rights};
 use crate::statement::control::Control;
 use crate::statement::parse::{Parsed, Statement};
 use crate::{Error, Result, statement};
@@ -31,8 +33,14 @@ pub(crate) mod cursor;
 /// Bind's parameters to values.
 mod decode;
 
+/// Plans of statements that are not ours.
+mod plan;
+
 /// Prepared statements, portals, outcomes.
 mod portal;
+
+/// LISTEN and NOTIFY.
+pub mod notifications;
 
 /// The settings of a session: GUCs, their defaults, units and transaction-local values.
 pub mod settings;
@@ -43,16 +51,25 @@ pub mod sequences;
 /// INSERTs that differ only in their constants.
 mod shape;
 
+/// How a session begins.
+mod start;
+
 /// Stops a running statement: cancel request, timeout.
 mod stop;
 
 /// Transactions and savepoints.
 pub(crate) mod transaction;
 
+/// Data-modifying queries in WITH.
+mod with;
+
 pub use portal::{Column, CopyChunk, CopyIn, CopyOut, Outcome, Parameter, Portal, Prepared, RowsTag};
 
 use cursor::Cursor;
 use decode::decode_parameter;
+use notifications::{Inbox, OutboxMark, Post};
+pub(crate) use plan::changes_data;
+use plan::{Made, plan_sql};
 use portal::{PlanKind, Planned};
 use sequences::Sequences;
 use settings::{Often, Settings};
@@ -77,7 +94,7 @@ pub struct Session {
     pub handle: Arc<SessionHandle>,
     /// The database's oid.
     pub(crate) database: Oid,
-    /// The role that logged in.
+    /// The role that logged in; [`Self::session_role`] may be another meanwhile.
     pub(crate) login_role: Oid,
     pub(crate) settings: Arc<Mutex<Settings>>,
     /// currval, lastval, and numbers taken ahead.
@@ -105,6 +122,8 @@ pub struct Session {
     alone: bool,
     /// The next protocol message is Sync: a statement that changes data may commit before it is answered.
     sync_follows: bool,
+    /// Where it hears notifications.
+    post: Post,
     /// Counts portals taken up again: their timeouts begin anew.
     resumed: Arc<AtomicU64>,
 }
@@ -121,69 +140,6 @@ pub enum TransactionStatus {
 }
 
 impl Session {
-    /// Begins a session for an authenticated client: 3D000 for an unknown database, 28000 for an unknown role.
-    pub fn start(instance: Arc<Instance>, handle: Arc<SessionHandle>, login: Login) -> Result<Self> {
-        let snapshot = instance.store.snapshot();
-        let role = snapshot.catalog.find(0, NameClass::Role, &login.user).cloned().ok_or_else(|| {
-            Error::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, format!("role \"{}\" does not exist", login.user))
-                .fatal()
-        })?;
-        let database = snapshot.catalog.find(0, NameClass::Database, &login.database).cloned().ok_or_else(|| {
-            Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{}\" does not exist", login.database))
-                .fatal()
-        })?;
-        let settings = initial_settings(&instance, &role, &login).map_err(Error::fatal)?;
-        let planner = Arc::new(Planner::new(&instance));
-        let temp = temporary_schema(handle.pid, &role, database.oid);
-        {
-            let mut activity = handle.activity.lock();
-            activity.user.clone_from(&login.user);
-            activity.database = (login.database.clone(), database.oid);
-            activity.application = settings.get("application_name").unwrap_or_default();
-        }
-        Ok(Self {
-            instance,
-            handle,
-            database: database.oid,
-            login_role: role.oid,
-            settings: Arc::new(Mutex::new(settings)),
-            sequences: Arc::default(),
-            planner,
-            temp,
-            temp_oid: AtomicU32::new(TEMP_SCHEMA + 1),
-            transaction: None,
-            statements: HashMap::new(),
-            shapes: shape::Shapes::default(),
-            cursors: HashMap::new(),
-            on_commit: HashMap::new(),
-            notices: vec![],
-            reported: HashMap::new(),
-            reported_generation: None,
-            text: None,
-            hold: None,
-            simple_left: 0,
-            alone: false,
-            sync_follows: false,
-            resumed: Arc::default(),
-        })
-    }
-
-    /// A session of the server itself, with a role's rights: no client, and no place among the connections.
-    ///
-    /// # Errors
-    /// 3D000, 28000 if the database or the role is gone.
-    pub(crate) fn internal(instance: &Arc<Instance>, database: Oid, role: Oid) -> Result<Self> {
-        let snapshot = instance.store.snapshot();
-        let name = |oid| snapshot.catalog.get(oid).map_or_else(String::new, |object| object.name.clone());
-        let login = Login {
-            user: name(role),
-            database: name(database),
-            parameters: vec![("application_name".to_owned(), "tidemill".to_owned())],
-        };
-        let handle = SessionHandle::internal(instance.clock.now());
-        Self::start(Arc::clone(instance), handle, login)
-    }
-
     /// ReadyForQuery's status.
     pub fn status(&self) -> TransactionStatus {
         match &self.transaction {
@@ -196,6 +152,11 @@ impl Session {
     /// Notices raised since the last call, oldest first: the server sends them before the next response.
     pub fn take_notices(&mut self) -> Vec<(&'static str, Report)> {
         std::mem::take(&mut self.notices)
+    }
+
+    /// Where notifications for the client wait. They may be sent between statements, while no transaction is open.
+    pub fn inbox(&self) -> &Arc<Inbox> {
+        &self.post.inbox
     }
 
     /// Raises a notice: `NOTICE`, `WARNING` or `INFO`.
@@ -227,10 +188,11 @@ impl Session {
 
     /// Reported settings that changed since the last call (all of them after [`Self::start`]): ParameterStatus.
     pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
-        let settings = self.settings.lock();
-        if self.reported_generation == Some(settings.generation) {
+        if self.reported_generation == Some(self.settings.lock().generation) {
             return vec![];
         }
+        self.refresh_superuser();
+        let settings = self.settings.lock();
         self.reported_generation = Some(settings.generation);
         let changed: Vec<_> =
             settings.reported().filter(|(name, value)| self.reported.get(name) != Some(value)).collect();
@@ -268,13 +230,58 @@ impl Session {
         }
     }
 
-    /// The role whose privileges count: SET ROLE's, else the one that logged in.
+    /// The role whose privileges count: SET ROLE's, else [`Self::session_role`]. One that is gone has no privileges.
     pub(crate) fn current_role(&self, snapshot: &Snapshot) -> Oid {
         let role = self.settings.lock().get("role").unwrap_or_default();
         if role == "none" {
-            return self.login_role;
+            return self.session_role(snapshot);
         }
-        snapshot.catalog.find(0, NameClass::Role, &role).map_or(self.login_role, |role| role.oid)
+        snapshot.catalog.find(0, NameClass::Role, &role).map_or(0, |role| role.oid)
+    }
+
+    /// `session_user`: SET SESSION AUTHORIZATION's role, else the one that logged in.
+    pub(crate) fn session_role(&self, snapshot: &Snapshot) -> Oid {
+        match self.settings.lock().given("session_authorization") {
+            Some(name) => snapshot.catalog.find(0, NameClass::Role, &name).map_or(0, |role| role.oid),
+            None => self.login_role,
+        }
+    }
+
+    /// The schemas in which names are looked up: those of the search path that the role may use.
+    pub(crate) fn search_path(&self, snapshot: &Snapshot, role: Oid) -> Vec<String> {
+        let catalog = &snapshot.catalog;
+        let name = catalog.get(role).map_or_else(String::new, |role| role.name.clone());
+        let mut path = self.settings.lock().search_path(&name);
+        if !rights::is_superuser(catalog, role) {
+            path.retain(|name| {
+                let schema = catalog.find(self.database, NameClass::Schema, name);
+                schema.is_none_or(|schema| rights::may(catalog, role, schema, Privileges::USAGE))
+            });
+        }
+        path
+    }
+
+    /// 42501 unless the current role has the privileges that a plan or statement needs.
+    pub(crate) fn check_access(&mut self, access: &Accesses) -> Result<()> {
+        if access.is_empty() {
+            return Ok(());
+        }
+        let open = self.open();
+        let (snapshot, temp) = (Arc::clone(open.view()), Arc::clone(open.temp_view()));
+        access.check(&snapshot.catalog, &temp.catalog, self.current_role(&snapshot))
+    }
+
+    /// Keeps `is_superuser` what it says of the current role.
+    pub(crate) fn refresh_superuser(&mut self) {
+        let snapshot = match &self.transaction {
+            Some(open) => Arc::clone(open.view()),
+            None => self.instance.store.snapshot(),
+        };
+        let now = if rights::is_superuser(&snapshot.catalog, self.current_role(&snapshot)) { "on" } else { "off" };
+        let mut settings = self.settings.lock();
+        if settings.get("is_superuser").as_deref() != Some(now) {
+            settings.set_fact("is_superuser", now);
+        }
     }
 
     /// What names mean to the next statement.
@@ -291,8 +298,8 @@ impl Session {
             None => (self.instance.store.snapshot(), Arc::clone(&self.temp), text.now_us, text.now_us),
         };
         let role = self.current_role(&snapshot);
-        let name = snapshot.catalog.get(role).map_or_else(String::new, |role| role.name.clone());
-        let search_path = self.settings.lock().search_path(&name);
+        let session_role = self.session_role(&snapshot);
+        let search_path = self.search_path(&snapshot, role);
         Arc::new(Scope {
             instance: Arc::clone(&self.instance),
             handle: Arc::clone(&self.handle),
@@ -301,13 +308,14 @@ impl Session {
             database: self.database,
             search_path,
             role,
-            session_role: self.login_role,
+            session_role,
             settings: Arc::clone(&self.settings),
             sequences: Arc::clone(&self.sequences),
             text,
             transaction_at,
             statement_at,
             locators,
+            written: vec![],
             cancel: cancel.clone(),
         })
     }
@@ -346,7 +354,7 @@ impl Session {
             prepared_at: self.instance.clock.now(),
             from_sql,
             declared: types.to_vec(),
-            planned: Mutex::new(Planned { kind, validity: self.validity() }),
+            planned: Mutex::new(Planned { kind, validity: self.validity(), permitted: None }),
         }))
     }
 
@@ -359,48 +367,21 @@ impl Session {
         }
     }
 
-    fn plan(&mut self, parsed: &Parsed, types: &[SqlType]) -> Result<(PlanKind, Vec<SqlType>, Option<Vec<Column>>)> {
+    fn plan(&mut self, parsed: &Parsed, types: &[SqlType]) -> Result<Made> {
+        let sql = match &parsed.statement {
+            Statement::Control(control) => {
+                return Ok((PlanKind::Other, statement::parameters(control, self), statement::columns(control, self)?));
+            }
+            Statement::Sql(sql) => sql,
+        };
         let scope = self.scope(&CancellationToken::new());
         let planner = Arc::clone(&self.planner);
-        Ok(match &parsed.statement {
-            Statement::Control(control) => {
-                (PlanKind::Other, statement::parameters(control, self), statement::columns(control, self)?)
-            }
-            Statement::Sql(sql) => match sql.as_ref() {
-                ast::Statement::Query(query) if changes_data(query) => match query.body.as_ref() {
-                    ast::SetExpr::Update(ast::Statement::Update(update)) => {
-                        modify(planner.update(&scope, update, query.with.as_ref(), types)?, "UPDATE")
-                    }
-                    ast::SetExpr::Delete(ast::Statement::Delete(delete)) => {
-                        modify(planner.delete(&scope, delete, query.with.as_ref(), types)?, "DELETE")
-                    }
-                    ast::SetExpr::Merge(_) => return Err(Error::unsupported("MERGE is not supported")),
-                    _ => return Err(Error::unsupported("this statement is not supported")),
-                },
-                ast::Statement::Query(query) => {
-                    let plan = planner.query(&scope, query, types)?;
-                    let columns = plan.columns.clone();
-                    let parameters = plan.parameters.clone();
-                    (PlanKind::Query(plan), parameters, Some(columns))
-                }
-                ast::Statement::Insert(insert) => {
-                    let plan = planner.insert(&scope, insert, types)?;
-                    let columns = plan.returning.as_ref().map(|returning| returning.columns.clone());
-                    let parameters = plan.source.parameters.clone();
-                    (PlanKind::Insert(Arc::new(plan)), parameters, columns)
-                }
-                ast::Statement::Update(update) => {
-                    let plan = planner.update(&scope, update, None, types)?;
-                    modify(plan, "UPDATE")
-                }
-                ast::Statement::Delete(delete) => {
-                    let plan = planner.delete(&scope, delete, None, types)?;
-                    modify(plan, "DELETE")
-                }
-                ast::Statement::Merge(_) => return Err(Error::unsupported("MERGE is not supported")),
-                _ => return Err(Error::unsupported("this statement is not supported")),
-            },
-        })
+        let plan_one =
+            |scope: &Arc<Scope>, sql: &ast::Statement, types: &[SqlType]| plan_sql(&planner, scope, sql, types);
+        match with::plan(&scope, sql, types, &plan_one)? {
+            Some(made) => Ok(made),
+            None => plan_sql(&planner, &scope, sql, types).map_err(|error| with::explained(error, sql)),
+        }
     }
 
     /// Stores a prepared statement under a name ("" is the unnamed one): 42P05 if a named one exists.
@@ -538,7 +519,7 @@ impl Session {
             if columns != prepared.columns || parameters != prepared.parameters {
                 return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
             }
-            *prepared.planned.lock() = Planned { kind, validity: self.validity() };
+            *prepared.planned.lock() = Planned { kind, validity: self.validity(), permitted: None };
         }
         Ok(Portal { prepared: Arc::clone(prepared), result_formats, columns: prepared.columns.clone(), values })
     }
@@ -614,24 +595,43 @@ impl Session {
         }
     }
 
+    /// The portal is a statement of the server's: it runs whatever the current role may do.
+    pub(crate) fn permit(&mut self, portal: &Portal) {
+        self.ensure_transaction();
+        portal.prepared.planned.lock().permitted = Some(self.validity());
+    }
+
     async fn dispatch(&mut self, portal: &Portal, parsed: &Parsed, cancel: &CancellationToken) -> Result<Outcome> {
         if let Statement::Control(control) = &parsed.statement {
             // Boxed, as the others below: a future as large as the largest statement would be moved for the smallest.
             return Box::pin(statement::execute(self, control, parsed, portal, cancel)).await;
         }
-        let kind = portal.prepared.planned.lock().kind.clone();
-        let rewritten = match &kind {
-            PlanKind::Modify(plan, _) => Some(plan.table),
-            PlanKind::Insert(plan) if matches!(plan.on_conflict, Some(OnConflict::Update { .. })) => Some(plan.table),
-            _ => None,
+        let (kind, permitted) = {
+            let planned = portal.prepared.planned.lock();
+            (planned.kind.clone(), planned.permitted)
         };
-        if let Some(table) = rewritten.filter(|table| self.transaction.is_none() && !transaction::is_temporary(*table))
+        if let Some(table) =
+            kind.rewritten().filter(|table| self.transaction.is_none() && !transaction::is_temporary(*table))
         {
             // Before the snapshot: then only other statements can be in the way, not the server's own work.
             self.hold = Some(self.instance.store.hold(table).await);
         }
         self.ensure_transaction();
+        // As long as neither objects nor settings change, who may once may again.
+        let validity = self.validity();
+        if permitted != Some(validity) {
+            if let Some(access) = kind.access() {
+                self.check_access(&access)?;
+            }
+            portal.prepared.planned.lock().permitted = Some(validity);
+        }
+        self.run_kind(kind, portal, cancel).await
+    }
+
+    async fn run_kind(&mut self, kind: PlanKind, portal: &Portal, cancel: &CancellationToken) -> Result<Outcome> {
+        self.open().queried = true;
         match kind {
+            PlanKind::With(plan) => Box::pin(self.execute_with(&plan, portal, cancel)).await,
             PlanKind::Query(plan) if plan.program.is_some() => self.constant_row(plan, &portal.values, cancel),
             PlanKind::Query(plan) => Box::pin(self.query(plan, portal, cancel)).await,
             PlanKind::Insert(plan) => match &plan.program {
@@ -643,6 +643,10 @@ impl Session {
             PlanKind::Modify(plan, command) => {
                 let scope = self.scope_for(cancel, Some(plan.table));
                 Box::pin(statement::modify::execute(self, &scope, &plan, command, &portal.values)).await
+            }
+            PlanKind::Merge(plan) => {
+                let scope = self.scope_for(cancel, Some(plan.table));
+                Box::pin(statement::merge::execute(self, &scope, &plan, &portal.values)).await
             }
             PlanKind::Other => Err(Error::internal("a statement without a plan")),
         }
@@ -778,7 +782,8 @@ impl Session {
         match &mut self.transaction {
             Some(open) if open.explicit => open.failed = true,
             Some(_) => self.rollback(),
-            None => {}
+            // A query of pg_notify() may fail after its transaction is over.
+            None => self.handle.outbox.lock().back_to(OutboxMark::default()),
         }
     }
 
@@ -786,7 +791,18 @@ impl Session {
     pub async fn sync(&mut self) -> Result<()> {
         self.simple_left = 0;
         self.sync_follows = false;
-        if self.transaction.as_ref().is_some_and(|open| !open.explicit) { self.commit().await } else { Ok(()) }
+        match &self.transaction {
+            Some(open) if open.explicit => Ok(()),
+            Some(_) => self.commit().await,
+            None => {
+                // A query of pg_notify() sends while it is read.
+                let outbox = std::mem::take(&mut *self.handle.outbox.lock());
+                if !outbox.is_empty() {
+                    self.post.publish(self.database, outbox);
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Commits the open transaction. On error it is rolled back.
@@ -795,9 +811,16 @@ impl Session {
         let Some(open) = self.transaction.take() else { return Ok(()) };
         let before = open.settings.clone();
         let (changes, temp) = open.finish();
+        let outbox = std::mem::take(&mut *self.handle.outbox.lock());
+        let hub = Arc::clone(&self.instance.notifications);
+        let turn = if outbox.is_empty() { None } else { Some(hub.turn.lock().await) };
         let result = if changes.is_empty() { Ok(0) } else { self.instance.store.commit(changes).await };
         match result {
             Ok(_) => {
+                if turn.is_some() {
+                    self.post.publish(self.database, outbox);
+                }
+                drop(turn);
                 self.temp = temp;
                 self.settings.lock().end_transaction();
             }
@@ -838,6 +861,7 @@ impl Session {
 
     /// Forgets the open transaction's changes.
     pub(crate) fn rollback(&mut self) {
+        self.handle.outbox.lock().back_to(OutboxMark::default());
         if let Some(open) = self.transaction.take() {
             let mut settings = self.settings.lock();
             settings.restore(open.settings);
@@ -879,18 +903,6 @@ impl Session {
 /// Times a lone statement is tried again after another transaction got there first.
 const RETRIES_MAX: u32 = 8;
 
-/// True for a statement under WITH that is not a query.
-pub(crate) fn changes_data(query: &ast::Query) -> bool {
-    use ast::SetExpr as S;
-    matches!(query.body.as_ref(), S::Insert(_) | S::Update(_) | S::Delete(_) | S::Merge(_))
-}
-
-fn modify(plan: ModifyPlan, command: &'static str) -> (PlanKind, Vec<SqlType>, Option<Vec<Column>>) {
-    let columns = plan.returning.as_ref().map(|returning| returning.columns.clone());
-    let parameters = plan.locate.parameters.clone();
-    (PlanKind::Modify(Arc::new(plan), command), parameters, columns)
-}
-
 /// Turns a byte offset in the statement into a character position in the client's text.
 fn placed(error: Error, parsed: &Parsed) -> Error {
     let mut error = error.resolve(&parsed.text);
@@ -900,42 +912,4 @@ fn placed(error: Error, parsed: &Parsed) -> Error {
         report.position = Some(parsed.offset + before.chars().count() + 1);
     }
     error
-}
-
-fn initial_settings(instance: &Instance, role: &Object, login: &Login) -> Result<Settings> {
-    let mut settings = Settings::default();
-    settings.set_fact("max_connections", instance.config.connections_max.to_string());
-    settings.set_fact("session_authorization", login.user.clone());
-    if let Body::Role(def) = &role.body {
-        settings.set_fact("is_superuser", if def.superuser { "on" } else { "off" });
-        for (name, value) in &def.settings {
-            settings.set_default(name, value)?;
-        }
-    }
-    for (name, value) in &login.parameters {
-        settings.set_default(name, value)?;
-    }
-    Ok(settings)
-}
-
-/// A snapshot with nothing but a session's temporary schema and its owner.
-fn temporary_schema(pid: i32, owner: &Arc<Object>, database: Oid) -> Arc<Snapshot> {
-    let schema = Object {
-        oid: TEMP_SCHEMA,
-        parent: database,
-        name: format!("pg_temp_{pid}"),
-        owner: owner.oid,
-        version: 1,
-        comment: None,
-        acl: vec![],
-        depends_on: vec![],
-        body: Body::Schema {},
-    };
-    let mut snapshot = Snapshot::default();
-    let catalog = Arc::make_mut(&mut snapshot.catalog);
-    catalog.names.insert((database, NameClass::Schema, schema.name.clone()), schema.oid);
-    catalog.objects.insert(schema.oid, Arc::new(schema));
-    // Temporary objects belong to the role that logged in; an owner must be in the same catalog.
-    catalog.objects.insert(owner.oid, Arc::clone(owner));
-    Arc::new(snapshot)
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
 use parking_lot::Mutex;
@@ -9,9 +10,11 @@ use tidemill_catalog::Oid;
 use tidemill_udfs::types::SqlType;
 
 use super::Session;
+use super::with::WithPlan;
 use crate::Result;
 use crate::clock::Timestamp;
-use crate::plan::{InsertPlan, ModifyPlan, Plan};
+use crate::plan::access::Accesses;
+use crate::plan::{InsertPlan, MergePlan, ModifyPlan, OnConflict, Plan, procedure};
 use crate::statement::parse::Parsed;
 
 /// A prepared statement: parsed, its parameters typed, its result described. Made by [`Session::parse`].
@@ -38,6 +41,8 @@ pub(super) struct Planned {
     pub(super) kind: PlanKind,
     /// (catalog version, temporary catalog version, settings generation)
     pub(super) validity: (u64, u64, u64),
+    /// As `validity`: when its privileges were last found to suffice.
+    pub(super) permitted: Option<(u64, u64, u64)>,
 }
 
 #[derive(Debug, Clone)]
@@ -45,8 +50,57 @@ pub(super) enum PlanKind {
     Query(Plan),
     Insert(Arc<InsertPlan>),
     Modify(Arc<ModifyPlan>, &'static str),
+    Merge(Arc<MergePlan>),
+    With(Arc<WithPlan>),
     /// Nothing is planned ahead.
     Other,
+}
+
+impl PlanKind {
+    /// The table of which it writes files and chunks again.
+    pub(super) fn rewritten(&self) -> Option<Oid> {
+        match self {
+            Self::Modify(plan, _) => Some(plan.table),
+            Self::Merge(plan) => Some(plan.table),
+            Self::Insert(plan) if matches!(plan.on_conflict, Some(OnConflict::Update { .. })) => Some(plan.table),
+            Self::With(plan) => plan.rewritten(),
+            _ => None,
+        }
+    }
+
+    /// The same plan over what data-modifying queries of its WITH returned.
+    pub(super) fn with_written(self, results: &[Vec<RecordBatch>]) -> Result<Self> {
+        let filled = |plan: &Plan| procedure::with_written(plan.clone(), results);
+        Ok(match self {
+            Self::Query(plan) => Self::Query(filled(&plan)?),
+            Self::Insert(plan) => {
+                let source = filled(&plan.source)?;
+                Self::Insert(Arc::new(InsertPlan { source, ..plan.as_ref().clone() }))
+            }
+            Self::Modify(plan, command) => {
+                let locate = filled(&plan.locate)?;
+                Self::Modify(Arc::new(ModifyPlan { locate, ..plan.as_ref().clone() }), command)
+            }
+            Self::Merge(plan) => {
+                let rows = filled(&plan.rows)?;
+                Self::Merge(Arc::new(MergePlan { rows, ..plan.as_ref().clone() }))
+            }
+            other => other,
+        })
+    }
+
+    /// The privileges it needs.
+    pub(super) fn access(&self) -> Option<Arc<Accesses>> {
+        let plan = match self {
+            Self::Query(plan) => plan,
+            Self::Insert(plan) => &plan.source,
+            Self::Modify(plan, _) => &plan.locate,
+            Self::Merge(plan) => &plan.rows,
+            Self::With(plan) => return Some(Arc::clone(&plan.access)),
+            Self::Other => return None,
+        };
+        Some(Arc::clone(&plan.access))
+    }
 }
 
 impl Prepared {
@@ -56,13 +110,17 @@ impl Prepared {
             PlanKind::Query(plan) => Some((plan.clone(), None)),
             PlanKind::Insert(plan) => Some((plan.source.clone(), None)),
             PlanKind::Modify(plan, _) => Some((plan.locate.clone(), Some(plan.table))),
-            PlanKind::Other => None,
+            PlanKind::Merge(plan) => Some((plan.rows.clone(), Some(plan.table))),
+            PlanKind::With(_) | PlanKind::Other => None,
         }
     }
 
-    /// True for INSERT, UPDATE and DELETE.
+    /// True for INSERT, UPDATE, DELETE and MERGE.
     pub(crate) fn writes(&self) -> bool {
-        matches!(self.planned.lock().kind, PlanKind::Insert(_) | PlanKind::Modify(..))
+        matches!(
+            self.planned.lock().kind,
+            PlanKind::Insert(_) | PlanKind::Modify(..) | PlanKind::Merge(_) | PlanKind::With(_)
+        )
     }
 
     /// The relations its query reads, by oid; views by their own.

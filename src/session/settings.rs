@@ -254,7 +254,9 @@ impl Settings {
     }
 
     fn raw(&self, name: &str, definition: &Definition) -> String {
-        self.stored(name).cloned().unwrap_or_else(|| definition.default.to_owned())
+        // A transaction's mode that nobody set is the session's.
+        let of_session = || name.starts_with("transaction_").then(|| self.stored(&format!("default_{name}"))).flatten();
+        self.stored(name).or_else(of_session).cloned().unwrap_or_else(|| definition.default.to_owned())
     }
 
     /// Sets a value; `local`: until the transaction ends.
@@ -322,6 +324,11 @@ impl Settings {
     pub fn set_fact(&mut self, name: &str, value: impl Into<String>) {
         self.reset.insert(name.to_owned(), value.into());
         self.generation += 1;
+    }
+
+    /// A value that was set in the session or transaction, not a default.
+    pub fn given(&self, name: &str) -> Option<String> {
+        self.layers.local.get(name).or_else(|| self.layers.session.get(name)).cloned()
     }
 
     /// What a rollback would restore.

@@ -9,6 +9,7 @@ use tidemill_catalog::record::Change;
 use tidemill_catalog::snapshot::Snapshot;
 use tidemill_catalog::transaction::{Savepoint, Transaction};
 
+use super::notifications::OutboxMark;
 use super::settings::Layers;
 use crate::clock::Timestamp;
 use crate::error::SqlState;
@@ -25,11 +26,15 @@ pub(crate) struct OpenTransaction {
     pub(crate) failed: bool,
     /// READ ONLY
     pub(crate) read_only: bool,
+    /// A query has run in it: its modes stay as they are.
+    pub(crate) queried: bool,
     /// `now()`
     pub(crate) started_at: Timestamp,
     /// What a rollback restores.
     pub(crate) settings: Layers,
     savepoints: Vec<Mark>,
+    /// Changes of a statement with several parts, which must not see each other.
+    held_back: Option<Vec<Change>>,
 }
 
 struct Mark {
@@ -37,6 +42,8 @@ struct Mark {
     main: Savepoint,
     temp: Savepoint,
     settings: Layers,
+    outbox: OutboxMark,
+    read_only: bool,
 }
 
 impl OpenTransaction {
@@ -54,10 +61,22 @@ impl OpenTransaction {
             explicit,
             failed: false,
             read_only: false,
+            queried: false,
             started_at,
             settings,
             savepoints: vec![],
+            held_back: None,
         }
+    }
+
+    /// Changes are only collected from now on.
+    pub(crate) fn hold_back(&mut self) {
+        self.held_back = Some(vec![]);
+    }
+
+    /// Ends [`Self::hold_back`]: the changes since.
+    pub(crate) fn let_go(&mut self) -> Vec<Change> {
+        self.held_back.take().unwrap_or_default()
     }
 
     /// What it sees of the permanent objects.
@@ -70,11 +89,6 @@ impl OpenTransaction {
         self.temp.view()
     }
 
-    /// True if there is nothing to commit to the log.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.main.is_empty()
-    }
-
     /// True if something was changed, permanent or temporary.
     pub(crate) fn has_changes(&self) -> bool {
         !self.main.is_empty() || !self.temp.is_empty()
@@ -82,6 +96,10 @@ impl OpenTransaction {
 
     /// Applies changes privately, each to the side its oid belongs to.
     pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Result<()> {
+        if let Some(held) = &mut self.held_back {
+            held.extend(changes);
+            return Ok(());
+        }
         let (temp, main): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| is_temporary(target(change)));
         if !main.is_empty() {
             self.main.apply(main)?;
@@ -94,15 +112,28 @@ impl OpenTransaction {
 
     /// As [`Self::apply`], without looking at what the changes give; conflicts show at commit.
     pub(crate) fn apply_unseen(&mut self, changes: Vec<Change>) -> Result<()> {
-        if changes.iter().any(|change| is_temporary(target(change))) {
+        if self.held_back.is_some() || changes.iter().any(|change| is_temporary(target(change))) {
             return self.apply(changes);
         }
         Ok(self.main.apply_unseen(changes)?)
     }
 
+    /// True after a SAVEPOINT that is not released.
+    pub(crate) fn has_savepoints(&self) -> bool {
+        !self.savepoints.is_empty()
+    }
+
     /// SAVEPOINT: a later one of the same name hides the earlier.
-    pub(crate) fn savepoint(&mut self, name: String, settings: Layers) {
-        self.savepoints.push(Mark { name, main: self.main.savepoint(), temp: self.temp.savepoint(), settings });
+    pub(crate) fn savepoint(&mut self, name: String, settings: Layers, outbox: OutboxMark) {
+        let read_only = self.read_only;
+        self.savepoints.push(Mark {
+            read_only,
+            name,
+            main: self.main.savepoint(),
+            temp: self.temp.savepoint(),
+            settings,
+            outbox,
+        });
     }
 
     /// RELEASE: forgets it and those after it, keeps the changes.
@@ -112,15 +143,16 @@ impl OpenTransaction {
         Ok(())
     }
 
-    /// ROLLBACK TO: forgets the changes after it, keeps it. The settings to restore.
-    pub(crate) fn rollback_to(&mut self, name: &str) -> Result<Layers> {
+    /// ROLLBACK TO: forgets the changes after it, keeps it. The settings to restore, and the notifications to keep.
+    pub(crate) fn rollback_to(&mut self, name: &str) -> Result<(Layers, OutboxMark)> {
         let at = self.find(name)?;
         self.savepoints.truncate(at + 1);
         let mark = &self.savepoints[at];
         self.main.rollback_to(&mark.main);
         self.temp.rollback_to(&mark.temp);
         self.failed = false;
-        Ok(mark.settings.clone())
+        self.read_only = mark.read_only;
+        Ok((mark.settings.clone(), mark.outbox))
     }
 
     fn find(&self, name: &str) -> Result<usize> {

@@ -22,14 +22,16 @@ pub(super) async fn run(session: &mut Session, block: &Block, cancel: &Cancellat
         return steps(session, &block.steps, cancel).await;
     }
     let settings = session.settings.lock().layers().clone();
-    session.open().savepoint(SAVEPOINT.to_owned(), settings);
+    let outbox = session.handle.outbox.lock().mark();
+    session.open().savepoint(SAVEPOINT.to_owned(), settings, outbox);
     match steps(session, &block.steps, cancel).await {
         Ok(()) => session.open().release(SAVEPOINT),
         Err(error) => {
             let Some(handler) = block.handlers.iter().find(|handler| takes(handler, &error)) else {
                 return Err(error);
             };
-            let settings = session.open().rollback_to(SAVEPOINT)?;
+            let (settings, outbox) = session.open().rollback_to(SAVEPOINT)?;
+            session.handle.outbox.lock().back_to(outbox);
             session.settings.lock().restore(settings);
             session.open().release(SAVEPOINT)?;
             steps(session, &handler.steps, cancel).await

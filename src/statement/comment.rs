@@ -25,7 +25,10 @@ pub(super) fn comment(session: &mut Session, target: &CommentTarget, comment: Op
         CommentTarget::Source(name) => names::source(session, name)?,
         CommentTarget::Type(name) => user_type::find(session, name)?,
     };
-    names::require_owner(session, &object)?;
+    match &object.body {
+        Body::Role(_) => super::role::require_manager(session, &object)?,
+        _ => names::require_owner(session, &object)?,
+    }
     session.apply(vec![Change::Put(names::changed(&object, |object| object.comment = comment))])?;
     Ok("COMMENT".into())
 }

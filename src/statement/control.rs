@@ -2,9 +2,10 @@
 
 use datafusion::sql::sqlparser::ast;
 
+use super::grant::syntax::{AlterDefaults, Grant, GrantRole};
 use super::parse::Parsed;
 use super::trees::{
-    AlterType, CreateIndex, CreateSequence, ForeignKeySyntax, IdentitySyntax, LikeSyntax, RelationKind,
+    AlterType, CreateDomain, CreateIndex, CreateSequence, ForeignKeySyntax, IdentitySyntax, LikeSyntax, RelationKind,
     SequenceOptions, TypeName, UniqueSyntax,
 };
 use crate::error::SqlState;
@@ -235,6 +236,8 @@ pub enum Control {
         /// Its labels.
         labels: Vec<String>,
     },
+    /// CREATE DOMAIN
+    CreateDomain(Box<CreateDomain>),
     /// ALTER TYPE, ALTER DOMAIN
     AlterType {
         /// Which word the statement has.
@@ -350,7 +353,32 @@ pub enum Control {
         if_exists: bool,
     },
     /// LOCK TABLE: checked and accepted, writers of the same rows conflict at commit instead.
-    Lock(Vec<Name>),
+    Lock {
+        /// The tables.
+        names: Vec<Name>,
+        /// How.
+        mode: LockMode,
+    },
+    /// GRANT, REVOKE on objects.
+    Grant(Box<Grant>),
+    /// GRANT, REVOKE of roles.
+    GrantRole(Box<GrantRole>),
+    /// ALTER DEFAULT PRIVILEGES
+    AlterDefaults(Box<AlterDefaults>),
+    /// DROP OWNED
+    DropOwned {
+        /// Whose objects.
+        roles: Vec<String>,
+        /// CASCADE
+        cascade: bool,
+    },
+    /// REASSIGN OWNED
+    ReassignOwned {
+        /// Whose objects.
+        roles: Vec<String>,
+        /// Who gets them.
+        to: String,
+    },
     /// VACUUM, ANALYZE, CHECKPOINT, REINDEX, CLUSTER: the command and its tables.
     Maintain {
         /// Upper case.
@@ -389,11 +417,20 @@ pub enum Control {
         /// CASCADE
         cascade: bool,
     },
-    /// UNLISTEN: nothing is ever listened to, so there is nothing to do.
-    Unlisten,
+    /// LISTEN
+    Listen(String),
+    /// UNLISTEN; `None`: all
+    Unlisten(Option<String>),
+    /// NOTIFY
+    Notify {
+        /// The channel.
+        channel: String,
+        /// Empty: none.
+        payload: String,
+    },
     /// SET CONSTRAINTS ALL: no constraint can be deferred, so there is nothing to do.
     SetConstraints,
-    /// LISTEN, NOTIFY, GRANT … : known, refused by name.
+    /// DO, REFRESH … : known, refused by name.
     Refused {
         /// What to call it in the message.
         what: String,
@@ -431,6 +468,17 @@ pub enum Discard {
     Sequences,
     /// Temporary tables.
     Temp,
+}
+
+/// How LOCK TABLE locks, as far as it decides about privileges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockMode {
+    /// ACCESS SHARE
+    AccessShare,
+    /// ROW EXCLUSIVE
+    RowExclusive,
+    /// All others.
+    Exclusive,
 }
 
 /// Which rows FETCH and MOVE mean.
@@ -797,6 +845,10 @@ pub enum RoleOption {
     ConnectionLimit(i32),
     /// IN ROLE
     InRole(Vec<String>),
+    /// ROLE: who becomes a member of it.
+    Members(Vec<String>),
+    /// ADMIN: who does, and may make others.
+    Admins(Vec<String>),
     /// Accepted without effect: VALID UNTIL, [NO]REPLICATION, [NO]BYPASSRLS, SYSID.
     Ignored,
 }

@@ -49,6 +49,9 @@ pub(super) async fn declare(
         return Err(Error::new(SqlState::SYNTAX_ERROR, "DECLARE CURSOR must specify a query"));
     }
     let prepared = session.parse_inner(Some(query.clone()), &[], true)?;
+    if prepared.writes() {
+        return Err(Error::unsupported("DECLARE CURSOR must not contain data-modifying statements in WITH"));
+    }
     let inner = session.portal(&prepared, portal.values.clone(), vec![])?;
     // The query outlives this statement: a later cancel request stops the FETCH, not the cursor.
     let own = CancellationToken::new();

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use tidemill_catalog::acl::{AclItem, PUBLIC, Privileges};
 use tidemill_catalog::record::{Body, Change, Object};
 use tidemill_catalog::snapshot::NameClass;
 
 use super::control::{AlterObject, Name};
 use super::names;
 use crate::error::SqlState;
+use crate::plan::rights::On;
 use crate::session::Session;
 use crate::{Error, Result};
 
-pub(super) fn new_object(oid: u32, parent: u32, name: &str, owner: u32, body: Body) -> Arc<Object> {
+pub(super) fn new_object(oid: u32, parent: u32, name: &str, owner: u32, acl: Vec<AclItem>, body: Body) -> Arc<Object> {
     Arc::new(Object {
         oid,
         parent,
@@ -19,14 +21,21 @@ pub(super) fn new_object(oid: u32, parent: u32, name: &str, owner: u32, body: Bo
         owner,
         version: 1,
         comment: None,
-        acl: vec![],
+        acl,
         depends_on: vec![],
         body,
     })
 }
 
-fn owner_of(session: &mut Session, owner: Option<&str>) -> Result<u32> {
-    Ok(names::role(session, owner.unwrap_or("current_user"))?.oid)
+/// Who is to own a new object: 42501 unless the current role is a member of it.
+fn new_owner(session: &mut Session, owner: Option<&str>) -> Result<u32> {
+    let current = names::role(session, "current_user")?.oid;
+    let owner = names::role(session, owner.unwrap_or("current_user"))?;
+    if names::is_member(session, current, owner.oid) {
+        return Ok(owner.oid);
+    }
+    let message = format!("must be member of role \"{}\"", owner.name);
+    Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message))
 }
 
 pub(super) fn create(session: &mut Session, name: &Name, owner: Option<&str>) -> Result<String> {
@@ -40,12 +49,14 @@ pub(super) fn create(session: &mut Session, name: &Name, owner: Option<&str>) ->
     if main.find(0, NameClass::Database, name.last()).is_some() {
         return Err(Error::new(SqlState::DUPLICATE_DATABASE, format!("database \"{name}\" already exists")));
     }
-    let owner = owner_of(session, owner)?;
+    let owner = new_owner(session, owner)?;
     let database = session.fresh_oid(false);
     let public = session.fresh_oid(false);
+    // Everybody may look into it, and only the owner makes things there.
+    let acl = vec![AclItem::new(owner, owner, On::Schema.all()), AclItem::new(PUBLIC, owner, Privileges::USAGE)];
     session.apply(vec![
-        Change::Put(new_object(database, 0, name.last(), owner, Body::Database {})),
-        Change::Put(new_object(public, database, "public", owner, Body::Schema {})),
+        Change::Put(new_object(database, 0, name.last(), owner, vec![], Body::Database {})),
+        Change::Put(new_object(public, database, "public", owner, acl, Body::Schema {})),
     ])?;
     Ok("CREATE DATABASE".into())
 }
@@ -72,8 +83,9 @@ pub(super) fn put(session: &mut Session, object: &Arc<Object>, action: &AlterObj
     let changed = match action {
         AlterObject::Rename(to) => names::changed(object, |object| object.name.clone_from(to)),
         AlterObject::Owner(owner) => {
-            let owner = names::role(session, owner)?.oid;
-            names::changed(object, |object| object.owner = owner)
+            let owner = names::role(session, owner)?;
+            names::require_new_owner(session, object, &owner)?;
+            names::with_owner(object, owner.oid)
         }
     };
     session.apply(vec![Change::Put(changed)])
@@ -87,15 +99,9 @@ pub(super) fn create_schema(
 ) -> Result<String> {
     session.require_writable("CREATE SCHEMA")?;
     let schema = name.last();
-    let (role, def) = names::current_role(session)?;
     let database = session.database;
     let database = names::object(session, database).ok_or_else(|| Error::internal("the database is gone"))?;
-    if !def.superuser && !names::is_member(session, role, database.owner) {
-        return Err(Error::new(
-            SqlState::INSUFFICIENT_PRIVILEGE,
-            format!("permission denied for database {}", database.name),
-        ));
-    }
+    names::require(session, &database, Privileges::CREATE)?;
     if schema.starts_with("pg_") || names::SYSTEM_SCHEMAS.contains(&schema) {
         return Err(Error::new(SqlState::RESERVED_NAME, format!("unacceptable schema name \"{schema}\"")).detail(
             "The prefix \"pg_\" and the names information_schema and tidemill are reserved for system schemas.",
@@ -110,9 +116,11 @@ pub(super) fn create_schema(
         }
         return Err(Error::new(SqlState::DUPLICATE_SCHEMA, message));
     }
-    let owner = owner_of(session, owner)?;
+    let owner = new_owner(session, owner)?;
     let oid = session.fresh_oid(false);
-    session.apply(vec![Change::Put(new_object(oid, database.oid, schema, owner, Body::Schema {}))])?;
+    let (main, _) = names::catalogs(session);
+    let acl = super::grant::initial_acl(&main, database.oid, owner, None, On::Schema);
+    session.apply(vec![Change::Put(new_object(oid, database.oid, schema, owner, acl, Body::Schema {}))])?;
     Ok("CREATE SCHEMA".into())
 }
 

@@ -12,6 +12,7 @@ use super::trees::RelationKind;
 use super::{constraint, names, table, user_type};
 use crate::error::SqlState;
 use crate::plan::system::quote_ident;
+use crate::plan::user_types;
 use crate::session::Session;
 use crate::session::transaction::is_temporary;
 use crate::{Error, Result};
@@ -77,7 +78,7 @@ impl Followers {
     }
 }
 
-fn described(object: &Object) -> String {
+pub(super) fn described(object: &Object) -> String {
     let kind = RelationKind::of(&object.body).map_or_else(|| object.body.kind(), RelationKind::noun);
     format!("{kind} {}", quote_ident(&object.name))
 }
@@ -129,7 +130,7 @@ fn require_no_identity(doomed: &[Arc<Object>], followers: &Followers) -> Result<
 }
 
 /// The removals, dependents first; 2BP01 if there are dependents and no CASCADE.
-fn removals(session: &mut Session, doomed: &[Arc<Object>], cascade: bool) -> Result<Vec<Change>> {
+pub(super) fn removals(session: &mut Session, doomed: &[Arc<Object>], cascade: bool) -> Result<Vec<Change>> {
     let (main, temp) = names::catalogs(session);
     let oids: Vec<_> = doomed.iter().map(|object| object.oid).collect();
     let followers = Followers::of(&[&main, &temp], &oids);
@@ -277,6 +278,10 @@ pub(super) fn types(
             session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, message);
             continue;
         };
+        if word == "DOMAIN" && user_types::definition(&object)?.domain().is_none() {
+            let message = format!("\"{}\" is not a domain", object.name);
+            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
+        }
         names::require_owner(session, &object)?;
         if !doomed.iter().any(|other| other.oid == object.oid) {
             doomed.push(object);
@@ -405,13 +410,20 @@ pub(super) fn roles(session: &mut Session, list: &[String], if_exists: bool) -> 
             continue;
         };
         let current = names::role(session, "current_user")?;
-        if role.oid == current.oid || role.oid == session.login_role {
+        if role.oid == current.oid {
             return Err(Error::new(SqlState::OBJECT_IN_USE, "current user cannot be dropped"));
         }
-        let owned: Vec<_> =
-            main.objects.values().filter(|object| object.owner == role.oid && object.oid != role.oid).collect();
-        if !owned.is_empty() {
-            let lines: Vec<_> = owned.iter().map(|object| format!("owner of {}", described(object))).collect();
+        let login = session.login_role;
+        let (session_user, dropped) = (names::role(session, "session_user")?.oid, role.oid);
+        if dropped == session_user || dropped == login {
+            return Err(Error::new(SqlState::OBJECT_IN_USE, "session user cannot be dropped"));
+        }
+        let (current, old) = (current.oid, super::role::definition(role)?);
+        if old.superuser && !crate::plan::rights::is_superuser(&main, current) {
+            return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, "must be superuser to drop superusers"));
+        }
+        let lines = super::grant::references(&main, role);
+        if !lines.is_empty() {
             return Err(Error::new(
                 SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
                 format!("role \"{name}\" cannot be dropped because some objects depend on it"),
@@ -419,13 +431,21 @@ pub(super) fn roles(session: &mut Session, list: &[String], if_exists: bool) -> 
             .detail(lines.join("\n")));
         }
         let mut changes = vec![];
-        for member in main.objects.values() {
+        for member in main.objects.values().filter(|object| object.oid != role.oid) {
             if let Body::Role(def) = &member.body
-                && def.member_of.contains(&role.oid)
+                && (def.member_of.contains(&role.oid)
+                    || def.granted_by.values().any(|by| *by == role.oid)
+                    || member.owner == role.oid)
             {
                 let mut def = def.clone();
                 def.member_of.retain(|group| *group != role.oid);
-                changes.push(Change::Put(names::changed(member, |object| object.body = Body::Role(def))));
+                def.admin_of.retain(|group| *group != role.oid);
+                def.granted_by.retain(|group, by| *group != role.oid && *by != role.oid);
+                changes.push(Change::Put(names::changed(member, |object| {
+                    // Who made a role owned it once.
+                    object.owner = object.oid;
+                    object.body = Body::Role(def);
+                })));
             }
         }
         changes.push(Change::Remove(role.oid));

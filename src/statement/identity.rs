@@ -182,9 +182,9 @@ pub(super) fn remove_with_column(
 }
 
 /// The sequences of a table with another schema or owner: they follow the table.
-pub(super) fn follow(session: &mut Session, object: &Object, change: impl Fn(&mut Object)) -> Vec<Change> {
+pub(super) fn follow(session: &mut Session, object: &Object, change: impl Fn(&Object) -> Arc<Object>) -> Vec<Change> {
     let owned = sequence::owned(session, object.oid);
-    owned.iter().map(|(sequence, _)| Change::Put(names::changed(sequence, &change))).collect()
+    owned.iter().map(|(sequence, _)| Change::Put(change(sequence))).collect()
 }
 
 /// A column of LIKE … INCLUDING IDENTITY: a sequence of its own with the options of the other.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::Privileges;
 use tidemill_catalog::record::{Body, CheckDef, ColumnDef, IndexDef, IndexKey, Object, TableDef};
 
 use super::control::CreateTable;
@@ -18,11 +19,14 @@ pub(super) struct Source(Arc<Object>);
 /// The relation that LIKE names.
 ///
 /// # Errors
-/// 42P01, 42809.
+/// 42P01, 42809; 42501 without SELECT.
 pub(super) fn source(session: &mut Session, like: &LikeSyntax) -> Result<Source> {
     let object = names::relation(session, &like.name)?;
     match &object.body {
-        Body::Table(_) | Body::View(_) => Ok(Source(object)),
+        Body::Table(_) | Body::View(_) => {
+            names::require(session, &object, Privileges::SELECT)?;
+            Ok(Source(object))
+        }
         _ => {
             let message = format!("relation \"{}\" is invalid in LIKE clause", object.name);
             Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message).at(like.name.offset))

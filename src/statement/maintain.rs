@@ -5,10 +5,11 @@ use std::sync::Arc;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::sql::sqlparser::ast;
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::Privileges;
 use tidemill_catalog::store::Store;
 use tokio_util::sync::CancellationToken;
 
-use super::control::Name;
+use super::control::{LockMode, Name};
 use super::{ingest, names};
 use crate::error::SqlState;
 use crate::session::Session;
@@ -16,7 +17,7 @@ use crate::session::transaction::is_temporary;
 use crate::{Error, Result};
 
 /// LOCK TABLE: writers of the same rows conflict at commit, so there is nothing to hold; the names are checked.
-pub(super) fn lock(session: &mut Session, tables: &[Name]) -> Result<String> {
+pub(super) fn lock(session: &mut Session, tables: &[Name], mode: LockMode) -> Result<String> {
     if !session.transaction.as_ref().is_some_and(|open| open.explicit) {
         return Err(Error::new(
             SqlState::NO_ACTIVE_SQL_TRANSACTION,
@@ -24,7 +25,16 @@ pub(super) fn lock(session: &mut Session, tables: &[Name]) -> Result<String> {
         ));
     }
     for name in tables {
-        names::relation(session, name)?;
+        let object = names::relation(session, name)?;
+        names::require_any(
+            session,
+            &object,
+            match mode {
+                LockMode::AccessShare => Privileges::SELECT,
+                LockMode::RowExclusive => Privileges::of("awdD"),
+                LockMode::Exclusive => Privileges::of("wdD"),
+            },
+        )?;
     }
     Ok("LOCK TABLE".into())
 }

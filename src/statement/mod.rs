@@ -36,6 +36,9 @@ mod database;
 /// DEFAULT.
 mod defaults;
 
+/// CREATE and ALTER DOMAIN.
+mod domain;
+
 /// DROP, with CASCADE.
 mod drop;
 
@@ -44,6 +47,9 @@ mod explain;
 
 /// Files of the server: wildcards, packed bytes, compaction.
 pub(crate) mod files;
+
+/// GRANT, REVOKE, ALTER DEFAULT PRIVILEGES, DROP OWNED, REASSIGN OWNED.
+pub mod grant;
 
 /// Documents into a table: rows, new columns, dead letters.
 pub(crate) mod ingest;
@@ -66,8 +72,14 @@ mod like;
 /// VACUUM, ANALYZE, CHECKPOINT, CALL.
 mod maintain;
 
+/// MERGE.
+pub(crate) mod merge;
+
 /// UPDATE and DELETE.
 pub(crate) mod modify;
+
+/// LISTEN, NOTIFY, UNLISTEN.
+mod notify;
 
 /// Names to objects, for statements that change them.
 pub(crate) mod names;
@@ -219,6 +231,7 @@ pub(crate) async fn execute(
                 Control::AlterSequence { name, if_exists, options } => {
                     sequence::alter(session, name, *if_exists, options)?
                 }
+                Control::CreateDomain(create) => domain::create(session, create, cancel)?,
                 Control::CreateEnum { name, labels } => user_type::create(session, name, labels)?,
                 Control::AlterType { word, name, action } => {
                     user_type::alter(session, word, name, action, cancel).await?
@@ -251,9 +264,16 @@ pub(crate) async fn execute(
                 Control::DropSource { names, if_exists, cascade } => {
                     drop::sources(session, names, *if_exists, *cascade)?
                 }
-                Control::Unlisten => "UNLISTEN".to_owned(),
+                Control::Grant(statement) => grant::grant(session, statement)?,
+                Control::GrantRole(statement) => grant::grant_role(session, statement)?,
+                Control::AlterDefaults(statement) => grant::alter_defaults(session, statement)?,
+                Control::DropOwned { roles, cascade } => grant::drop_owned(session, roles, *cascade)?,
+                Control::ReassignOwned { roles, to } => grant::reassign_owned(session, roles, to)?,
+                Control::Listen(channel) => notify::listen(session, channel)?,
+                Control::Unlisten(channel) => notify::unlisten(session, channel.as_deref())?,
+                Control::Notify { channel, payload } => notify::notify(session, channel, payload)?,
                 Control::SetConstraints => "SET CONSTRAINTS".to_owned(),
-                Control::Lock(names) => maintain::lock(session, names)?,
+                Control::Lock { names, mode } => maintain::lock(session, names, *mode)?,
                 Control::Maintain { command, full, tables } => {
                     maintain::maintain(session, command, *full, tables).await?
                 }

@@ -27,7 +27,7 @@ use crate::session::{Outcome, Session};
 use crate::{Error, Result};
 
 /// Bytes a row's place takes while it is remembered.
-const PLACE_BYTES: usize = 16;
+pub(super) const PLACE_BYTES: usize = 16;
 
 pub(crate) async fn execute(
     session: &mut Session,
@@ -94,7 +94,10 @@ pub(super) fn is_among(places: &HashMap<i32, std::collections::BTreeSet<u64>>, (
 }
 
 /// Remembers the places of a batch; true where a row is met for the first time.
-fn note(places: &mut HashMap<i32, std::collections::BTreeSet<u64>>, batch: &RecordBatch) -> Result<BooleanArray> {
+pub(super) fn note(
+    places: &mut HashMap<i32, std::collections::BTreeSet<u64>>,
+    batch: &RecordBatch,
+) -> Result<BooleanArray> {
     let units = batch.column(0).as_primitive_opt::<Int32Type>();
     let rows = batch.column(1).as_primitive_opt::<Int64Type>();
     let (Some(units), Some(rows)) = (units, rows) else { return Err(Error::internal("rows without their places")) };

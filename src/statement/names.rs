@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::{self, Privileges};
 use tidemill_catalog::record::{Body, Object, TableDef};
 use tidemill_catalog::snapshot::{Catalog, NameClass};
 
 use super::control::Name;
 use super::trees::RelationKind;
 use crate::error::SqlState;
-use crate::plan::TEMP_SCHEMA;
+use crate::plan::{TEMP_SCHEMA, rights};
 use crate::session::Session;
 use crate::session::transaction::is_temporary;
 use crate::{Error, Result};
@@ -94,8 +95,7 @@ pub(crate) fn creation_schema(session: &mut Session, name: &Name, temporary: boo
 fn search_path(session: &mut Session) -> Vec<String> {
     let snapshot = Arc::clone(session.open().view());
     let role = session.current_role(&snapshot);
-    let user = snapshot.catalog.get(role).map_or_else(String::new, |role| role.name.clone());
-    session.settings.lock().search_path(&user)
+    session.search_path(&snapshot, role)
 }
 
 /// The relation of that name, by the search path; `None`: there is none.
@@ -113,7 +113,12 @@ pub(crate) fn find(session: &mut Session, name: &Name, class: NameClass) -> Resu
     };
     if let Some(qualifier) = qualifier {
         return match schema(session, qualifier) {
-            Ok(oid) => Ok(within(oid)),
+            Ok(oid) => {
+                if let Some(schema) = main.get(oid) {
+                    require(session, schema, Privileges::USAGE).map_err(|error| error.at(name.offset))?;
+                }
+                Ok(within(oid))
+            }
             Err(error) if error.code() == &SqlState::INVALID_SCHEMA_NAME => Ok(None),
             Err(error) => Err(error.at(name.offset)),
         };
@@ -182,7 +187,9 @@ pub(crate) fn role(session: &mut Session, name: &str) -> Result<Arc<Object>> {
             return main.get(oid).cloned().ok_or_else(|| Error::internal("the current role is gone"));
         }
         "session_user" => {
-            return main.get(session.login_role).cloned().ok_or_else(|| Error::internal("the session's role is gone"));
+            let snapshot = Arc::clone(session.open().view());
+            let oid = session.session_role(&snapshot);
+            return main.get(oid).cloned().ok_or_else(|| Error::internal("the session's role is gone"));
         }
         name => name,
     };
@@ -216,59 +223,86 @@ pub(crate) fn current_role(session: &mut Session) -> Result<(Oid, tidemill_catal
     }
 }
 
-/// 42501 unless the current role owns the object, is a member of its owner, or is a superuser.
+/// 42501 unless the current role owns the object, has the owner's privileges, or is a superuser.
 pub(crate) fn require_owner(session: &mut Session, object: &Object) -> Result<()> {
-    let (oid, def) = current_role(session)?;
-    if def.superuser || is_member(session, oid, object.owner) {
+    let role = role(session, "current_user")?.oid;
+    let (main, _) = catalogs(session);
+    // What is temporary is the session's own, whatever role it takes on.
+    if is_temporary(object.oid) || rights::has_privileges_of(&main, role, object.owner) {
         return Ok(());
     }
     let kind = RelationKind::of(&object.body).map_or_else(|| object.body.kind(), RelationKind::noun);
     Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, format!("must be owner of {kind} {}", object.name)))
 }
 
-/// 42501 unless the current role may create things in that schema.
-pub(crate) fn require_create(session: &mut Session, schema: Oid) -> Result<()> {
-    let (role, def) = current_role(session)?;
-    if def.superuser || schema == TEMP_SCHEMA {
+/// 42501 unless the current role may give the object to the other: is a member of it, and that one may create such objects.
+pub(crate) fn require_new_owner(session: &mut Session, object: &Object, owner: &Object) -> Result<()> {
+    let role = role(session, "current_user")?.oid;
+    let (main, _) = catalogs(session);
+    if rights::is_superuser(&main, role) || object.owner == owner.oid {
         return Ok(());
     }
-    let object = object(session, schema).ok_or_else(|| Error::internal("a schema without an object"))?;
-    if is_member(session, role, object.owner)
-        || object.acl.iter().any(|item| grants(item, &def_name(session, role), 'C'))
-    {
-        return Ok(());
+    if !rights::is_member(&main, role, owner.oid) {
+        let message = format!("must be member of role \"{}\"", owner.name);
+        return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
     }
-    Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, format!("permission denied for schema {}", object.name)))
+    match main.get(object.parent) {
+        Some(parent) if !rights::may(&main, owner.oid, parent, Privileges::CREATE) => Err(rights::denied(parent)),
+        _ => Ok(()),
+    }
 }
 
-fn def_name(session: &mut Session, role: Oid) -> String {
-    object(session, role).map_or_else(String::new, |role| role.name.clone())
-}
-
-/// True if an aclitem (`grantee=privileges/grantor`, empty grantee: PUBLIC) grants a privilege to a role.
-fn grants(item: &str, role: &str, privilege: char) -> bool {
-    item.split_once('=').is_some_and(|(grantee, rest)| {
-        (grantee.is_empty() || grantee == role) && rest.split('/').next().is_some_and(|set| set.contains(privilege))
+/// The object with another owner, who takes over what the old one granted.
+pub(crate) fn with_owner(object: &Object, owner: Oid) -> Arc<Object> {
+    changed(object, |object| {
+        object.acl = acl::with_owner(&object.acl, object.owner, owner);
+        object.owner = owner;
     })
 }
 
-/// True if `role` is `group` or a member of it, directly or not.
+/// 42501 unless the current role has all of the privileges on the object.
+pub(crate) fn require(session: &mut Session, object: &Object, privileges: Privileges) -> Result<()> {
+    let role = role(session, "current_user")?.oid;
+    let (main, _) = catalogs(session);
+    if is_temporary(object.oid) || rights::may(&main, role, object, privileges) {
+        return Ok(());
+    }
+    Err(rights::denied(object))
+}
+
+/// 42501 unless the current role has one of the privileges on the object.
+pub(crate) fn require_any(session: &mut Session, object: &Object, privileges: Privileges) -> Result<()> {
+    let role = role(session, "current_user")?.oid;
+    let (main, _) = catalogs(session);
+    let held = rights::Target::of(object).map_or(Privileges::NONE, |target| target.held(&main, role));
+    if is_temporary(object.oid) || !(held & privileges).is_empty() { Ok(()) } else { Err(rights::denied(object)) }
+}
+
+/// 42501 unless the current role may create things in that schema.
+pub(crate) fn require_create(session: &mut Session, schema: Oid) -> Result<()> {
+    if schema == TEMP_SCHEMA {
+        let database = session.database;
+        let database = object(session, database).ok_or_else(|| Error::internal("the database is gone"))?;
+        return require(session, &database, Privileges::TEMPORARY).map_err(|_| {
+            let message = format!("permission denied to create temporary tables in database \"{}\"", database.name);
+            Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
+        });
+    }
+    let object = object(session, schema).ok_or_else(|| Error::internal("a schema without an object"))?;
+    require(session, &object, Privileges::CREATE)
+}
+
+/// The access privileges that an object of the role begins with. `schema`: where it is made.
+pub(crate) fn initial_acl(session: &mut Session, owner: Oid, schema: Oid, on: rights::On) -> Vec<acl::AclItem> {
+    if schema == TEMP_SCHEMA {
+        return vec![];
+    }
+    let (main, _) = catalogs(session);
+    super::grant::initial_acl(&main, session.database, owner, Some(schema), on)
+}
+
+/// True if `role` is `group` or a member of it, directly or not, or a superuser.
 pub(crate) fn is_member(session: &mut Session, role: Oid, group: Oid) -> bool {
     let (main, _) = catalogs(session);
-    let mut seen = vec![role];
-    let mut at = 0;
-    while let Some(&next) = seen.get(at) {
-        if next == group {
-            return true;
-        }
-        if let Some(Body::Role(def)) = main.get(next).map(|object| &object.body) {
-            for member in &def.member_of {
-                if !seen.contains(member) {
-                    seen.push(*member);
-                }
-            }
-        }
-        at += 1;
-    }
-    false
+    rights::is_member(&main, role, group)
 }

@@ -10,7 +10,7 @@ use super::parse::Parsed;
 use super::trees::TypeName;
 use super::user_type;
 use crate::error::SqlState;
-use crate::session::{Outcome, Session};
+use crate::session::{Outcome, Portal, Session};
 use crate::{Error, Result};
 
 pub(super) fn prepare(session: &mut Session, name: &str, types: &[TypeName], statement: &Parsed) -> Result<String> {
@@ -26,6 +26,20 @@ pub(super) async fn execute(
     arguments: &[ast::Expr],
     cancel: &CancellationToken,
 ) -> Result<Outcome> {
+    let portal = bound(session, name, arguments, cancel)?;
+    Box::pin(session.run_inner(&portal, cancel)).await
+}
+
+/// A prepared statement with the values of EXECUTE.
+///
+/// # Errors
+/// 26000, 42601 for another number of them, those of their expressions.
+pub(super) fn bound(
+    session: &mut Session,
+    name: &str,
+    arguments: &[ast::Expr],
+    cancel: &CancellationToken,
+) -> Result<Portal> {
     let prepared = session.statement(name)?;
     if arguments.len() != prepared.parameters.len() {
         return Err(Error::new(
@@ -46,8 +60,7 @@ pub(super) async fn execute(
             planner.evaluate(&scope, &value)
         })
         .collect::<Result<Vec<_>>>()?;
-    let portal = session.portal(&prepared, values, vec![])?;
-    Box::pin(session.run_inner(&portal, cancel)).await
+    session.portal(&prepared, values, vec![])
 }
 
 pub(super) fn deallocate(session: &mut Session, name: Option<&str>) -> Result<String> {

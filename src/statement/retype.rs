@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::common::DFSchema;
 use futures::TryStreamExt;
+use tidemill_catalog::Oid;
 use tidemill_catalog::record::{Body, Change, Object, TableDef, Write};
 use tidemill_catalog::snapshot::TableState;
 use tidemill_udfs::types::SqlType;
@@ -14,7 +15,6 @@ use super::parse::parse_expression;
 use super::sink::{Constraints, RowSink};
 use super::table;
 use crate::error::SqlState;
-use crate::plan::user_types;
 use crate::plan::{Conversion, Scope};
 use crate::session::Session;
 use crate::{Error, Result};
@@ -30,11 +30,11 @@ pub(super) async fn alter_type(
     object: &Object,
     def: &mut TableDef,
     at: usize,
-    to: &SqlType,
+    (to, user_type): (&SqlType, Option<Oid>),
     using: Option<&Expression>,
 ) -> Result<Option<Write>> {
     let column = &mut def.columns[at];
-    if column.sql_type == to.stored() && using.is_none() {
+    if column.sql_type == to.stored() && column.user_type == user_type && using.is_none() {
         return Ok(None);
     }
     let name = column.name.clone();
@@ -47,7 +47,7 @@ pub(super) async fn alter_type(
     }
     let (was, default) = (SqlType::of_stored(&column.sql_type)?, column.default.clone());
     column.sql_type = to.stored();
-    column.user_type = user_types::of(to);
+    column.user_type = user_type;
     column.data_type = to.data_type();
     column.missing_value = None;
     let state = table::state(session, object.oid)?;
@@ -148,7 +148,8 @@ async fn replaced(session: &mut Session, state: &TableState, sink: RowSink) -> R
 fn broken(error: Error, table: &str) -> Error {
     let report = error.report();
     match (error.code(), &report.constraint, &report.detail) {
-        (&SqlState::CHECK_VIOLATION, Some(constraint), _) => Error::new(
+        // That of a domain is of no table.
+        (&SqlState::CHECK_VIOLATION, Some(constraint), _) if report.table.is_some() => Error::new(
             SqlState::CHECK_VIOLATION,
             format!("check constraint \"{constraint}\" of relation \"{table}\" is violated by some row"),
         ),

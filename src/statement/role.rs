@@ -6,8 +6,9 @@ use tidemill_catalog::record::{Body, Change, Object, RoleDef};
 use tidemill_catalog::snapshot::NameClass;
 
 use super::control::{AlterRole, RoleOption};
-use super::names;
+use super::{grant, names};
 use crate::error::SqlState;
+use crate::plan::rights;
 use crate::server::pgwire::auth::scram_verifier;
 use crate::session::Session;
 use crate::session::settings::Settings;
@@ -19,6 +20,7 @@ const SCRAM_ITERATIONS: usize = 4096;
 /// 42501 unless the current role may manage roles.
 pub(super) fn require_create_role(session: &mut Session, verb: &str) -> Result<RoleDef> {
     let (_, role) = names::current_role(session)?;
+    // PostgreSQL's roles do not inherit CREATEROLE.
     if role.superuser || role.create_role {
         return Ok(role);
     }
@@ -41,20 +43,32 @@ pub(super) fn create(session: &mut Session, name: &str, options: &[RoleOption], 
         return Err(Error::new(SqlState::DUPLICATE_OBJECT, message));
     }
     let mut def = RoleDef { inherit: true, connection_limit: -1, ..RoleDef::default() };
+    let creator = names::role(session, "current_user")?.oid;
     set_options(session, &current, &mut def, options)?;
+    def.granted_by = def.member_of.iter().map(|group| (*group, creator)).collect();
     let oid = session.fresh_oid(false);
-    let owner = names::role(session, "current_user")?.oid;
+    // Roles belong to nobody: they may outlive who made them.
     session.apply(vec![Change::Put(Arc::new(Object {
         oid,
         parent: 0,
         name: name.to_owned(),
-        owner,
+        owner: oid,
         version: 1,
         comment: None,
         acl: vec![],
         depends_on: vec![],
         body: Body::Role(def),
     }))])?;
+    for option in options {
+        let (members, admin) = match option {
+            RoleOption::Members(members) => (members, false),
+            RoleOption::Admins(members) => (members, true),
+            _ => continue,
+        };
+        for member in members {
+            grant::add_member(session, name, member, creator, admin)?;
+        }
+    }
     Ok("CREATE ROLE".into())
 }
 
@@ -75,16 +89,41 @@ fn set_options(session: &mut Session, current: &RoleDef, def: &mut RoleDef, opti
             RoleOption::ConnectionLimit(limit) => def.connection_limit = *limit,
             RoleOption::InRole(groups) => {
                 for group in groups {
-                    let group = names::role(session, group)?.oid;
+                    let group = names::role(session, group)?;
+                    if !current.superuser && definition(&group)?.superuser {
+                        let message = "must be superuser to alter superusers";
+                        return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+                    }
+                    let group = group.oid;
                     if !def.member_of.contains(&group) {
                         def.member_of.push(group);
                     }
                 }
             }
-            RoleOption::Ignored => {}
+            // After the role is made.
+            RoleOption::Members(_) | RoleOption::Admins(_) | RoleOption::Ignored => {}
         }
     }
     Ok(())
+}
+
+/// 42501 unless the current role may manage that one.
+pub(super) fn require_manager(session: &mut Session, role: &Object) -> Result<()> {
+    let (_, current) = names::current_role(session)?;
+    let message = match definition(role)?.superuser {
+        true if !current.superuser => "must be superuser",
+        false if !current.superuser && !current.create_role => "must have CREATEROLE privilege",
+        _ => return Ok(()),
+    };
+    Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message))
+}
+
+/// What a role's object says of it.
+pub(super) fn definition(object: &Object) -> Result<&RoleDef> {
+    match &object.body {
+        Body::Role(def) => Ok(def),
+        _ => Err(Error::internal("a role that is not a role")),
+    }
 }
 
 /// What is stored of a password; `None` for an empty one, which PostgreSQL treats as none.
@@ -106,7 +145,7 @@ fn verifier(password: &str) -> Result<Option<String>> {
 pub(super) fn alter(session: &mut Session, name: &str, action: &AlterRole) -> Result<String> {
     session.require_writable("ALTER ROLE")?;
     let object = names::role(session, name)?;
-    let Body::Role(old) = &object.body else { return Err(Error::internal("a role that is not a role")) };
+    let old = definition(&object)?;
     let mut def = old.clone();
     let own = object.oid == names::role(session, "current_user")?.oid;
     let (_, current) = names::current_role(session)?;
@@ -117,9 +156,21 @@ pub(super) fn alter(session: &mut Session, name: &str, action: &AlterRole) -> Re
         AlterRole::Rename(_) => false,
     };
     if !(own && harmless) {
-        require_create_role(session, "alter")?;
-        if old.superuser && !current.superuser {
-            return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, "must be superuser to alter superuser roles"));
+        let about_superusers = old.superuser
+            || matches!(action, AlterRole::Options(options)
+                if options.iter().any(|option| matches!(option, RoleOption::Superuser(_))));
+        if about_superusers && !current.superuser {
+            let message = match action {
+                AlterRole::Rename(_) => "must be superuser to rename superusers",
+                AlterRole::Options(_) => "must be superuser to alter superuser roles or change superuser attribute",
+                _ => "must be superuser to alter superusers",
+            };
+            return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        }
+        if !current.superuser && !current.create_role {
+            let renames = matches!(action, AlterRole::Rename(_));
+            let message = if renames { "permission denied to rename role" } else { "permission denied" };
+            return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
         }
     }
     let mut renamed = None;
@@ -133,6 +184,8 @@ pub(super) fn alter(session: &mut Session, name: &str, action: &AlterRole) -> Re
             renamed = Some(to.clone());
         }
         AlterRole::Set(setting, Some(value)) => {
+            let (catalog, _) = names::catalogs(session);
+            rights::check_identity(&catalog, setting, value, object.oid, object.oid)?;
             Settings::default().set(setting, value, false)?;
             def.settings.insert(setting.clone(), value.clone());
         }

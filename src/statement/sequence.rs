@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::AclItem;
 use tidemill_catalog::record::{Body, Change, ColumnSequence, Object, SequenceRule};
 use tidemill_catalog::sequence::{Position, SequenceDef};
 use tidemill_catalog::snapshot::NameClass;
@@ -14,6 +15,7 @@ use super::names;
 use super::trees::{CreateSequence, OwnedBy, SequenceOptions};
 use crate::error::SqlState;
 use crate::plan::TEMP_SCHEMA;
+use crate::plan::rights::On;
 use crate::session::Session;
 use crate::{Error, Result};
 
@@ -38,7 +40,8 @@ pub(super) fn create(session: &mut Session, create: &CreateSequence) -> Result<S
     let owner = owner(session, schema)?;
     def.owned_by = owned_by(session, create.options.owner.as_ref(), schema, owner)?;
     let oid = session.fresh_oid(schema == TEMP_SCHEMA);
-    session.apply(vec![Change::Put(object(oid, schema, name, owner, def))])?;
+    let acl = names::initial_acl(session, owner, schema, On::Sequence);
+    session.apply(vec![Change::Put(object(oid, schema, name, owner, acl, def))])?;
     Ok(TAG.into())
 }
 
@@ -87,8 +90,15 @@ pub(super) fn owner(session: &mut Session, schema: Oid) -> Result<Oid> {
     if schema == TEMP_SCHEMA { Ok(session.login_role) } else { Ok(names::current_role(session)?.0) }
 }
 
-pub(super) fn object(oid: Oid, schema: Oid, name: &str, owner: Oid, def: SequenceDef) -> Arc<Object> {
-    new_object(oid, schema, name, owner, Body::Sequence(Arc::new(def)))
+pub(super) fn object(
+    oid: Oid,
+    schema: Oid,
+    name: &str,
+    owner: Oid,
+    acl: Vec<AclItem>,
+    def: SequenceDef,
+) -> Arc<Object> {
+    new_object(oid, schema, name, owner, acl, Body::Sequence(Arc::new(def)))
 }
 
 /// The table and column of OWNED BY.
@@ -246,7 +256,8 @@ impl OfColumn<'_> {
             None => chosen_name(self.table_name, Some(self.column), "seq", |name| is_new(session, name)),
         };
         let oid = session.fresh_oid(self.schema == TEMP_SCHEMA);
-        Ok((object(oid, self.schema, &name, self.owner, def), ColumnSequence { oid, rule: self.rule }))
+        let acl = names::initial_acl(session, self.owner, self.schema, On::Sequence);
+        Ok((object(oid, self.schema, &name, self.owner, acl, def), ColumnSequence { oid, rule: self.rule }))
     }
 }
 

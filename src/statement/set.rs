@@ -11,7 +11,7 @@ use tidemill_udfs::types::SqlType;
 use super::control::Discard;
 use super::names;
 use crate::error::SqlState;
-use crate::plan::TEMP_SCHEMA;
+use crate::plan::{TEMP_SCHEMA, rights};
 use crate::session::sequences::Sequences;
 use crate::session::{Column, Outcome, RowsTag, Session};
 use crate::{Error, Result};
@@ -37,16 +37,7 @@ pub(super) fn set(session: &mut Session, name: &str, value: Option<&str>, local:
     }
     match name {
         "role" => set_role(session, value, local)?,
-        "session_authorization" => {
-            let login = names::role(session, "session_user")?.name.clone();
-            if value.is_some_and(|value| value != login) {
-                return Err(Error::new(
-                    SqlState::INSUFFICIENT_PRIVILEGE,
-                    format!("permission denied to set session authorization \"{}\"", value.unwrap_or_default()),
-                )
-                .hint("Use SET ROLE."));
-            }
-        }
+        "session_authorization" => set_session_authorization(session, value, local)?,
         _ => {
             let mut settings = session.settings.lock();
             match value {
@@ -64,19 +55,31 @@ pub(super) fn set(session: &mut Session, name: &str, value: Option<&str>, local:
 }
 
 fn set_role(session: &mut Session, value: Option<&str>, local: bool) -> Result<()> {
-    let Some(name) = value.filter(|value| *value != "none") else {
-        return session.settings.lock().set("role", "none", local);
-    };
-    let role = names::role(session, name)?;
-    let login = session.login_role;
-    let superuser = matches!(
-        names::object(session, login).map(|object| object.body.clone()),
-        Some(tidemill_catalog::record::Body::Role(def)) if def.superuser
-    );
-    if !superuser && !names::is_member(session, login, role.oid) {
-        return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, format!("permission denied to set role \"{name}\"")));
+    let value = value.unwrap_or("none");
+    check_identity(session, "role", value)?;
+    session.settings.lock().set("role", value, local)?;
+    session.refresh_superuser();
+    Ok(())
+}
+
+/// Another login for the session, as only a superuser's may take on; the role goes back to it.
+fn set_session_authorization(session: &mut Session, value: Option<&str>, local: bool) -> Result<()> {
+    match value {
+        Some(value) => {
+            check_identity(session, "session_authorization", value)?;
+            session.settings.lock().set("session_authorization", value, local)?;
+        }
+        None => session.settings.lock().reset("session_authorization", local)?,
     }
-    session.settings.lock().set("role", name, local)
+    session.settings.lock().set("role", "none", local)?;
+    session.refresh_superuser();
+    Ok(())
+}
+
+fn check_identity(session: &mut Session, setting: &str, value: &str) -> Result<()> {
+    let snapshot = Arc::clone(session.open().view());
+    let current = session.session_role(&snapshot);
+    rights::check_identity(&snapshot.catalog, setting, value, session.login_role, current)
 }
 
 pub(super) fn show(session: &mut Session, name: &str) -> Result<Outcome> {
@@ -129,9 +132,10 @@ pub(super) fn discard(session: &mut Session, what: Discard) -> Result<String> {
             session.cursors.clear();
             session.list_cursors();
             session.close_statements();
-            session.settings.lock().set("role", "none", false)?;
+            set_session_authorization(session, None, false)?;
             session.settings.lock().reset_all();
             *session.sequences.lock() = Sequences::default();
+            super::notify::unlisten(session, None)?;
             drop_temporary(session)?;
             Ok("DISCARD ALL".into())
         }

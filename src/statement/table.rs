@@ -7,6 +7,7 @@ use std::sync::Arc;
 use datafusion::common::DFSchema;
 use datafusion::sql::sqlparser::ast;
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::Privileges;
 use tidemill_catalog::record::{Body, Change, CheckDef, ColumnDef, Object, TableDef, TableOptions, Write};
 use tidemill_catalog::snapshot::TableState;
 use tidemill_udfs::types::SqlType;
@@ -16,8 +17,9 @@ use super::control::{AlterTable, CheckSyntax, ColumnSyntax, CreateTable, Name};
 use super::parse::{Parsed, parse_expression};
 use super::sink::RowSink;
 use super::trees::{RelationKind, SequenceOptions, TypeName};
-use super::{constraint, defaults, identity, like, names, options, retype, sequence, user_type};
+use super::{constraint, defaults, domain, identity, like, names, options, retype, sequence, user_type};
 use crate::error::SqlState;
+use crate::plan::rights::On;
 use crate::plan::{Scope, TEMP_SCHEMA, user_types};
 use crate::session::{Outcome, Session};
 use crate::{Error, Result};
@@ -34,7 +36,7 @@ pub(super) async fn create(
     session.require_writable(if create.query.is_some() { "CREATE TABLE AS" } else { "CREATE TABLE" })?;
     let schema = names::creation_schema(session, &create.name, create.temporary)?;
     let temporary = schema == TEMP_SCHEMA;
-    names::require_create(session, schema)?;
+    names::require_create(session, schema).map_err(|error| error.at(create.name.offset))?;
     let _ = parsed;
     let name = create.name.last();
     let (main, temp) = names::catalogs(session);
@@ -76,7 +78,7 @@ pub(super) async fn create(
         owner,
         version: 1,
         comment: None,
-        acl: vec![],
+        acl: names::initial_acl(session, scope.role, schema, On::Relation),
         depends_on: def.dependencies(oid),
         body: Body::Table(Arc::new(def)),
     };
@@ -365,7 +367,7 @@ pub(super) fn truncate(session: &mut Session, tables: &[Name], restart: bool) ->
     session.require_writable("TRUNCATE TABLE")?;
     for name in tables {
         let (object, _) = names::table(session, name)?;
-        names::require_owner(session, &object)?;
+        names::require(session, &object, Privileges::TRUNCATE)?;
         let state = state(session, object.oid)?;
         session.apply(vec![Change::Write(removal_of_all(&state))])?;
         if restart {
@@ -417,15 +419,18 @@ pub(super) async fn alter(
                 let schema = names::schema(session, schema)?;
                 names::require_create(session, schema)?;
                 require_unlinked(session, &object, "cannot move an owned sequence into another schema")?;
-                effects.before = identity::follow(session, &object, |sequence| sequence.parent = schema);
+                effects.before = identity::follow(session, &object, |sequence| {
+                    names::changed(sequence, |sequence| sequence.parent = schema)
+                });
                 object = names::changed(&object, |object| object.parent = schema);
             }
             AlterTable::Owner(owner) => {
-                let owner = names::role(session, owner)?.oid;
+                let owner = names::role(session, owner)?;
+                names::require_new_owner(session, &object, &owner)?;
                 let message = format!("cannot change owner of sequence \"{}\"", object.name);
                 require_unlinked(session, &object, &message)?;
-                effects.before = identity::follow(session, &object, |sequence| sequence.owner = owner);
-                object = names::changed(&object, |object| object.owner = owner);
+                effects.before = identity::follow(session, &object, |sequence| names::with_owner(sequence, owner.oid));
+                object = names::with_owner(&object, owner.oid);
             }
             AlterTable::RenameColumn { from, to } if matches!(object.body, Body::View(_)) => {
                 object = rename_view_column(&object, from, to)?;
@@ -647,7 +652,8 @@ async fn change(
             let at = find(def, column)?;
             let (sql_type, user_type) = user_type::resolve(session, sql_type)?;
             effects.before.extend(user_type::expected(session, user_type.into_iter()));
-            effects.write = retype::alter_type(session, scope, object, def, at, &sql_type, using.as_ref()).await?;
+            effects.write =
+                retype::alter_type(session, scope, object, def, at, (&sql_type, user_type), using.as_ref()).await?;
             if def.columns[at].is_identity() {
                 identity::check_type(&def.columns[at].sql_type)?;
                 // The sequence's numbers become that type too.
@@ -790,6 +796,9 @@ fn add_column(
     effects.before.extend(user_type::expected(session, added.user_type.into_iter()));
     identity::Table::of(object).sequence_of(session, column, &mut added, &mut effects.before)?;
     let has_rows = state(session, object.oid)?.has_rows();
+    if has_rows {
+        domain::check_default(session, scope, &added)?;
+    }
     // Its name in files must be new: an older column may have had it.
     let taken = |name: &str| def.columns.iter().any(|column| column.physical_name == name);
     if taken(&added.physical_name) || def.column_mapping {

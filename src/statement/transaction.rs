@@ -19,26 +19,69 @@ pub(super) fn begin(session: &mut Session, modes: &TransactionModes, tag: &str) 
 }
 
 fn apply_modes(session: &mut Session, modes: &TransactionModes) -> Result<()> {
+    let open = session.open();
+    let (queried, within, was_read_only) = (open.queried, open.has_savepoints(), open.read_only);
+    let refuse = |message: &str| Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
     let mut settings = session.settings.lock();
     if let Some(isolation) = modes.isolation {
+        if settings.get("transaction_isolation").as_deref() != Some(isolation) {
+            if queried {
+                return refuse("SET TRANSACTION ISOLATION LEVEL must be called before any query");
+            }
+            if within {
+                return refuse("SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction");
+            }
+        }
         settings.set("transaction_isolation", isolation, true)?;
     }
     if let Some(deferrable) = modes.deferrable {
+        if within {
+            return refuse("SET TRANSACTION [NOT] DEFERRABLE cannot be called within a subtransaction");
+        }
+        if queried {
+            return refuse("SET TRANSACTION [NOT] DEFERRABLE must be called before any query");
+        }
         settings.set("transaction_deferrable", if deferrable { "on" } else { "off" }, true)?;
     }
     if let Some(read_only) = modes.read_only {
+        if !read_only && was_read_only && within {
+            return refuse("cannot set transaction read-write mode inside a read-only transaction");
+        }
+        if !read_only && was_read_only && queried {
+            return refuse("transaction read-write mode must be set before any query");
+        }
         settings.set("transaction_read_only", if read_only { "on" } else { "off" }, true)?;
         drop(settings);
-        let open = session.open();
-        if !read_only && open.read_only && !open.is_empty() {
-            return Err(Error::new(
-                SqlState::ACTIVE_SQL_TRANSACTION,
-                "transaction read-write mode must be set before any query",
-            ));
-        }
-        open.read_only = read_only;
+        session.open().read_only = read_only;
     }
     Ok(())
+}
+
+/// Modes of a transaction, for the one that AND CHAIN begins.
+struct Kept {
+    settings: Vec<(&'static str, String)>,
+    read_only: bool,
+}
+
+impl Kept {
+    fn of(session: &mut Session) -> Self {
+        let read_only = session.open().read_only;
+        let settings = session.settings.lock();
+        let names = ["transaction_isolation", "transaction_deferrable", "transaction_read_only"];
+        let given = names.into_iter().filter_map(|name| Some((name, settings.given(name)?)));
+        Self { settings: given.collect(), read_only }
+    }
+
+    fn begin(self, session: &mut Session) -> Result<()> {
+        session.open_transaction(true);
+        let mut settings = session.settings.lock();
+        for (name, value) in self.settings {
+            settings.set(name, &value, true)?;
+        }
+        drop(settings);
+        session.open().read_only = self.read_only;
+        Ok(())
+    }
 }
 
 pub(super) fn set_modes(session: &mut Session, modes: &TransactionModes, for_session: bool) -> Result<Outcome> {
@@ -77,13 +120,14 @@ pub(super) async fn commit(session: &mut Session, chain: bool) -> Result<Outcome
     if !explicit && !chain {
         session.notice("WARNING", SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
     }
+    let kept = Kept::of(session);
     if failed {
         session.rollback();
     } else {
         session.commit().await?;
     }
     if chain {
-        session.open_transaction(true);
+        kept.begin(session)?;
     }
     Ok(Outcome::Command(if failed { "ROLLBACK" } else { "COMMIT" }.into()))
 }
@@ -95,9 +139,10 @@ pub(super) fn rollback(session: &mut Session, chain: bool) -> Result<Outcome> {
         }
         session.notice("WARNING", SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
     }
+    let kept = chain.then(|| Kept::of(session));
     session.rollback();
-    if chain {
-        session.open_transaction(true);
+    if let Some(kept) = kept {
+        kept.begin(session)?;
     }
     Ok(Outcome::Command("ROLLBACK".into()))
 }
@@ -118,7 +163,8 @@ fn block<'s>(session: &'s mut Session, command: &str) -> Result<&'s mut crate::s
 
 pub(super) fn savepoint(session: &mut Session, name: &str) -> Result<Outcome> {
     let settings = session.settings.lock().layers().clone();
-    block(session, "SAVEPOINT")?.savepoint(name.to_owned(), settings);
+    let outbox = session.handle.outbox.lock().mark();
+    block(session, "SAVEPOINT")?.savepoint(name.to_owned(), settings, outbox);
     Ok(Outcome::Command("SAVEPOINT".into()))
 }
 
@@ -128,7 +174,8 @@ pub(super) fn release(session: &mut Session, name: &str) -> Result<Outcome> {
 }
 
 pub(super) fn rollback_to(session: &mut Session, name: &str) -> Result<Outcome> {
-    let settings = block(session, "ROLLBACK TO SAVEPOINT")?.rollback_to(name)?;
+    let (settings, outbox) = block(session, "ROLLBACK TO SAVEPOINT")?.rollback_to(name)?;
+    session.handle.outbox.lock().back_to(outbox);
     session.settings.lock().restore(settings);
     Ok(Outcome::Command("ROLLBACK".into()))
 }

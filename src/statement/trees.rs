@@ -3,7 +3,7 @@
 use tidemill_catalog::record::Body;
 use tidemill_udfs::types::SqlType;
 
-use super::control::{Expression, Name};
+use super::control::{CheckSyntax, Expression, Name};
 
 /// What a statement about relations is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +84,55 @@ pub enum AlterType {
     Owner(String),
     /// SET SCHEMA
     SetSchema(String),
+    /// What only domains have.
+    Domain(Box<AlterDomain>),
+}
+
+/// CREATE DOMAIN.
+#[derive(Debug, Clone)]
+pub struct CreateDomain {
+    /// Its name.
+    pub name: Name,
+    /// The type below it.
+    pub base: TypeName,
+    /// DEFAULT
+    pub default: Option<Expression>,
+    /// NOT NULL
+    pub not_null: bool,
+    /// CHECK
+    pub checks: Vec<CheckSyntax>,
+}
+
+/// ALTER DOMAIN, but for what all types have.
+#[derive(Debug, Clone)]
+pub enum AlterDomain {
+    /// SET DEFAULT; `None`: DROP DEFAULT
+    Default(Option<Expression>),
+    /// SET NOT NULL, DROP NOT NULL
+    NotNull(bool),
+    /// ADD CHECK
+    AddCheck {
+        /// The constraint.
+        check: CheckSyntax,
+        /// NOT VALID
+        not_valid: bool,
+    },
+    /// DROP CONSTRAINT
+    DropConstraint {
+        /// Its name.
+        name: String,
+        /// IF EXISTS
+        if_exists: bool,
+    },
+    /// RENAME CONSTRAINT
+    RenameConstraint {
+        /// Its name.
+        from: String,
+        /// Its new name.
+        to: String,
+    },
+    /// VALIDATE CONSTRAINT
+    ValidateConstraint(String),
 }
 
 /// CREATE SEQUENCE.

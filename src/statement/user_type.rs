@@ -17,7 +17,7 @@ use super::control::Name;
 use super::database::new_object;
 use super::parse::parse_expression;
 use super::trees::{AlterType, TypeName};
-use super::{names, retype, sequence};
+use super::{domain, names, retype, sequence};
 use crate::error::SqlState;
 use crate::plan::{Conversion, TEMP_SCHEMA, user_types};
 use crate::session::Session;
@@ -110,7 +110,7 @@ pub(super) fn create(session: &mut Session, name: &Name, labels: &[String]) -> R
     let kind = TypeKind::Enum(labels.collect());
     let owner = sequence::owner(session, schema)?;
     let body = Body::Type(Arc::new(TypeDef { array_oid, kind }));
-    session.apply(vec![Change::Put(new_object(oid, schema, name.last(), owner, body))])?;
+    session.apply(vec![Change::Put(new_object(oid, schema, name.last(), owner, vec![], body))])?;
     Ok(TAG.into())
 }
 
@@ -124,6 +124,9 @@ pub(super) async fn alter(
     let tag = format!("ALTER {word}");
     session.require_writable(&tag)?;
     let object = find(session, name)?;
+    if word == "DOMAIN" && user_types::definition(&object)?.domain().is_none() {
+        return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("{} is not a domain", object.name)));
+    }
     names::require_owner(session, &object)?;
     let mut rows = None;
     let changed = match action {
@@ -173,6 +176,10 @@ pub(super) async fn alter(
             rows = Some((from, to));
             with_labels(&object, labels)?
         }
+        AlterType::Domain(action) => match domain::changed(session, &object, action, cancel).await? {
+            Some(changed) => changed,
+            None => return Ok(tag),
+        },
     };
     let mut changes = vec![Change::Put(Arc::clone(&changed))];
     if let SqlType::Enum(of) = user_types::sql_type(&changed)? {

@@ -12,6 +12,7 @@ use super::control::CreateView;
 use super::names;
 use super::parse::Statement;
 use crate::error::SqlState;
+use crate::plan::rights::On;
 use crate::plan::{TEMP_SCHEMA, user_types};
 use crate::session::transaction::is_temporary;
 use crate::session::{Column, Session};
@@ -20,6 +21,9 @@ use crate::{Error, Result};
 pub(super) fn create(session: &mut Session, create: &CreateView, cancel: &CancellationToken) -> Result<String> {
     session.require_writable("CREATE VIEW")?;
     let prepared = session.parse_inner(Some((*create.query).clone()), &[], true)?;
+    if prepared.writes() {
+        return Err(Error::unsupported("views must not contain data-modifying statements in WITH"));
+    }
     let Some(columns) = &prepared.columns else {
         return Err(Error::new(SqlState::SYNTAX_ERROR, "a view must be defined by a query"));
     };
@@ -39,6 +43,15 @@ pub(super) fn create(session: &mut Session, create: &CreateView, cancel: &Cancel
         },
         Statement::Control(_) => vec![],
     };
+    let mut needed = relations.clone();
+    needed.extend(columns.iter().filter_map(|column| column.user_type));
+    if let Statement::Sql(sql) = &create.query.statement
+        && let ast::Statement::Query(query) = sql.as_ref()
+    {
+        needed.extend(user_types::cast_to(&scope, query));
+    }
+    needed.sort_unstable();
+    needed.dedup();
     let body = Body::View(ViewDef {
         query: create.query_text.clone(),
         search_path: scope.search_path.clone(),
@@ -63,7 +76,7 @@ pub(super) fn create(session: &mut Session, create: &CreateView, cancel: &Cancel
             }
             names::changed(existing, |object| {
                 object.body = body;
-                object.depends_on = relations;
+                object.depends_on = needed;
             })
         }
         Some(_) if create.if_not_exists => {
@@ -84,8 +97,8 @@ pub(super) fn create(session: &mut Session, create: &CreateView, cancel: &Cancel
             owner: if schema == TEMP_SCHEMA { session.login_role } else { scope.role },
             version: 1,
             comment: None,
-            acl: vec![],
-            depends_on: relations,
+            acl: names::initial_acl(session, scope.role, schema, On::Relation),
+            depends_on: needed,
             body,
         }),
     };

@@ -83,7 +83,7 @@ def scenarios(work):
         name = path.stem
         client = name.rsplit(".", 1)[0]
         version = tools.get(client)
-        runner = {".py": [python], ".mjs": ["node"], ".sh": ["bash"], ".java": []}[path.suffix]
+        runner = {".py": [python], ".mjs": ["node"], ".sh": ["bash"], ".java": [], ".rs": []}[path.suffix]
         if version is None:
             missing.append((client, "it cannot be installed here"))
         elif path.suffix == ".java":
@@ -94,6 +94,8 @@ def scenarios(work):
             subprocess.run(["javac", "-cp", f"{work}/java/postgresql.jar", "-d", str(folder), str(source)], check=True)
             command = ["java", "-cp", f"{folder}:{work}/java/postgresql.jar", "Driver"]
             found.append(Scenario(name, client, command, version))
+        elif path.suffix == ".rs":
+            found.append(Scenario(name, client, [f"{work}/rust/target/debug/{client}"], version))
         elif path.suffix == ".mjs":
             # Modules are looked for beside the program.
             copy = pathlib.Path(work) / path.name
@@ -115,6 +117,7 @@ class Difference:
 
 
 ORDERED = re.compile(r"\border\s+by\b", re.I)
+INNERMOST = re.compile(r"\([^()]*\)")
 USER_OIDS_FROM = 16384
 
 
@@ -134,7 +137,10 @@ def cells(result):
         return wire.OID.sub("<oid>", wire.text(value))
 
     rows = [[one(at, value) for at, value in enumerate(row)] for row in result.rows]
-    if not ORDERED.search(result.sql):
+    outermost, inner = result.sql, 1
+    while inner:
+        outermost, inner = INNERMOST.subn("", outermost)
+    if not ORDERED.search(outermost):
         rows.sort(key=str)
     return rows
 

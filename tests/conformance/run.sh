@@ -81,6 +81,33 @@ if command -v javac >/dev/null; then
     fi
 fi
 
+# Rust's: a package of their own, which is no part of the server's build.
+if command -v cargo >/dev/null; then
+    mkdir -p "$clients/rust/src/bin"
+    cat >"$clients/rust/Cargo.toml" <<'TOML'
+[package]
+name = "clients"
+version = "0.0.0"
+edition = "2024"
+[workspace]
+[dependencies]
+bytes = "1"
+chrono = "0.4"
+futures = "0.3"
+serde_json = "1"
+sqlx = { version = "0.8", default-features = false, features = ["bigdecimal", "chrono", "derive", "json", "migrate", "postgres", "runtime-tokio", "uuid"] }
+tokio = { version = "1", features = ["macros", "net", "rt", "sync", "time"] }
+tokio-postgres = { version = "0.7", features = ["with-chrono-0_4", "with-serde_json-1", "with-uuid-1"] }
+uuid = "1"
+TOML
+    for client in tokio-postgres sqlx; do cp "scenarios/$client.basics.rs" "$clients/rust/src/bin/$client.rs"; done
+    if cargo build --quiet --manifest-path "$clients/rust/Cargo.toml" --target-dir "$clients/rust/target" >>"$log" 2>&1; then
+        for client in tokio-postgres sqlx; do
+            version "$client" "$(grep -A1 "^name = \"$client\"" "$clients/rust/Cargo.lock" | sed -n 's/^version = "\(.*\)"/\1/p')"
+        done
+    fi
+fi
+
 python3 - "$versions" "$clients/clients.json" <<'PY'
 import json, sys
 with open(sys.argv[1]) as lines, open(sys.argv[2], "w") as out:

@@ -301,4 +301,6 @@ OID = re.compile(r"\b(1[6-9]\d{3}|[2-9]\d{4}|[1-9]\d{5,9})\b")
 
 def shape(sql):
     """The statement with such oids and with addresses left out, to find it in the other recording."""
-    return re.sub(r"\s+", " ", re.sub(r"0x[0-9a-f]{6,}", "<address>", OID.sub("<oid>", sql))).strip()
+    # SQLAlchemy names cursors by addresses too.
+    sql = re.sub(r"0x[0-9a-f]{6,}|\bc_[0-9a-f]{8,}_\d+", "<address>", OID.sub("<oid>", sql))
+    return re.sub(r"\s+", " ", sql).strip()

@@ -278,8 +278,8 @@ fn killed_compaction_leaves_inputs_or_output() {
         let life = Duration::from_millis(if round == 0 { 5000 } else { random.random_range(0..600) });
         std::thread::scope(|scope| {
             let call = scope.spawn(|| {
-                let mut client = Client::connect(address, "tidemill", "tidemill").expect("a session");
-                match client.simple(&sql) {
+                let session = Client::connect(address, "tidemill", "tidemill");
+                match session.and_then(|mut client| client.simple(&sql)) {
                     Ok(_) => true,
                     Err(Error::Io(_)) => false,
                     Err(error) => panic!("seed {seed}, round {round}: {error:?}"),

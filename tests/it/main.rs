@@ -21,8 +21,12 @@ mod http;
 mod ingest;
 /// Primary keys and upserts.
 mod keys;
+/// LISTEN and NOTIFY between connections.
+mod notify;
 /// Sequences and unique constraints: many clients, crashes.
 mod objects;
+/// Who may do what: several logins, HTTP, restarts.
+mod privileges;
 /// Malformed and hostile bytes: the server answers or hangs up, and lives on.
 mod protocol;
 /// Stop, start, second server on the same directory, bad directories, damaged logs.

@@ -362,7 +362,8 @@ fn statements_that_tools_send_are_accepted() {
         ("VACUUM (ANALYZE) t", "VACUUM"),
         ("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; COMMIT", "BEGIN LOCK TABLE COMMIT"),
         ("LOCK TABLE t", "25P01"),
-        ("LISTEN channel", "0A000"),
+        ("LISTEN channel", "LISTEN"),
+        ("NOTIFY channel, 'payload'", "NOTIFY"),
     ];
     for (sql, expected) in tags {
         let told = match client.simple(sql) {

@@ -16,6 +16,7 @@ use super::garbage::Garbage;
 use super::room::HotRoom;
 use super::shared::{Checkpointed, Shared, TableLocks};
 use super::writer::Queue;
+use crate::acl::{AclItem, PUBLIC, Privileges};
 use crate::fault::{self, FileLayer, TEMPORARY_EXTENSION};
 use crate::record::{Body, Change, Object, RoleDef};
 use crate::snapshot::{Catalog, Published, Snapshot, TableState};
@@ -139,8 +140,8 @@ fn refuse_foreign_data(files: &dyn FileLayer, dir: &Path) -> Result<()> {
 }
 
 fn fresh_catalog() -> CatalogFile {
-    let object = |oid, parent, name: &str, body| {
-        let (acl, depends_on) = (Vec::new(), Vec::new());
+    let object = |oid, parent, name: &str, acl, body| {
+        let depends_on = Vec::new();
         Arc::new(Object {
             oid,
             parent,
@@ -162,17 +163,22 @@ fn fresh_catalog() -> CatalogFile {
         connection_limit: -1,
         ..RoleDef::default()
     };
+    // Everybody may look into it, and only the owner makes things there.
+    let public_acl = vec![
+        AclItem::new(FIRST_ROLE, FIRST_ROLE, Privileges::USAGE | Privileges::CREATE),
+        AclItem::new(PUBLIC, FIRST_ROLE, Privileges::USAGE),
+    ];
     CatalogFile {
         lsn: 0,
         next_oid: FIRST_OID,
         next_chunk_id: 1,
         epoch: Uuid::new_v4().to_string(),
         objects: vec![
-            object(FIRST_ROLE, 0, FIRST_NAME, Body::Role(role)),
-            object(FIRST_DATABASE, 0, FIRST_NAME, Body::Database {}),
-            object(PUBLIC_SCHEMA, FIRST_DATABASE, "public", Body::Schema {}),
-            object(MAINTENANCE.0, 0, MAINTENANCE.1, Body::Database {}),
-            object(MAINTENANCE.2, MAINTENANCE.0, "public", Body::Schema {}),
+            object(FIRST_ROLE, 0, FIRST_NAME, vec![], Body::Role(role)),
+            object(FIRST_DATABASE, 0, FIRST_NAME, vec![], Body::Database {}),
+            object(PUBLIC_SCHEMA, FIRST_DATABASE, "public", public_acl.clone(), Body::Schema {}),
+            object(MAINTENANCE.0, 0, MAINTENANCE.1, vec![], Body::Database {}),
+            object(MAINTENANCE.2, MAINTENANCE.0, "public", public_acl, Body::Schema {}),
         ],
         tables: Default::default(),
         sequences: Default::default(),

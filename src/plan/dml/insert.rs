@@ -16,6 +16,7 @@ use super::{
 };
 use crate::Result;
 use crate::error::{Error, SqlState};
+use crate::plan::access::Accesses;
 use crate::plan::typing::{self, Typed, Typing, output_types, type_metadata};
 use crate::plan::{InsertPlan, OnConflict, Planner, RowProgram, Scope, locate};
 use crate::statement::parse;
@@ -37,6 +38,8 @@ pub(in crate::plan) fn insert(
     let explicit = !names.is_empty();
     let given = Given { target: &target, places: &places, explicit, overriding };
     let mut late = vec![];
+    // How many columns are given.
+    let mut width = 0;
     let mut typing = Typing::new(scope, types);
     let plan = match &insert.source {
         None => {
@@ -49,29 +52,41 @@ pub(in crate::plan) fn insert(
             values_plan(&target, vec![row])?
         }
         Some(source) => match source.body.as_ref() {
-            SetExpr::Values(values) if is_plain(source) => insert_values(planner, scope, &given, values, &mut typing)?,
+            SetExpr::Values(values) if is_plain(source) => {
+                width = values.rows.first().map_or(0, |row| row.content.len());
+                insert_values(planner, scope, &given, values, &mut typing)?
+            }
             _ => {
-                let (plan, after) = insert_query(planner, scope, &given, source, &mut typing)?;
-                late = after;
-                plan
+                let rows = insert_query(planner, scope, &given, source, &mut typing)?;
+                (late, width) = (rows.late, rows.width);
+                rows.plan
             }
         },
     };
+    let mut access = Accesses::default();
+    access.insert(target.oid, places.iter().take(width).map(|place| target.def.columns[*place].id));
+    access.extend(std::mem::take(&mut typing.access));
     let returning = insert
         .returning
         .as_ref()
         .map(|items| returning(planner, scope, &target, items, vec![], &mut typing))
         .transpose()?;
+    if let Some(returning) = &returning {
+        target.read(&mut access, &returning.expressions, &mut typing);
+    }
     let on_conflict = match &insert.on {
         None => None,
-        Some(ast::OnInsert::OnConflict(clause)) => on_conflict(planner, scope, &target, clause, &mut typing)?,
+        Some(ast::OnInsert::OnConflict(clause)) => {
+            on_conflict(planner, scope, &target, clause, &mut typing, &mut access)?
+        }
         Some(_) => {
             return Err(Error::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"ON DUPLICATE KEY\"")
                 .hint("Use ON CONFLICT … DO UPDATE."));
         }
     };
     let columns = crate::plan::columns(&plan);
-    let source = planner.finished(scope, plan, columns, typing.parameters.clone(), vec![target.oid])?;
+    let mut source = planner.finished(scope, plan, columns, typing.parameters.clone(), vec![target.oid])?;
+    source.access = Arc::new(access);
     let program = match &on_conflict {
         None => RowProgram::new(scope, &source.logical, &source.parameters, &target.def.schema()),
         Some(_) => None,
@@ -86,6 +101,7 @@ fn on_conflict(
     target: &Target,
     clause: &ast::OnConflict,
     typing: &mut Typing,
+    access: &mut Accesses,
 ) -> Result<Option<OnConflict>> {
     let def = &target.def;
     let keys = def.unique_keys();
@@ -110,6 +126,7 @@ fn on_conflict(
                     error.located(ident.span.start.line, ident.span.start.column)
                 })?);
             }
+            access.select(target.oid, None, places.iter().map(|place| def.columns[*place].id));
             places.sort_unstable();
             places.dedup();
             let found = keys.into_iter().find(|key| {
@@ -130,12 +147,14 @@ fn on_conflict(
                 Some(index) => index.is_constraint && index.name == name,
                 None => name == format!("{}_pkey", target.name),
             };
-            Some(keys.into_iter().find(named).ok_or_else(|| {
+            let key = keys.into_iter().find(named).ok_or_else(|| {
                 Error::new(
                     SqlState::UNDEFINED_OBJECT,
                     format!("constraint \"{name}\" for table \"{}\" does not exist", target.name),
                 )
-            })?)
+            })?;
+            access.select(target.oid, None, key.columns.iter().map(|place| def.columns[*place].id));
+            Some(key)
         }
     };
     let update = match &clause.action {
@@ -181,6 +200,8 @@ fn on_conflict(
     if exprs.iter().any(crate::plan::extension::has_subquery) {
         return Err(Error::unsupported("a subquery in ON CONFLICT DO UPDATE is not supported"));
     }
+    access.update(target.oid, places.iter().map(|place| def.columns[*place].id));
+    target.read(access, &exprs, typing);
     let nothing = EmptyRelation { produce_one_row: false, schema: Arc::new(schema) };
     let plan = Projection::try_new(exprs, Arc::new(LogicalPlan::EmptyRelation(nothing)))?;
     let plan =
@@ -204,7 +225,7 @@ fn is_plain(query: &Query) -> bool {
 }
 
 /// Positions in the table of the columns values are given for.
-fn insert_columns(target: &Target, names: &[ObjectName]) -> Result<Vec<usize>> {
+pub(in crate::plan) fn insert_columns(target: &Target, names: &[ObjectName]) -> Result<Vec<usize>> {
     if names.is_empty() {
         return Ok((0..target.def.columns.len()).collect());
     }
@@ -235,7 +256,7 @@ struct Given<'a> {
 
 /// OVERRIDING: what becomes of values given for identity columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Overriding {
+pub(in crate::plan) enum Overriding {
     Nothing,
     System,
     User,
@@ -243,7 +264,7 @@ enum Overriding {
 
 impl Overriding {
     /// What the list of columns says, and the list without that.
-    fn of(columns: &[ObjectName]) -> (Self, &[ObjectName]) {
+    pub(in crate::plan) fn of(columns: &[ObjectName]) -> (Self, &[ObjectName]) {
         let mark = columns.first().and_then(|name| name.0.first()).and_then(ObjectNamePart::as_ident);
         match mark.map(|ident| ident.value.as_str()) {
             Some(parse::OVERRIDING_SYSTEM) => (Self::System, &columns[1..]),
@@ -253,7 +274,7 @@ impl Overriding {
     }
 
     /// True if a value given for the column counts, and not the sequence's.
-    fn takes(self, column: &ColumnDef) -> Result<bool> {
+    pub(in crate::plan) fn takes(self, column: &ColumnDef) -> Result<bool> {
         match (column.sequence.map(|sequence| sequence.rule), self) {
             (Some(SequenceRule::Always), Self::Nothing) => {
                 Err(generated(column, format!("cannot insert a non-DEFAULT value into column \"{}\"", column.name))
@@ -265,7 +286,7 @@ impl Overriding {
     }
 }
 
-fn check_width(values: usize, places: usize, explicit: bool) -> Result<()> {
+pub(in crate::plan) fn check_width(values: usize, places: usize, explicit: bool) -> Result<()> {
     if values > places {
         return Err(Error::new(SqlState::SYNTAX_ERROR, "INSERT has more expressions than target columns"));
     }
@@ -356,16 +377,26 @@ fn values_plan(target: &Target, rows: Vec<Vec<Typed>>) -> Result<LogicalPlan> {
     Ok(LogicalPlan::Values(Values { schema: Arc::new(schema), values }))
 }
 
+/// The rows of INSERT … SELECT.
+struct QueryRows {
+    plan: LogicalPlan,
+    /// Positions of columns whose defaults are computed after the query.
+    late: Vec<usize>,
+    /// How many columns the query gives.
+    width: usize,
+}
+
 fn insert_query(
     planner: &Planner,
     scope: &Arc<Scope>,
     given: &Given<'_>,
     source: &Query,
     typing: &mut Typing,
-) -> Result<(LogicalPlan, Vec<usize>)> {
+) -> Result<QueryRows> {
     let Given { target, places, explicit, overriding } = *given;
-    let (plan, _) = planner.named(scope, source.clone(), 0).map_err(|error| locate::in_query(error, source))?;
-    let plan = typing.plan(plan, &[], true).map_err(|error| locate::in_query(error, source))?;
+    let named = planner.named(scope, source.clone(), None).map_err(|error| locate::in_query(error, source))?;
+    typing.access.extend(named.access);
+    let plan = typing.plan(named.plan, &[], true).map_err(|error| locate::in_query(error, source))?;
     let width = plan.schema().fields().len();
     check_width(width, places.len(), explicit)?;
     // Literals of unknown type take the column's type where they stand.
@@ -408,5 +439,6 @@ fn insert_query(
         };
         exprs.push(labelled(value, column, &to));
     }
-    Ok((LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?), late))
+    let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?);
+    Ok(QueryRows { plan, late, width })
 }

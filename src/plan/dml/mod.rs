@@ -5,45 +5,66 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::common::{Column as PlanColumn, DFSchema, TableReference};
+use datafusion::common::{Column as PlanColumn, DFSchema};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 use datafusion::sql::sqlparser::ast::{
     self, AssignmentTarget, FromTable, Ident, ObjectName, ObjectNamePart, SelectItem, SetExpr, TableFactor,
     TableWithJoins, UpdateTableFromKind,
 };
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::Privileges;
 use tidemill_catalog::record::{Body, ColumnDef, SequenceRule, TableDef};
-use tidemill_catalog::snapshot::TableState;
 use tidemill_catalog::table::scan::{ROW_COLUMN, UNIT_COLUMN};
 use tidemill_udfs::types::SqlType;
 
+use super::access::Accesses;
 use super::context::Resolved;
 use super::typing::{Typed, Typing, output_types, type_metadata};
-use super::{Conversion, ModifyPlan, Plan, Planner, Returning, Scope, locate, prepare};
+use super::{ModifyPlan, Planner, Returning, Scope, locate, prepare};
 use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::session::Column;
 use crate::statement::parse;
 
 mod insert;
-pub(super) use insert::insert;
+pub(super) use insert::{Overriding, check_width, insert, insert_columns};
 
 /// The table a statement changes.
-struct Target {
-    oid: Oid,
+pub(super) struct Target {
+    pub(super) oid: Oid,
     /// Its name in messages.
     name: String,
     /// How the statement calls it: its alias or name.
-    shown: String,
-    def: Arc<TableDef>,
+    pub(super) shown: String,
+    pub(super) def: Arc<TableDef>,
 }
 
-fn folded(ident: &Ident) -> String {
+impl Target {
+    /// Adds the columns that expressions over its rows read, and what subqueries in them do.
+    fn read(&self, access: &mut Accesses, expressions: &[Expr], typing: &mut Typing) {
+        let outer = std::mem::take(&mut typing.outer_columns);
+        let named = expressions.iter().flat_map(Expr::column_refs).map(|column| column.name.as_str());
+        let all: Vec<&str> = named.chain(outer.iter().map(|column| column.name.as_str())).collect();
+        let ids: Vec<i32> = self
+            .def
+            .columns
+            .iter()
+            .filter(|column| all.contains(&column.name.as_str()))
+            .map(|column| column.id)
+            .collect();
+        if !ids.is_empty() {
+            access.select(self.oid, None, ids);
+        }
+        access.extend(std::mem::take(&mut typing.access));
+    }
+}
+
+pub(super) fn folded(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
-fn target(scope: &Arc<Scope>, name: &ObjectName, alias: Option<&Ident>) -> Result<Target> {
+pub(super) fn target(scope: &Arc<Scope>, name: &ObjectName, alias: Option<&Ident>) -> Result<Target> {
     let parts: Vec<String> = name.0.iter().filter_map(ObjectNamePart::as_ident).map(folded).collect();
     let (database, schema, table) = match parts.as_slice() {
         [table] => (None, None, table),
@@ -77,7 +98,7 @@ fn target(scope: &Arc<Scope>, name: &ObjectName, alias: Option<&Ident>) -> Resul
     }
 }
 
-fn sql_type(column: &ColumnDef) -> Result<SqlType> {
+pub(super) fn sql_type(column: &ColumnDef) -> Result<SqlType> {
     Ok(SqlType::of_stored(&column.sql_type)?)
 }
 
@@ -116,12 +137,13 @@ pub(super) fn default_value(
     let to = sql_type(column)?;
     if let Some(sequence) = &column.sequence {
         let oid = Typed::literal(datafusion::common::ScalarValue::UInt32(Some(sequence.oid)), SqlType::RegClass);
-        let call = ScalarFunction::new_udf(super::system::nextval(scope), vec![oid.expr]);
+        let call = ScalarFunction::new_udf(super::system::nextval(scope, sequence.rule), vec![oid.expr]);
         let value = Typed::of(Expr::ScalarFunction(call), SqlType::Int8);
         return typing.assign(value, &to, column.data_type.clone(), &column.name);
     }
-    let Some(text) = &column.default else { return null_value(column, typing) };
-    let expr = parse::parse_expression(text).map_err(|error| {
+    let of_domain = || scope.domain(column.user_type?).and_then(|(_, domain)| domain.default.clone());
+    let Some(text) = column.default.clone().or_else(of_domain) else { return null_value(column, typing) };
+    let expr = parse::parse_expression(&text).map_err(|error| {
         Error::internal(format!("the default of column \"{}\" does not parse: {error}", column.name))
     })?;
     let value = planner.typed_expression(scope, &DFSchema::empty(), &expr, typing).map_err(Error::without_location)?;
@@ -135,7 +157,7 @@ fn null_value(column: &ColumnDef, typing: &mut Typing) -> Result<Typed> {
 }
 
 /// What SET assigns to each column.
-fn assigned(target: &Target, assignments: &[ast::Assignment]) -> Result<Vec<Option<ast::Expr>>> {
+pub(super) fn assigned(target: &Target, assignments: &[ast::Assignment]) -> Result<Vec<Option<ast::Expr>>> {
     let mut assigned: Vec<Option<ast::Expr>> = vec![None; target.def.columns.len()];
     let mut set = |name: &ObjectName, value: ast::Expr| -> Result<()> {
         let place = column_index(target, name)?;
@@ -158,6 +180,12 @@ fn assigned(target: &Target, assignments: &[ast::Assignment]) -> Result<Vec<Opti
             }
         }
     }
+    for (column, value) in target.def.columns.iter().zip(&assigned) {
+        let always = column.sequence.is_some_and(|sequence| sequence.rule == SequenceRule::Always);
+        if always && value.as_ref().is_some_and(|value| !is_default(value)) {
+            return Err(generated(column, format!("column \"{}\" can only be updated to DEFAULT", column.name)));
+        }
+    }
     Ok(assigned)
 }
 
@@ -167,18 +195,18 @@ fn generated(column: &ColumnDef, message: String) -> Error {
     Error::new(SqlState::GENERATED_ALWAYS, message).detail(detail)
 }
 
-fn is_default(expr: &ast::Expr) -> bool {
+pub(super) fn is_default(expr: &ast::Expr) -> bool {
     matches!(expr, ast::Expr::Identifier(ident) if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
 }
 
-fn labelled(value: Typed, column: &ColumnDef, to: &SqlType) -> Expr {
+pub(super) fn labelled(value: Typed, column: &ColumnDef, to: &SqlType) -> Expr {
     let metadata = datafusion::common::metadata::FieldMetadata::from(type_metadata(to));
     value.expr.unalias().alias_with_metadata(&column.name, Some(metadata))
 }
 
 /// Columns of the tables beside the target (FROM, USING) that RETURNING names.
 #[derive(Default)]
-struct Beside {
+pub(super) struct Beside {
     /// (table, column) of all of them.
     all: Vec<(Option<String>, String)>,
     /// Those named so far, as the query that finds the rows selects them.
@@ -186,7 +214,12 @@ struct Beside {
 }
 
 impl Beside {
-    fn new(planner: &Planner, scope: &Arc<Scope>, with: Option<&ast::With>, tables: &[TableWithJoins]) -> Result<Self> {
+    pub(super) fn new(
+        planner: &Planner,
+        scope: &Arc<Scope>,
+        with: Option<&ast::With>,
+        tables: &[TableWithJoins],
+    ) -> Result<Self> {
         if tables.is_empty() {
             return Ok(Self::default());
         }
@@ -195,8 +228,9 @@ impl Beside {
         let SetExpr::Select(select) = query.body.as_mut() else { return Ok(Self::default()) };
         select.projection = vec![SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())];
         select.from = tables.to_vec();
-        let (plan, _) = planner.named(scope, query.clone(), 0).map_err(|error| locate::in_query(error, &query))?;
-        let all = plan
+        let named = planner.named(scope, query.clone(), None).map_err(|error| locate::in_query(error, &query))?;
+        let all = named
+            .plan
             .schema()
             .iter()
             .map(|(relation, field)| {
@@ -204,6 +238,11 @@ impl Beside {
             })
             .collect();
         Ok(Self { all, named: vec![] })
+    }
+
+    /// True if one of the tables has a column of that name.
+    pub(super) fn has_column(&self, name: &str) -> bool {
+        self.all.iter().any(|(_, column)| column == name)
     }
 
     /// The name under which RETURNING's rows have such a column.
@@ -355,7 +394,8 @@ fn modified_table<'a>(table: &'a TableWithJoins, command: &str) -> Result<(&'a O
     }
 }
 
-/// `SELECT locators, items FROM target, others WHERE selection`, and its output types as they are.
+/// `SELECT locators, items FROM target, others WHERE selection`, and its output types as they are. `is_own`: which of the
+/// items are the statement's.
 #[expect(clippy::too_many_arguments, reason = "they are the clauses of the statement")]
 fn locating(
     planner: &Planner,
@@ -366,6 +406,7 @@ fn locating(
     items: Vec<SelectItem>,
     selection: Option<ast::Expr>,
     with: Option<&ast::With>,
+    is_own: &dyn Fn(usize) -> bool,
     typing: &mut Typing,
 ) -> Result<LogicalPlan> {
     let scope = scope.with_locators(Some(target.oid));
@@ -383,11 +424,23 @@ fn locating(
     select.from = vec![table];
     select.from.extend(others.iter().cloned());
     select.selection = selection;
-    let (plan, _) = planner.named(&scope, query.clone(), 0).map_err(|error| locate::in_query(error, &query))?;
+    let is_own = |at: usize| at >= 2 && is_own(at - 2);
+    let named = planner.named(&scope, query.clone(), Some(&is_own)).map_err(|error| locate::in_query(error, &query))?;
+    typing.access.extend(named.access);
+    typing.access.read_only_if_named(target.oid);
     let mut inner = Typing::new(&scope, &typing.parameters);
-    let plan = inner.plan(plan, &[], true).map_err(|error| locate::in_query(error, &query))?;
+    let plan = inner.plan(named.plan, &[], true).map_err(|error| locate::in_query(error, &query))?;
     typing.parameters = inner.parameters;
     Ok(plan)
+}
+
+/// What UPDATE or DELETE needs, now that RETURNING is known.
+fn modify_access(target: &Target, returning: Option<&Returning>, typing: &mut Typing) -> Accesses {
+    let mut access = std::mem::take(&mut typing.access);
+    if let Some(returning) = returning {
+        target.read(&mut access, &returning.expressions, typing);
+    }
+    access
 }
 
 /// Plans UPDATE.
@@ -402,12 +455,6 @@ pub(super) fn update(
     let target = target(scope, name, alias)?;
     let assigned = assigned(&target, &update.assignments)?;
     let places = (0..assigned.len()).filter(|place| assigned[*place].is_some()).collect();
-    for (column, value) in target.def.columns.iter().zip(&assigned) {
-        let always = column.sequence.is_some_and(|sequence| sequence.rule == SequenceRule::Always);
-        if always && value.as_ref().is_some_and(|value| !is_default(value)) {
-            return Err(generated(column, format!("column \"{}\" can only be updated to DEFAULT", column.name)));
-        }
-    }
     let mut typing = Typing::new(scope, types);
     let mut items = Vec::with_capacity(assigned.len());
     let mut defaults = vec![];
@@ -433,13 +480,21 @@ pub(super) fn update(
     let (returned, beside) = returned_items(planner, scope, &target, with, others, update.returning.as_deref())?;
     items.extend(beside);
     let table = update.table.clone();
-    let plan = locating(planner, scope, &target, table, others, items, update.selection.clone(), with, &mut typing)?;
+    let assigns = |place: usize| assigned.get(place).is_none_or(Option::is_some) && !defaults.contains(&place);
+    typing.access.update(
+        target.oid,
+        (0..assigned.len()).filter(|place| assigned[*place].is_some()).map(|place| target.def.columns[place].id),
+    );
+    let selection = update.selection.clone();
+    let plan = locating(planner, scope, &target, table, others, items, selection, with, &assigns, &mut typing)?;
     let plan = assigned_rows(planner, scope, &target, plan, &defaults, &mut typing)?;
     let beside = beside_fields(&target, &plan);
     let returning =
         returned.map(|items| returning(planner, scope, &target, &items, beside, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
-    let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
+    let access = modify_access(&target, returning.as_ref(), &mut typing);
+    let mut locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
+    locate.access = Arc::new(access);
     Ok(ModifyPlan { table: target.oid, locate, has_rows: true, assigned: places, returning })
 }
 
@@ -591,134 +646,16 @@ pub(super) fn delete(
     let (returned, beside) = returned_items(planner, scope, &target, with, others, delete.returning.as_deref())?;
     items.extend(beside);
     let (table, selection) = (table.clone(), delete.selection.clone());
-    let plan = locating(planner, scope, &target, table, others, items, selection, with, &mut typing)?;
+    typing.access.need(target.oid, Privileges::DELETE);
+    let others_only = |place: usize| place >= target.def.columns.len();
+    let plan = locating(planner, scope, &target, table, others, items, selection, with, &others_only, &mut typing)?;
     let plan = if has_rows { assigned_rows(planner, scope, &target, plan, &[], &mut typing)? } else { plan };
     let beside = if has_rows { beside_fields(&target, &plan) } else { vec![] };
     let returning =
         returned.map(|items| returning(planner, scope, &target, &items, beside, &mut typing)).transpose()?;
     let columns = super::columns(&plan);
-    let locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
+    let access = modify_access(&target, returning.as_ref(), &mut typing);
+    let mut locate = planner.finished(scope, plan, columns, typing.parameters, vec![target.oid])?;
+    locate.access = Arc::new(access);
     Ok(ModifyPlan { table: target.oid, locate, has_rows, assigned: vec![], returning })
-}
-
-/// A scan of one state of a table.
-fn scan_of(scope: &Arc<Scope>, name: &str, state: &Arc<TableState>) -> Result<LogicalPlan> {
-    let provider = tidemill_catalog::table::scan::SnapshotTable {
-        store: (state.oid < super::TEMP_SCHEMA).then(|| Arc::clone(&scope.instance.store)),
-        state: Arc::clone(state),
-        locators: false,
-    };
-    let source = datafusion::datasource::provider_as_source(Arc::new(provider));
-    Ok(LogicalPlanBuilder::scan(TableReference::bare(name), source, None)?.build()?)
-}
-
-/// See [`Planner::converted_rows`].
-pub(super) fn converted_rows(
-    planner: &Planner,
-    scope: &Arc<Scope>,
-    table: &str,
-    state: &Arc<TableState>,
-    conversions: &[Conversion<'_>],
-) -> Result<Plan> {
-    let scan = scan_of(scope, table, state)?;
-    let schema = Arc::clone(scan.schema());
-    let mut typing = Typing::new(scope, &[]);
-    let mut exprs = vec![];
-    for (place, column) in state.def.columns.iter().enumerate() {
-        let (relation, field) = schema.qualified_field(place);
-        let own = super::typing::column(PlanColumn::from((relation, field)), field);
-        let Some(conversion) = conversions.iter().find(|conversion| conversion.at == place) else {
-            exprs.push(labelled(own, column, &sql_type(column)?));
-            continue;
-        };
-        let to = &conversion.to;
-        let refused = |what: String, hint: String| {
-            let message = format!("{what} cannot be cast automatically to type {}", to.plain_name());
-            Error::new(SqlState::DATATYPE_MISMATCH, message).hint(hint)
-        };
-        let value = match conversion.using {
-            None if !super::types::assignable(&own.sql_type, to) => {
-                let hint = format!("You might need to specify \"USING {}::{}\".", column.name, to.name());
-                return Err(refused(format!("column \"{}\"", column.name), hint));
-            }
-            None => own,
-            Some(using) => {
-                let value = planner.typed_expression(scope, &schema, using, &mut typing)?;
-                if value.sql_type != SqlType::Unknown && !super::types::assignable(&value.sql_type, to) {
-                    let hint = "You might need to add an explicit cast.".to_owned();
-                    return Err(refused(format!("result of USING clause for column \"{}\"", column.name), hint));
-                }
-                value
-            }
-        };
-        let value = typing.assign(value, to, to.data_type(), &column.name)?;
-        exprs.push(labelled(value, column, to));
-    }
-    let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(scan))?);
-    planner.finished(scope, plan, vec![], vec![], vec![])
-}
-
-/// See [`Planner::repeated_key`].
-pub(super) async fn repeated_key(
-    planner: &Planner,
-    scope: &Arc<Scope>,
-    table: &str,
-    state: &Arc<TableState>,
-    def: &TableDef,
-) -> Result<Option<Vec<String>>> {
-    use datafusion::functions_aggregate::expr_fn::count;
-    use datafusion::logical_expr::lit;
-    use futures::TryStreamExt;
-    let keys: Vec<Expr> = (def.primary_key.iter())
-        .map(|name| Expr::Column(PlanColumn::new(Some(TableReference::bare(table)), name)))
-        .collect();
-    // A key with a NULL in it is like no other.
-    let present = keys.iter().cloned().map(Expr::is_not_null).reduce(Expr::and).unwrap_or_else(|| lit(true));
-    let plan = LogicalPlanBuilder::from(scan_of(scope, table, state)?)
-        .filter(present)?
-        .aggregate(keys, vec![count(lit(1_i64)).alias("\u{2}count")])?
-        .filter(Expr::Column(PlanColumn::new_unqualified("\u{2}count")).gt(lit(1_i64)))?
-        .limit(0, Some(1))?
-        .build()?;
-    let plan = planner.finished(scope, plan, vec![], vec![], vec![])?;
-    let physical = planner.physical(scope, &plan, &[]).await?;
-    let mut stream = planner.run(scope, physical)?;
-    while let Some(batch) = stream.try_next().await? {
-        if batch.num_rows() == 0 {
-            continue;
-        }
-        let text = |(array, key): (&datafusion::arrow::array::ArrayRef, usize)| {
-            let field = sql_type(&def.columns[key])?.field("", true);
-            let settings = tidemill_udfs::types::TextSettings::default();
-            let text = tidemill_udfs::types::array_to_text(&array.slice(0, 1), &field, &settings)?;
-            Ok(text.value(0).to_owned())
-        };
-        return batch.columns().iter().zip(def.key_columns()).map(text).collect::<Result<_>>().map(Some);
-    }
-    Ok(None)
-}
-
-/// See [`Planner::any_row_violates`].
-pub(super) async fn any_row_violates(
-    planner: &Planner,
-    scope: &Arc<Scope>,
-    state: &Arc<TableState>,
-    condition: &ast::Expr,
-) -> Result<bool> {
-    use futures::TryStreamExt;
-    let scan = scan_of(scope, "t", state)?;
-    let schema = Arc::clone(scan.schema());
-    let mut typing = Typing::new(scope, &[]);
-    let value = planner.typed_expression(scope, &schema, condition, &mut typing)?;
-    let condition = typing.condition(value, "CHECK")?;
-    let plan = LogicalPlanBuilder::from(scan).filter(Expr::IsFalse(Box::new(condition)))?.limit(0, Some(1))?.build()?;
-    let plan = planner.finished(scope, plan, vec![], vec![], vec![])?;
-    let physical = planner.physical(scope, &plan, &[]).await?;
-    let mut stream = planner.run(scope, physical)?;
-    while let Some(batch) = stream.try_next().await? {
-        if batch.num_rows() > 0 {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

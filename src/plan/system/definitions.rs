@@ -1,6 +1,6 @@
 //! Objects as the SQL that would make them: pg_get_viewdef, pg_get_constraintdef, pg_get_indexdef, pg_get_functiondef.
 
-use tidemill_catalog::record::ForeignKeyDef;
+use tidemill_catalog::record::{CheckDef, ForeignKeyDef};
 
 use super::names::{qualified, quote_ident, regclass_text};
 use super::objects::{self, Kind, Rel};
@@ -33,6 +33,30 @@ pub(crate) fn constraint_definition(scope: &Scope, constraint: &Constraint<'_>, 
         }
         ConstraintKind::Foreign(key) => foreign_key(scope, constraint, key),
     }
+}
+
+/// pg_get_constraintdef of a domain's constraint.
+pub(crate) fn domain_check_definition(check: &CheckDef, pretty: bool) -> String {
+    let condition = with_value(&check.condition);
+    if pretty { format!("CHECK ({condition})") } else { format!("CHECK (({condition}))") }
+}
+
+/// A domain's condition with VALUE in capitals, as PostgreSQL writes it.
+pub(crate) fn with_value(condition: &str) -> String {
+    let mut result = String::with_capacity(condition.len());
+    let mut rest = condition;
+    while let Some(first) = rest.chars().next() {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+        let end = match first {
+            '\'' | '"' => rest[1..].find(first).map_or(rest.len(), |end| end + 2),
+            first if is_word(first) => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
+            first => first.len_utf8(),
+        };
+        let (part, after) = rest.split_at(end);
+        result.push_str(if part.eq_ignore_ascii_case("value") { "VALUE" } else { part });
+        rest = after;
+    }
+    result
 }
 
 fn foreign_key(scope: &Scope, constraint: &Constraint<'_>, key: &ForeignKeyDef) -> String {
@@ -70,8 +94,8 @@ fn foreign_key(scope: &Scope, constraint: &Constraint<'_>, key: &ForeignKeyDef) 
     text
 }
 
-/// pg_get_indexdef
-pub(crate) fn index_definition(rel: &Rel<'_>, pretty: bool) -> Option<String> {
+/// pg_get_indexdef; `pretty`: the schema is named only where the search path does not find the table.
+pub(crate) fn index_definition(scope: &Scope, rel: &Rel<'_>, pretty: bool) -> Option<String> {
     let Kind::Index(table, def, index) = rel.kind else { return None };
     let unique = index.is_none_or(|index| index.unique);
     let keys = index.map_or(def.primary_key.len(), |index| index.keys.len());
@@ -80,7 +104,7 @@ pub(crate) fn index_definition(rel: &Rel<'_>, pretty: bool) -> Option<String> {
         "CREATE {}INDEX {} ON {} USING {} ({})",
         if unique { "UNIQUE " } else { "" },
         quote_ident(&rel.name),
-        qualified(rel.schema, &table.name),
+        if pretty { regclass_text(scope, table.oid) } else { qualified(rel.schema, &table.name) },
         index.map_or("btree", |index| &index.method),
         columns.join(", ")
     );

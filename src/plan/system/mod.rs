@@ -15,6 +15,7 @@ use std::sync::Arc;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{Expr, ScalarUDF};
 use tidemill_catalog::Oid;
+use tidemill_catalog::record::{ColumnSequence, SequenceRule};
 use tidemill_udfs::types::SqlType;
 
 use super::Scope;
@@ -70,21 +71,29 @@ pub fn function(scope: &Arc<Scope>, name: &str) -> Option<Arc<ScalarUDF>> {
     functions::find(scope, name)
 }
 
-/// `nextval(regclass)`, for this scope.
-pub fn nextval(scope: &Arc<Scope>) -> Arc<ScalarUDF> {
-    functions::sequence::nextval(scope)
+/// As [`function`], of one that a plan made for another scope calls.
+pub fn rebound(scope: &Arc<Scope>, made: &ScalarUDF) -> Option<Arc<ScalarUDF>> {
+    match functions::sequence::rule_of(made) {
+        Some(rule) => Some(nextval(scope, rule)),
+        None => function(scope, made.name()),
+    }
 }
 
-/// True for what [`nextval`] makes.
-pub fn is_nextval(function: &ScalarUDF) -> bool {
-    functions::sequence::is_nextval(function)
+/// `nextval(regclass)`, for this scope, as a column's default calls it or (as [`SequenceRule::Default`]) a statement.
+pub fn nextval(scope: &Arc<Scope>, rule: SequenceRule) -> Arc<ScalarUDF> {
+    functions::sequence::nextval(scope, rule)
+}
+
+/// What a call of [`nextval`] is for.
+pub fn nextval_rule(function: &ScalarUDF) -> Option<SequenceRule> {
+    functions::sequence::rule_of(function)
 }
 
 /// The next number of a sequence.
 ///
 /// # Errors
 /// 2200H at its end, 42501, 25006.
-pub fn next_number(scope: &Scope, sequence: Oid) -> Result<i64> {
+pub fn next_number(scope: &Scope, sequence: &ColumnSequence) -> Result<i64> {
     functions::sequence::next(scope, sequence)
 }
 
@@ -127,20 +136,50 @@ pub fn attribute(schema: &str, relation: &str, column: &str) -> Option<(Oid, i16
     Some((relation.oid, i16::try_from(relation.position(column)? + 1).ok()?))
 }
 
-/// True if the role may do that with the relation: `letter` as in an aclitem (`r` SELECT, `a` INSERT, `w` UPDATE,
-/// `d` DELETE, `D` TRUNCATE). False for a relation that does not exist.
-pub fn may_use_relation(scope: &Scope, role: Oid, relation: Oid, letter: char) -> bool {
-    let relation = objects::find_relation(scope, relation);
-    relation.is_some_and(|relation| privileges::Target::relation(&relation).allows(scope, role, letter, false))
+/// True if there is a function of that name.
+pub(crate) fn has_function(name: &str) -> bool {
+    !routines::named(name).is_empty()
 }
 
-/// True if the role may do that with the stored object (schema: `U` USAGE, `C` CREATE; database: `c` CONNECT, `C`, `T`).
-pub fn may_use_object(scope: &Scope, role: Oid, object: Oid, letter: char) -> bool {
-    let target = objects::object(scope, object).and_then(|object| privileges::target_of(object));
-    target.is_some_and(|target| target.allows(scope, role, letter, false))
+/// pg_class.oid of a system relation.
+pub(crate) fn relation_oid(schema: &str, name: &str) -> Option<Oid> {
+    registry::find(schema, name).map(|relation| relation.oid)
 }
 
-/// True if the role is a member of the other, directly or not, or is it, or is a superuser.
-pub fn is_member(scope: &Scope, role: Oid, of: Oid) -> bool {
-    privileges::is_superuser(scope, role) || privileges::memberships(scope, role, false).contains(&of)
+/// System relations that only superusers may read: pg_authid, pg_statistic, pg_user_mapping, pg_shadow, pg_hba_file_rules,
+/// pg_file_settings, pg_config, and others of which there are no rows.
+const HIDDEN: [&str; 12] = [
+    "pg_authid",
+    "pg_backend_memory_contexts",
+    "pg_config",
+    "pg_file_settings",
+    "pg_hba_file_rules",
+    "pg_ident_file_mappings",
+    "pg_largeobject",
+    "pg_replication_origin_status",
+    "pg_shadow",
+    "pg_shmem_allocations",
+    "pg_statistic",
+    "pg_user_mapping",
+];
+
+/// True for a system relation that only superusers may read.
+pub(crate) fn is_hidden(oid: Oid) -> bool {
+    hidden(oid).is_some()
+}
+
+fn hidden(oid: Oid) -> Option<&'static registry::Relation> {
+    let relation = registry::all().iter().find(|relation| relation.oid == oid)?;
+    (relation.namespace == "pg_catalog" && HIDDEN.contains(&relation.name)).then_some(relation)
+}
+
+/// 42501 for a system relation that is only for superusers.
+pub(crate) fn check_readable(oid: Oid) -> Result<()> {
+    match hidden(oid) {
+        Some(relation) => {
+            let kind = if relation.kind == "v" { "view" } else { "table" };
+            Err(crate::plan::rights::denied_for(kind, relation.name))
+        }
+        None => Ok(()),
+    }
 }

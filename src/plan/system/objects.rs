@@ -146,11 +146,6 @@ impl<'a> Rel<'a> {
             Kind::Index(..) | Kind::Sequence(_) | Kind::System(_) => &[],
         }
     }
-
-    /// True for what users made.
-    pub(crate) fn is_user(&self) -> bool {
-        !matches!(self.kind, Kind::System(_))
-    }
 }
 
 /// A row of pg_attribute.

@@ -1,178 +1,102 @@
-//! Who may do what: access privileges in PostgreSQL's aclitem text form, the defaults where none are stored, membership
-//! in roles.
+//! Privileges as the system catalogs and functions tell them: aclitems in text, words, targets that are not stored.
+//! What they decide is in `plan/rights.rs`.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
 
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::{Body, Object};
+use tidemill_catalog::acl::{self, AclItem, PUBLIC, Privileges};
 
 use super::names::quote_ident;
-use super::objects::{self, Kind, Namespace, Rel};
+use super::objects::{self, Namespace, Rel};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::Scope;
-
-/// What a privilege is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum On {
-    /// Tables and views.
-    Relation,
-    /// Sequences.
-    Sequence,
-    /// Schemas.
-    Schema,
-    /// Databases.
-    Database,
-    /// Functions: everybody may call them.
-    Function,
-    /// Types and languages: everybody may use them.
-    Usage,
-}
-
-/// Privileges by their letter in an aclitem and their word.
-const WORDS: [(char, &str); 13] = [
-    ('a', "INSERT"),
-    ('r', "SELECT"),
-    ('w', "UPDATE"),
-    ('d', "DELETE"),
-    ('D', "TRUNCATE"),
-    ('x', "REFERENCES"),
-    ('t', "TRIGGER"),
-    ('X', "EXECUTE"),
-    ('U', "USAGE"),
-    ('C', "CREATE"),
-    ('c', "CONNECT"),
-    ('T', "TEMPORARY"),
-    ('T', "TEMP"),
-];
-
-impl On {
-    /// All privileges that there are on such an object.
-    pub(crate) fn letters(self) -> &'static str {
-        match self {
-            Self::Relation => "arwdDxt",
-            Self::Sequence => "rwU",
-            Self::Schema => "UC",
-            Self::Database => "CTc",
-            Self::Function => "X",
-            Self::Usage => "U",
-        }
-    }
-
-    /// What everybody has where nothing is stored.
-    fn public(self) -> &'static str {
-        match self {
-            Self::Relation | Self::Sequence | Self::Schema => "",
-            Self::Database => "Tc",
-            Self::Function => "X",
-            Self::Usage => "U",
-        }
-    }
-}
-
-/// One grant: to whom (`None`: everybody), by whom, which privileges, each with its grant option.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Grant {
-    pub(crate) grantee: Option<Oid>,
-    pub(crate) grantor: Oid,
-    pub(crate) privileges: Vec<(char, bool)>,
-}
-
-/// An object as far as privileges are concerned.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Target<'a> {
-    pub(crate) on: On,
-    pub(crate) owner: Oid,
-    pub(crate) acl: &'a [String],
-    /// PostgreSQL's own: everybody may read and use it.
-    pub(crate) system: bool,
-}
+use crate::plan::rights;
+pub(crate) use crate::plan::rights::{On, Target, WORDS};
 
 impl<'a> Target<'a> {
     /// A relation.
-    pub(crate) fn relation(rel: &Rel<'a>) -> Self {
-        let acl = rel.object.map_or(&[][..], |object| &object.acl);
-        let on = if matches!(rel.kind, Kind::Sequence(_)) { On::Sequence } else { On::Relation };
-        Self { on, owner: rel.owner, acl, system: !rel.is_user() }
+    pub(crate) fn relation(scope: &Scope, rel: &Rel<'a>) -> Self {
+        match rel.object.and_then(|object| Target::of(object)) {
+            Some(target) => target,
+            None => {
+                let hidden = super::is_hidden(rel.oid);
+                let everybody = if hidden { Privileges::NONE } else { Privileges::SELECT };
+                Self { on: On::Relation, owner: objects::bootstrap_role(scope), acl: &[], everybody }
+            }
+        }
     }
 
     /// A schema.
     pub(crate) fn schema(schema: &Namespace<'a>) -> Self {
-        let acl = schema.object.map_or(&[][..], |object| &object.acl);
-        Self { on: On::Schema, owner: schema.owner, acl, system: schema.object.is_none() }
-    }
-
-    /// A database.
-    pub(crate) fn database(object: &'a Object) -> Self {
-        Self { on: On::Database, owner: object.owner, acl: &object.acl, system: false }
+        match schema.object.and_then(|object| Target::of(object)) {
+            Some(target) => target,
+            None => Self { on: On::Schema, owner: schema.owner, acl: &[], everybody: Privileges::USAGE },
+        }
     }
 
     /// A function, type or language: PostgreSQL's own, all of them.
     pub(crate) fn builtin(scope: &Scope, on: On) -> Self {
-        Self { on, owner: objects::bootstrap_role(scope), acl: &[], system: true }
+        Self { on, owner: objects::bootstrap_role(scope), acl: &[], everybody: on.of_everybody() }
     }
 
-    /// The grants in force: the stored ones, else the default.
-    pub(crate) fn grants(&self, scope: &Scope) -> Vec<Grant> {
-        if !self.acl.is_empty() {
-            return self.acl.iter().filter_map(|item| parse(scope, item)).collect();
-        }
-        let all = self.on.letters().chars().map(|letter| (letter, true)).collect();
-        let mut grants = vec![Grant { grantee: Some(self.owner), grantor: self.owner, privileges: all }];
-        let public = match (self.system, self.on) {
-            (true, On::Relation) => "r",
-            (true, On::Schema) => "U",
-            (_, on) => on.public(),
-        };
-        if !public.is_empty() {
-            let privileges = public.chars().map(|letter| (letter, false)).collect();
-            grants.push(Grant { grantee: None, grantor: self.owner, privileges });
-        }
-        grants
+    /// True if the role has one of the privileges (with its grant option, if asked), itself or by membership.
+    pub(crate) fn allows(&self, scope: &Scope, role: Oid, privilege: Privileges, grant_option: bool) -> bool {
+        let catalog = &scope.snapshot.catalog;
+        let has = if grant_option { self.grantable(catalog, role) } else { self.held(catalog, role) };
+        has.contains(privilege)
     }
 
-    /// True if the role has the privilege (with its grant option, if asked), itself or by membership.
-    pub(crate) fn allows(&self, scope: &Scope, role: Oid, letter: char, grant_option: bool) -> bool {
-        if is_superuser(scope, role) {
-            return true;
-        }
-        let roles = memberships(scope, role, true);
-        if roles.contains(&self.owner) && self.on.letters().contains(letter) {
-            return true;
-        }
-        self.grants(scope).iter().any(|grant| {
-            grant.grantee.is_none_or(|grantee| roles.contains(&grantee))
-                && grant.privileges.iter().any(|(has, option)| *has == letter && (*option || !grant_option))
-        })
+    /// As [`Self::allows`], of a column: by the relation's privileges or its own.
+    pub(crate) fn allows_column(
+        &self,
+        scope: &Scope,
+        role: Oid,
+        column: i32,
+        privilege: Privileges,
+        option: bool,
+    ) -> bool {
+        self.allows(scope, role, privilege, option)
+            || self.held_on_column(&scope.snapshot.catalog, role, column, option).contains(privilege)
     }
 
-    /// True if the role has any privilege at all: information_schema shows no other objects.
+    /// True if the role has any privilege at all, if only on a column: information_schema shows no other objects.
     pub(crate) fn allows_any(&self, scope: &Scope, role: Oid) -> bool {
-        self.on.letters().chars().any(|letter| self.allows(scope, role, letter, false))
+        let catalog = &scope.snapshot.catalog;
+        if rights::has_privileges_of(catalog, role, self.owner) || !self.held(catalog, role).is_empty() {
+            return true;
+        }
+        let roles = rights::memberships(catalog, role, true);
+        let of_columns: Vec<AclItem> = self.acl.iter().filter(|item| item.column != 0).copied().collect();
+        !acl::held(&of_columns, &roles, false).is_empty()
     }
 }
 
 /// True for a superuser.
 pub(crate) fn is_superuser(scope: &Scope, role: Oid) -> bool {
-    objects::role(scope, role).is_some_and(|(_, role)| role.superuser)
-}
-
-/// The role and all that it is a member of; with `inherited`, only those whose privileges it has without SET ROLE.
-pub(crate) fn memberships(scope: &Scope, role: Oid, inherited: bool) -> BTreeSet<Oid> {
-    let mut all = BTreeSet::new();
-    let mut todo = vec![role];
-    while let Some(next) = todo.pop() {
-        if all.insert(next)
-            && let Some((_, role)) = objects::role(scope, next)
-            && (role.inherit || !inherited)
-        {
-            todo.extend(&role.member_of);
-        }
-    }
-    all
+    rights::is_superuser(&scope.snapshot.catalog, role)
 }
 
 /// An aclitem: `grantee=privileges/grantor`, the grantee empty for everybody, a `*` after a privilege with grant option.
-pub(crate) fn parse(scope: &Scope, item: &str) -> Option<Grant> {
+pub(crate) fn print(scope: &Scope, item: &AclItem) -> String {
+    let grantee = if item.grantee == PUBLIC { Cow::default() } else { shown_role(scope, item.grantee) };
+    format!("{grantee}={}/{}", item.spelled(), shown_role(scope, item.grantor))
+}
+
+fn shown_role(scope: &Scope, role: Oid) -> Cow<'static, str> {
+    match objects::role(scope, role) {
+        Some((object, _)) => Cow::Owned(quote_ident(&object.name).into_owned()),
+        None => Cow::Owned(role.to_string()),
+    }
+}
+
+/// The items of a list about an object (0) or one of its columns, in text; `None`: the default ones.
+pub(crate) fn printed(scope: &Scope, acl: &[AclItem], column: i32) -> Option<Vec<String>> {
+    let items = acl::items(acl, column)?;
+    Some(items.iter().map(|item| print(scope, item)).collect())
+}
+
+/// The aclitem that a text spells; `None` if it spells none or names no role.
+pub(crate) fn parse(scope: &Scope, item: &str) -> Option<AclItem> {
     let (who, grantor) = item.rsplit_once('/')?;
     let (grantee, letters) = who.rsplit_once('=')?;
     let role = |name: &str| {
@@ -180,36 +104,32 @@ pub(crate) fn parse(scope: &Scope, item: &str) -> Option<Grant> {
             Some(quoted) => quoted.replace("\"\"", "\""),
             None => name.to_owned(),
         };
-        objects::role_named(scope, &name).map(|role| role.oid)
+        let oid = objects::role_named(scope, &name).map(|role| role.oid);
+        oid.or_else(|| name.parse().ok())
     };
-    let grantee = if grantee.is_empty() { None } else { Some(role(grantee)?) };
-    let mut privileges: Vec<(char, bool)> = Vec::new();
-    for letter in letters.chars() {
-        match (letter, privileges.last_mut()) {
-            ('*', Some(last)) => last.1 = true,
-            ('*', None) => {}
-            _ => privileges.push((letter, false)),
-        }
-    }
-    Some(Grant { grantee, grantor: role(grantor).unwrap_or_default(), privileges })
+    let grantee = if grantee.is_empty() { PUBLIC } else { role(grantee)? };
+    let (privileges, options) = AclItem::parse_letters(letters)?;
+    Some(AclItem { column: 0, grantee, grantor: role(grantor)?, privileges, options })
 }
 
 /// The default privileges of an object as aclitems: acldefault().
-pub(crate) fn default_acl(scope: &Scope, kind: &str, owner: Oid) -> Option<Vec<String>> {
+pub(crate) fn default_acl(scope: &Scope, kind: &str, owner: Oid) -> Result<Option<Vec<String>>> {
     let on = match kind {
         "r" => On::Relation,
+        "c" => On::Column,
         "s" => On::Sequence,
         "n" => On::Schema,
         "d" => On::Database,
         "f" => On::Function,
         "T" | "l" => On::Usage,
-        _ => return None,
+        // Foreign data wrappers, servers, large objects, tablespaces, parameters: of which there are none.
+        "F" | "S" | "L" | "t" | "p" => return Ok(None),
+        _ => {
+            let message = format!("unrecognized object type abbreviation: {kind}");
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
     };
-    let owner_name = objects::role_name(scope, owner);
-    let owner_name = quote_ident(&owner_name);
-    let public = Some(on.public()).filter(|letters| !letters.is_empty());
-    let public = public.map(|letters| format!("={letters}/{owner_name}"));
-    Some(public.into_iter().chain([format!("{owner_name}={}/{owner_name}", on.letters())]).collect())
+    Ok(Some(on.default_items(owner).iter().map(|item| print(scope, item)).collect()))
 }
 
 /// The word of a letter.
@@ -221,31 +141,18 @@ pub(crate) fn word(letter: char) -> &'static str {
 ///
 /// # Errors
 /// 22023 for an unknown one, or one that such objects do not have.
-pub(crate) fn parse_words(on: On, text: &str) -> Result<Vec<(char, bool)>> {
+pub(crate) fn parse_words(on: On, text: &str) -> Result<Vec<(Privileges, bool)>> {
     let one = |part: &str| {
         let upper = part.trim().to_uppercase();
         let (name, grant_option) = match upper.strip_suffix(" WITH GRANT OPTION") {
             Some(name) => (name.trim(), true),
             None => (upper.as_str(), false),
         };
-        let letter = WORDS.iter().find(|(letter, word)| *word == name && on.letters().contains(*letter));
         let unknown = || {
             let message = format!("unrecognized privilege type: \"{}\"", part.trim());
             Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
         };
-        letter.map(|(letter, _)| (*letter, grant_option)).ok_or_else(unknown)
+        on.privilege(name).map(|privilege| (privilege, grant_option)).ok_or_else(unknown)
     };
     text.split(',').map(one).collect()
-}
-
-/// The object's kind as privileges know it.
-pub(crate) fn target_of(object: &Object) -> Option<Target<'_>> {
-    let on = match &object.body {
-        Body::Database {} => On::Database,
-        Body::Schema {} => On::Schema,
-        Body::Table(_) | Body::View(_) => On::Relation,
-        Body::Sequence(_) => On::Sequence,
-        Body::Role(_) | Body::Source(_) | Body::Type(_) => return None,
-    };
-    Some(Target { on, owner: object.owner, acl: &object.acl, system: false })
 }

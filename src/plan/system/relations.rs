@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::{AclItem, Privileges};
 use tidemill_catalog::record::{CheckDef, ColumnDef, ForeignKeyDef, IndexDef, IndexKey, SequenceRule, TableDef};
 use tidemill_catalog::sequence::SequenceDef;
 use tidemill_udfs::types::SqlType;
@@ -14,7 +15,7 @@ use super::names;
 use super::objects::{self, Attribute, BTREE, HEAP, Kind, Rel, TypeNames};
 use super::privileges::Target;
 use super::registry::Fill;
-use super::{data, definitions, routines, user_types};
+use super::{data, definitions, privileges, routines, user_types};
 use crate::plan::Scope;
 
 /// The relations whose rows are made here.
@@ -51,9 +52,9 @@ pub(crate) mod class {
     pub(crate) const REWRITE: Oid = 2618;
 }
 
-/// An object's access privileges; NULL: the default ones.
-pub(crate) fn acl(entries: &[String]) -> Value<'_> {
-    if entries.is_empty() { Value::Null } else { Value::from(entries.iter().collect::<Vec<_>>()) }
+/// The access privileges of an object (0) or one of its columns; NULL: the default ones.
+pub(crate) fn acl(scope: &Scope, items: &[AclItem], column: i32) -> Value<'static> {
+    privileges::printed(scope, items, column).map_or(Value::Null, Value::from)
 }
 
 fn pg_namespace(scope: &Scope, batch: &mut Batch<'_>) {
@@ -62,7 +63,10 @@ fn pg_namespace(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("oid", all.iter().map(|schema| schema.oid));
     batch.column("nspname", all.iter().map(|schema| schema.name));
     batch.column("nspowner", all.iter().map(|schema| schema.owner));
-    batch.column("nspacl", all.iter().map(|schema| schema.object.map_or(Value::Null, |object| acl(&object.acl))));
+    batch.column(
+        "nspacl",
+        all.iter().map(|schema| schema.object.map_or(Value::Null, |object| acl(scope, &object.acl, 0))),
+    );
 }
 
 fn pg_class(scope: &Scope, batch: &mut Batch<'_>) {
@@ -83,7 +87,12 @@ fn pg_class(scope: &Scope, batch: &mut Batch<'_>) {
     );
     batch.column("relfilenode", all.iter().map(|rel| if rel.relkind() == "v" { 0 } else { rel.oid }));
     let sizes = |rel: &Rel<'_>| rel.table().map(|_| objects::table_size(scope, rel.oid));
-    batch.column("relpages", all.iter().map(|rel| sizes(rel).map_or(0, |(_, bytes)| bytes.div_ceil(8192))));
+    // An index is its first page, and no more.
+    let pages = |rel: &Rel<'_>| match rel.kind {
+        Kind::Index(..) => 1,
+        _ => sizes(rel).map_or(0, |(_, bytes)| bytes.div_ceil(8192)),
+    };
+    batch.column("relpages", all.iter().map(pages));
     batch.column("reltuples", all.iter().map(|rel| sizes(rel).map_or(0, |(rows, _)| rows)));
     batch.column("relhasindex", all.iter().map(|rel| rel.table().is_some_and(|def| has_indexes(def))));
     batch.column("relisshared", all.iter().map(|rel| SHARED.contains(&rel.oid)));
@@ -100,7 +109,7 @@ fn pg_class(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("relhasrules", all.iter().map(|rel| rel.relkind() == "v"));
     batch.constant("relispopulated", true);
     batch.column("relreplident", all.iter().map(|rel| if rel.table().is_some() { "d" } else { "n" }));
-    batch.column("relacl", all.iter().map(|rel| rel.object.map_or(Value::Null, |object| acl(&object.acl))));
+    batch.column("relacl", all.iter().map(|rel| rel.object.map_or(Value::Null, |object| acl(scope, &object.acl, 0))));
     batch.column("reloptions", all.iter().map(|rel| rel.table().map_or(Value::Null, |def| options(def))));
 }
 
@@ -138,11 +147,23 @@ fn options(def: &TableDef) -> Value<'static> {
     Value::from(def.given_options.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>())
 }
 
+/// What PostgreSQL's tables have beside the columns that users gave them: name, attnum, oid of the type (tid, xid, cid, oid).
+/// Listed because clients count on the rows; no query finds their values.
+const SYSTEM_COLUMNS: [(&str, i32, Oid); 6] =
+    [("tableoid", -6, 26), ("cmax", -5, 29), ("xmax", -4, 28), ("cmin", -3, 29), ("xmin", -2, 28), ("ctid", -1, 27)];
+
 fn pg_attribute(scope: &Scope, batch: &mut Batch<'_>) {
     let relations = objects::relations(scope);
     let mut types = TypeNames::default();
     let mut all: Vec<(&Rel<'_>, Attribute<'_>)> = Vec::new();
     for relation in &relations {
+        if matches!(relation.relkind(), "r" | "S") {
+            all.extend(SYSTEM_COLUMNS.iter().map(|(name, number, type_oid)| {
+                let attribute =
+                    Attribute { name, number: *number, type_oid: *type_oid, typmod: -1, not_null: true, column: None };
+                (relation, attribute)
+            }));
+        }
         all.extend(types.attributes(relation).into_iter().map(|attribute| (relation, attribute)));
     }
     let is_array = |oid| {
@@ -170,6 +191,13 @@ fn pg_attribute(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("attidentity", all.iter().map(|(_, attribute)| identity(attribute)));
     batch.constant("attislocal", true);
     batch.column("attcollation", all.iter().map(|row| properties(row).collation));
+    let attacl = |(rel, attribute): &(&Rel<'_>, Attribute<'_>)| match rel.object {
+        Some(object) if object.acl.iter().any(|item| item.column == attribute.number) => {
+            acl(scope, &object.acl, attribute.number)
+        }
+        _ => Value::Null,
+    };
+    batch.column("attacl", all.iter().map(attacl));
     let missing_array = |value: &String| format!("{{\"{}\"}}", value.replace('\\', "\\\\").replace('"', "\\\""));
     batch.column("attmissingval", all.iter().map(|(_, attribute)| missing_value(attribute).map(missing_array)));
 }
@@ -341,33 +369,44 @@ pub(crate) fn constraints_of<'a>(table: &Rel<'a>) -> Vec<Constraint<'a>> {
 
 fn pg_constraint(scope: &Scope, batch: &mut Batch<'_>) {
     let all = constraints(scope);
+    let domains = user_types::domain_checks(scope);
+    // What columns of tables' constraints have, constraints of domains have not.
+    let none = |value: Value<'static>| std::iter::repeat_n(value, domains.len());
     let action = |action: fn(&ForeignKeyDef) -> char| {
-        all.iter().map(move |constraint| constraint.foreign().map_or_else(|| " ".to_owned(), |key| action(key).into()))
+        let of = move |c: &Constraint<'_>| c.foreign().map_or_else(|| " ".to_owned(), |key| action(key).into());
+        all.iter().map(move |constraint| Value::from(of(constraint))).chain(none(" ".into()))
     };
-    batch.rows(all.len());
-    batch.column("oid", all.iter().map(|constraint| constraint.oid));
-    batch.column("conname", all.iter().map(|constraint| constraint.name.as_ref()));
-    batch.column("connamespace", all.iter().map(|constraint| constraint.table.namespace));
-    batch.column("contype", all.iter().map(|constraint| constraint.kind.letter()));
-    batch.column("condeferrable", all.iter().map(|c| c.foreign().is_some_and(|key| key.deferrable)));
-    batch.column("condeferred", all.iter().map(|c| c.foreign().is_some_and(|key| key.deferred)));
-    batch.column("convalidated", all.iter().map(|constraint| constraint.foreign().is_none()));
-    batch.column("conrelid", all.iter().map(|constraint| constraint.table.oid));
-    batch.column("conindid", all.iter().map(Constraint::index));
-    batch.column("confrelid", all.iter().map(|c| c.foreign().map_or(0, |key| key.table)));
+    let each = |value: fn(&Constraint<'_>) -> Value<'static>, other: Value<'static>| {
+        all.iter().map(value).chain(none(other)).collect::<Vec<_>>()
+    };
+    batch.rows(all.len() + domains.len());
+    batch.column("oid", all.iter().map(|c| c.oid).chain(domains.iter().map(|(_, check)| check.oid)));
+    let names = all.iter().map(|constraint| constraint.name.as_ref());
+    batch.column("conname", names.chain(domains.iter().map(|(_, check)| check.name.as_str())));
+    let namespaces = all.iter().map(|constraint| constraint.table.namespace);
+    batch.column("connamespace", namespaces.chain(domains.iter().map(|(domain, _)| domain.parent)));
+    batch.column("contype", each(|c| c.kind.letter().into(), "c".into()));
+    batch.column("condeferrable", each(|c| c.foreign().is_some_and(|key| key.deferrable).into(), false.into()));
+    batch.column("condeferred", each(|c| c.foreign().is_some_and(|key| key.deferred).into(), false.into()));
+    batch.column("convalidated", each(|c| c.foreign().is_none().into(), true.into()));
+    batch.column("conrelid", each(|c| c.table.oid.into(), 0.into()));
+    batch.column("contypid", std::iter::repeat_n(0, all.len()).chain(domains.iter().map(|(domain, _)| domain.oid)));
+    batch.column("conindid", each(|c| c.index().into(), 0.into()));
+    batch.column("confrelid", each(|c| c.foreign().map_or(0, |key| key.table).into(), 0.into()));
     batch.column("confupdtype", action(|key| key.on_update));
     batch.column("confdeltype", action(|key| key.on_delete));
     batch.column("confmatchtype", action(|key| if key.match_full { 'f' } else { 's' }));
     batch.constant("conislocal", true);
-    let is_check = |constraint: &Constraint<'_>| matches!(constraint.kind, ConstraintKind::Check(_));
-    batch.column("connoinherit", all.iter().map(|constraint| !is_check(constraint)));
-    batch.column("conkey", all.iter().map(|constraint| Value::from(constraint.numbers())));
-    batch.column("confkey", all.iter().map(|c| c.foreign().map_or(Value::Null, |key| Value::from(key.key.clone()))));
+    let is_inherited = |c: &Constraint<'_>| matches!(c.kind, ConstraintKind::Check(_));
+    batch.column("connoinherit", all.iter().map(|c| Value::from(!is_inherited(c))).chain(none(false.into())));
+    batch.column("conkey", each(|c| c.numbers().into(), Value::Null));
+    batch.column("confkey", each(|c| c.foreign().map_or(Value::Null, |key| key.key.clone().into()), Value::Null));
     let condition = |constraint: &Constraint<'_>| match constraint.kind {
         ConstraintKind::Check(check) => Some(check.condition.clone()),
         _ => None,
     };
-    batch.column("conbin", all.iter().map(condition));
+    let of_domains = domains.iter().map(|(_, check)| Some(check.condition.clone()));
+    batch.column("conbin", all.iter().map(condition).chain(of_domains));
 }
 
 /// An index, its table's oid and definition, and its own; `None`: a primary key.
@@ -465,7 +504,7 @@ type Dependency = (Oid, Oid, i32, Oid, Oid, i32, &'static str);
 fn pg_depend(scope: &Scope, batch: &mut Batch<'_>) {
     let mut all: Vec<Dependency> = Vec::new();
     for rel in objects::user_relations(scope) {
-        dependencies(&rel, &mut all);
+        dependencies(scope, &rel, &mut all);
     }
     for (object, def) in scope.user_types() {
         use class::{CONSTRAINT, NAMESPACE, TYPE};
@@ -485,7 +524,7 @@ fn pg_depend(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("deptype", all.iter().map(|row| row.6));
 }
 
-fn dependencies(rel: &Rel<'_>, all: &mut Vec<Dependency>) {
+fn dependencies(scope: &Scope, rel: &Rel<'_>, all: &mut Vec<Dependency>) {
     use class::{ATTRDEF, CLASS, CONSTRAINT, NAMESPACE, REWRITE, TYPE};
     if let Kind::Index(table, def, index) = rel.kind {
         if index.is_none_or(|index| index.is_constraint) {
@@ -522,7 +561,7 @@ fn dependencies(rel: &Rel<'_>, all: &mut Vec<Dependency>) {
         all.push((REWRITE, rule, 0, CLASS, rel.oid, 0, "i"));
         all.push((REWRITE, rule, 0, CLASS, rel.oid, 0, "n"));
         let on = |oid: Oid| {
-            let is_type = rel.columns().iter().any(|column| column.user_type == Some(oid));
+            let is_type = scope.user_type_with(oid).is_some();
             (REWRITE, rule, 0, if is_type { TYPE } else { CLASS }, oid, 0, "n")
         };
         all.extend(object.depends_on.iter().map(|oid| on(*oid)));
@@ -595,7 +634,7 @@ fn pg_indexes(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("schemaname", all.iter().map(|(index, ..)| index.schema));
     batch.column("tablename", all.iter().map(|(_, table, ..)| table_name(*table)));
     batch.column("indexname", all.iter().map(|(index, ..)| index.name.as_ref()));
-    batch.column("indexdef", all.iter().map(|(index, ..)| definitions::index_definition(index, false)));
+    batch.column("indexdef", all.iter().map(|(index, ..)| definitions::index_definition(scope, index, false)));
 }
 
 /// The sequences.
@@ -629,8 +668,8 @@ fn pg_sequence(scope: &Scope, batch: &mut Batch<'_>) {
 fn pg_sequences(scope: &Scope, batch: &mut Batch<'_>) {
     let all = sequences(scope);
     let last = |(rel, def): &(Rel<'_>, &SequenceDef)| {
-        let target = Target::relation(rel);
-        let may = ['U', 'r'].into_iter().any(|letter| target.allows(scope, scope.role, letter, false));
+        let held = Target::relation(scope, rel).held(&scope.snapshot.catalog, scope.role);
+        let may = !(held & (Privileges::USAGE | Privileges::SELECT)).is_empty();
         let (position, _) = def.position();
         (may && position.is_called).then_some(position.value)
     };

@@ -6,6 +6,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::Expr;
+use tidemill_catalog::acl::{AclItem, Privileges};
 
 use super::batch::{Batch, Value};
 use super::provider::SystemTable;
@@ -40,14 +41,16 @@ pub(crate) fn find(scope: &Arc<Scope>, name: &str, args: &[Expr]) -> Result<Opti
         ("aclexplode", [list]) => {
             let items = texts(list);
             rows("grantor oid,grantee oid,privilege_type text,is_grantable bool", |_, batch| {
-                let grants: Vec<_> = items.iter().filter_map(|item| privileges::parse(scope, item)).collect();
+                let items = items.iter().filter_map(|item| privileges::parse(scope, item));
                 let all: Vec<_> =
-                    grants.iter().flat_map(|grant| grant.privileges.iter().map(move |p| (grant, *p))).collect();
+                    items.flat_map(|item| item.privileges.letters().map(move |letter| (item, letter))).collect();
                 batch.rows(all.len());
-                batch.column("grantor", all.iter().map(|(grant, _)| grant.grantor));
-                batch.column("grantee", all.iter().map(|(grant, _)| grant.grantee.unwrap_or(0)));
-                batch.column("privilege_type", all.iter().map(|(_, (letter, _))| privileges::word(*letter)));
-                batch.column("is_grantable", all.iter().map(|(_, (_, option))| *option));
+                batch.column("grantor", all.iter().map(|(item, _)| item.grantor));
+                batch.column("grantee", all.iter().map(|(item, _)| item.grantee));
+                batch.column("privilege_type", all.iter().map(|(_, letter)| privileges::word(*letter)));
+                let grantable =
+                    |(item, letter): &(AclItem, char)| item.options.contains(Privileges::of_letter(*letter));
+                batch.column("is_grantable", all.iter().map(grantable));
             })?
         }
         ("pg_partition_ancestors", [_]) => rows("relid regclass", |_, _| {})?,

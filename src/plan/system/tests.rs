@@ -12,6 +12,7 @@ use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArg
 use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::{AclItem, Privileges};
 use tidemill_catalog::record::{Body, Change, CheckDef, ColumnDef, Object, RoleDef, TableDef, TableOptions, ViewDef};
 use tidemill_udfs::types::{SqlType, TextSettings};
 use tokio_util::sync::CancellationToken;
@@ -105,11 +106,17 @@ fn changes() -> Vec<Change> {
     };
     let reader = RoleDef { login: true, inherit: true, connection_limit: -1, ..RoleDef::default() };
     let schema = Object {
-        acl: vec!["tidemill=UC/tidemill".into(), "reader=U/tidemill".into()],
+        acl: vec![
+            AclItem::new(SUPERUSER, SUPERUSER, Privileges::of("UC")),
+            AclItem::new(READER, SUPERUSER, Privileges::USAGE),
+        ],
         ..object(SALES, DATABASE, "sales", Body::Schema {})
     };
     let granted = Object {
-        acl: vec!["tidemill=arwdDxt/tidemill".into(), "reader=r*/tidemill".into()],
+        acl: vec![
+            AclItem::new(SUPERUSER, SUPERUSER, Privileges::of("arwdDxt")),
+            AclItem { options: Privileges::SELECT, ..AclItem::new(READER, SUPERUSER, Privileges::SELECT) },
+        ],
         comment: Some("all orders".into()),
         ..object(ORDERS, SALES, "orders", Body::Table(Arc::new(orders)))
     };
@@ -132,6 +139,7 @@ fn fixture(role: Oid, extra: Vec<Change>) -> Fixture {
     let options = Options { data_dir: Some(dir.path().to_owned()), ..Options::default() };
     let instance = Instance::open(options.resolve().unwrap(), tokio::runtime::Handle::current()).unwrap();
     let handle = Arc::new(SessionHandle {
+        outbox: Mutex::default(),
         pid: 42,
         secret: 0,
         started_at: 0,
@@ -162,6 +170,7 @@ fn fixture(role: Oid, extra: Vec<Change>) -> Fixture {
         transaction_at: 1,
         statement_at: 1,
         locators: None,
+        written: vec![],
         cancel: CancellationToken::new(),
     };
     Fixture { scope: Arc::new(scope), _dir: dir }
@@ -569,6 +578,7 @@ async fn advisory_locks_exclude_other_sessions() {
     let fixture = fixture(SUPERUSER, vec![]);
     let mine = &fixture.scope;
     let other = Arc::new(SessionHandle {
+        outbox: Mutex::default(),
         pid: 43,
         secret: 0,
         started_at: 0,
@@ -592,6 +602,7 @@ async fn advisory_locks_exclude_other_sessions() {
             transaction_at: 1,
             statement_at: 1,
             locators: None,
+            written: vec![],
             cancel: CancellationToken::new(),
         })
     };

@@ -55,7 +55,7 @@ pub(crate) const RELATIONS: &[(&str, &str, Fill)] = &[
 /// The tables of the session's database that the current role may see, with their rows.
 fn visible(scope: &Scope) -> Vec<(Rel<'_>, &TableState)> {
     let tables = objects::user_relations(scope).into_iter().filter(|rel| rel.table().is_some());
-    let tables = tables.filter(|rel| Target::relation(rel).allows_any(scope, scope.role));
+    let tables = tables.filter(|rel| Target::relation(scope, rel).allows_any(scope, scope.role));
     tables.filter_map(|rel| objects::table_state(scope, rel.oid).map(|state| (rel, state.as_ref()))).collect()
 }
 

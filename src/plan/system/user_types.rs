@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::{Body, Object};
+use tidemill_catalog::record::{Body, CheckDef, Object};
 use tidemill_catalog::snapshot::NameClass;
 use tidemill_catalog::user_type::{DomainDef, EnumLabel, TypeDef, TypeKind};
 use tidemill_udfs::types::SqlType;
@@ -199,6 +199,19 @@ pub(crate) fn schema_and_name(scope: &Scope, oid: Oid) -> Option<(&str, String)>
 pub(crate) fn below(scope: &Scope, oid: Oid, typmod: i32) -> (Oid, i32) {
     let base = scope.domain(oid).and_then(|(_, domain)| SqlType::of_stored(&domain.base).ok());
     base.map_or((oid, typmod), |base| (base.oid(), base.typmod()))
+}
+
+/// The CHECKs of all domains.
+pub(crate) fn domain_checks(scope: &Scope) -> Vec<(&Arc<Object>, &CheckDef)> {
+    scope
+        .user_types()
+        .flat_map(|(object, def)| def.domain().into_iter().flat_map(move |d| d.checks.iter().map(move |c| (object, c))))
+        .collect()
+}
+
+/// A domain's CHECK by its oid.
+pub(crate) fn domain_check(scope: &Scope, oid: Oid) -> Option<(&Arc<Object>, &CheckDef)> {
+    domain_checks(scope).into_iter().find(|(_, check)| check.oid == oid)
 }
 
 fn pg_enum(scope: &Scope, batch: &mut Batch<'_>) {

@@ -16,7 +16,7 @@ use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::plan::pending::{PendingAggregate, PendingWindow};
 use crate::plan::types::{Category, category, is_integer};
-use crate::plan::{asof, enums, gapfill, latest, registry, window_join};
+use crate::plan::{asof, domains, enums, gapfill, latest, registry, window_join};
 
 /// 42883 for a function that does not exist with these arguments.
 pub(in crate::plan) fn undefined(name: &str, args: &[Typed]) -> Error {
@@ -108,6 +108,9 @@ impl Typing<'_> {
         if let ("pg_typeof", [value]) = (function.name(), args.as_slice()) {
             let oid = value.sql_type.oid();
             return Ok(Typed::literal(ScalarValue::UInt32(Some(oid)), SqlType::RegType));
+        }
+        if domains::is_check(&function) {
+            return domains::typed(self, &function, args);
         }
         if asof::is_marker(&function) {
             return asof::typed(self, &function, args);

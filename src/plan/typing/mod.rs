@@ -14,6 +14,7 @@ use datafusion::logical_expr::expr::{Alias, Cast, Placeholder};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use tidemill_udfs::types::{QUOTIENT_PRECISION, SQL_TYPE_KEY, SqlType, text_dimensions};
 
+use super::access::Accesses;
 use super::types::{arrow_casts, category, common_type, is_canonical, is_integer, is_oid, is_text};
 use super::{Scope, cast, types};
 use crate::Result;
@@ -42,6 +43,10 @@ pub(super) struct Typing<'a> {
     pub(super) scope: &'a Arc<Scope>,
     /// Types of `$1…$n`; `Unknown` where nothing says yet.
     pub(super) parameters: Vec<SqlType>,
+    /// What subqueries of single expressions need of privileges.
+    pub(super) access: Accesses,
+    /// Columns around them that they name.
+    pub(super) outer_columns: Vec<Column>,
 }
 
 /// What columns are in sight.
@@ -105,7 +110,7 @@ pub(super) fn parameter_index(id: &str) -> Result<usize> {
 
 impl<'a> Typing<'a> {
     pub(super) fn new(scope: &'a Arc<Scope>, parameters: &[SqlType]) -> Self {
-        Self { scope, parameters: parameters.to_vec() }
+        Self { scope, parameters: parameters.to_vec(), access: Accesses::default(), outer_columns: vec![] }
     }
 
     /// The expression as a value of that type, where PostgreSQL casts by itself. `word`: what the error is about.

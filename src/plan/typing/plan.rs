@@ -102,18 +102,6 @@ impl Typing<'_> {
                 sort.input = Arc::new(input);
                 Ok(LogicalPlan::Sort(sort))
             }
-            plan @ LogicalPlan::Distinct(Distinct::On(_)) => {
-                let mut plan = self.node(plan, outer)?;
-                if let LogicalPlan::Distinct(Distinct::On(distinct)) = &mut plan {
-                    let schema = Arc::clone(distinct.input.schema());
-                    for sort in distinct.sort_expr.iter_mut().flatten() {
-                        let sql_type = super::type_of(&sort.expr, &schema)?;
-                        let value = Typed::of(std::mem::take(&mut sort.expr), sql_type);
-                        sort.expr = self.ordered(value)?.expr;
-                    }
-                }
-                Ok(plan)
-            }
             other => self.node(other, outer),
         }
     }

@@ -131,15 +131,35 @@ impl<'a> Client<'a> {
                 None => std::future::pending().await,
             }
         };
-        let frame = tokio::select! {
-            biased;
-            frame = self.connection.frame() => frame?,
-            () = self.handle.terminate.cancelled() => return Err(End::Fatal(terminated())),
-            () = self.instance.shutdown.cancelled() => return Err(End::Fatal(terminated())),
-            error = idle => return Err(End::Fatal(error)),
-        };
-        self.ready = false;
-        Ok(frame)
+        let mut idle = std::pin::pin!(idle);
+        let inbox = Arc::clone(self.session.inbox());
+        // In a transaction, and before the client has its ReadyForQuery, notifications wait.
+        let hears = self.ready && self.session.status() == TransactionStatus::Idle;
+        loop {
+            tokio::select! {
+                biased;
+                frame = self.connection.frame() => {
+                    self.ready = false;
+                    return frame;
+                }
+                () = self.handle.terminate.cancelled() => return Err(End::Fatal(terminated())),
+                () = self.instance.shutdown.cancelled() => return Err(End::Fatal(terminated())),
+                () = inbox.came(), if hears => {
+                    self.report_notifications()?;
+                    self.connection.flush_until(&self.handle.terminate).await?;
+                }
+                error = &mut idle => return Err(End::Fatal(error)),
+            }
+        }
+    }
+
+    /// Notifications that wait for the client.
+    fn report_notifications(&mut self) -> Result<(), End> {
+        for (pid, notification) in self.session.inbox().take().map_err(End::Fatal)? {
+            let (channel, payload) = (&notification.channel, &notification.payload);
+            reply::notification(&mut self.connection.output, pid, channel, payload);
+        }
+        Ok(())
     }
 
     /// How long the client may do nothing now, and what it is told then.
@@ -256,6 +276,9 @@ impl<'a> Client<'a> {
         }
         self.report_notices();
         self.report_parameters();
+        if status == TransactionStatus::Idle {
+            self.report_notifications()?;
+        }
         reply::ready(&mut self.connection.output, status);
         self.rest(status);
         self.connection.flush_until(&self.handle.terminate).await?;

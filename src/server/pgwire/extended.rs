@@ -8,13 +8,15 @@ use tidemill_udfs::types::SqlType;
 
 use super::client::Client;
 use super::connection::Failure;
+use super::encode::RowEncoder;
 use super::message::{Target, violation};
 use super::reply::{self, Bare};
-use super::rows::Running;
+use super::rows::{Running, Sent};
 use super::simple::locate;
 use crate::error::SqlState;
 use crate::session::{Outcome, Parameter, Portal, RowsTag, TransactionStatus};
-use crate::statement::parse;
+use crate::statement::control::{Control, Direction};
+use crate::statement::parse::{self, Parsed, Statement};
 use crate::{Error, Result};
 
 /// A portal and how far it has come.
@@ -163,6 +165,70 @@ impl Client<'_> {
         self.forget_portals(before);
         self.portals.insert(name, bound);
         Ok(())
+    }
+
+    /// FETCH, MOVE and CLOSE of a portal that Bind made, as drivers do with their own cursors: the tag. `None`: the statement is
+    /// something else, or of another cursor.
+    ///
+    /// # Errors
+    /// 55000 for what goes not forward.
+    pub(super) async fn on_portal(&mut self, parsed: &Parsed) -> Result<Option<String>, Failure> {
+        let Statement::Control(control) = &parsed.statement else { return Ok(None) };
+        let name = match &**control {
+            Control::Fetch { name, .. } | Control::Close(Some(name)) => name,
+            _ => return Ok(None),
+        };
+        if self.session.status() == TransactionStatus::Failed {
+            return Ok(None);
+        }
+        let Some(mut bound) = self.portals.remove(name) else { return Ok(None) };
+        let Control::Fetch { direction, only_move, .. } = &**control else {
+            return Ok(Some("CLOSE CURSOR".to_owned()));
+        };
+        let rows_max = match direction {
+            Direction::All => None,
+            Direction::Forward(rows) if *rows > 0 => usize::try_from(*rows).ok(),
+            _ => {
+                return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "cursor can only scan forward")
+                    .hint("Declare it with SCROLL option to enable backward scan.")
+                    .into());
+            }
+        };
+        if matches!(bound.state, State::Fresh)
+            && let Outcome::Rows { stream, columns, tag } = self.start(&bound.portal).await?
+        {
+            let (text, cancel) = (self.session.text_settings(), self.statement_token());
+            let running = Running::new(stream, &columns, &bound.portal.result_formats, text, tag, cancel)?;
+            bound.state = State::Running(Box::new(running));
+        }
+        let columns = bound.portal.columns.clone().unwrap_or_default();
+        let mut sent = Sent { rows: 0, exhausted: true };
+        if !only_move {
+            reply::row_description(&mut self.connection.output, &columns, &[]);
+        }
+        if let State::Running(running) = &mut bound.state {
+            sent = if *only_move {
+                self.skip_rows(running, rows_max).await?
+            } else {
+                let text = RowEncoder::new(&columns, &[], self.session.text_settings())?;
+                let own = running.encode_with(text);
+                let sent = self.send_rows(running, rows_max).await?;
+                running.encode_with(own);
+                sent
+            };
+            self.report_notices();
+        }
+        if sent.exhausted {
+            bound.state = match bound.state {
+                State::Running(running) => match running.rows_tag() {
+                    RowsTag::Counted(word) => State::Exhausted(word),
+                    RowsTag::Fixed(_) => State::Done,
+                },
+                other => other,
+            };
+        }
+        self.portals.insert(name.clone(), bound);
+        Ok(Some(format!("{} {}", if *only_move { "MOVE" } else { "FETCH" }, sent.rows)))
     }
 
     async fn execute_fresh(&mut self, portal: &Portal, rows_max: Option<usize>) -> Result<State, Failure> {

@@ -130,6 +130,15 @@ pub(super) fn notice(out: &mut BytesMut, severity: &str, report: &Report) {
     message(out, b'N', |out| fields(out, severity, report));
 }
 
+/// NotificationResponse.
+pub(super) fn notification(out: &mut BytesMut, pid: i32, channel: &str, payload: &str) {
+    message(out, b'A', |out| {
+        out.put_i32(pid);
+        string(out, channel);
+        string(out, payload);
+    });
+}
+
 fn fields(out: &mut BytesMut, severity: &str, report: &Report) {
     let mut field = |kind: u8, value: &str| {
         out.put_u8(kind);

@@ -67,12 +67,40 @@ impl Running {
         &self.cancel
     }
 
+    /// Sends rows in other formats from here on; the encoder so far.
+    pub(super) fn encode_with(&mut self, encoder: RowEncoder) -> RowEncoder {
+        std::mem::replace(&mut self.encoder, encoder)
+    }
+
     pub(super) fn rows_tag(&self) -> RowsTag {
         self.tag.clone()
     }
 }
 
 impl Client<'_> {
+    /// Passes over rows, `rows_max` at most.
+    pub(super) async fn skip_rows(&mut self, running: &mut Running, rows_max: Option<usize>) -> Result<Sent, Failure> {
+        let rows_max = rows_max.unwrap_or(usize::MAX);
+        let mut rows = 0;
+        while rows < rows_max {
+            if let Some(batch) = &running.batch {
+                let count = (batch.num_rows() - running.row).min(rows_max - rows);
+                running.row += count;
+                rows += count;
+                if running.row < batch.num_rows() {
+                    continue;
+                }
+            }
+            let next = async { running.stream.next().await.transpose().map_err(Error::from) };
+            running.batch = self.connection.guard(&self.handle.terminate, next).await?;
+            running.row = 0;
+            if running.batch.is_none() {
+                return Ok(Sent { rows: rows as u64, exhausted: true });
+            }
+        }
+        Ok(Sent { rows: rows as u64, exhausted: false })
+    }
+
     /// Sends rows, `rows_max` at most.
     pub(super) async fn send_rows(&mut self, running: &mut Running, rows_max: Option<usize>) -> Result<Sent, Failure> {
         let rows_max = rows_max.unwrap_or(usize::MAX);

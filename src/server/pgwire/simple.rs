@@ -53,6 +53,9 @@ impl Client<'_> {
 
     /// Runs one statement and sends its rows; its command tag.
     async fn statement(&mut self, parsed: Parsed) -> Result<Option<String>, Failure> {
+        if let Some(tag) = self.on_portal(&parsed).await? {
+            return Ok(Some(tag));
+        }
         let before = self.session.status();
         let prepared = self.session.parse(Some(parsed), &[]).await?;
         if !prepared.parameters.is_empty() {

@@ -75,7 +75,9 @@ impl Validation {
         let query = parsed(&text).map_err(in_query)?;
         let validation = Self { query, text: text.into(), cancel: cancel.clone() };
         let scope = validation.scope(session, table, &[])?;
-        session.planner.query(&scope, &validation.query, &[]).map_err(|error| validation.in_text(error))?;
+        let planner = Arc::clone(&session.planner);
+        let plan = planner.query(&scope, &validation.query, &[]).map_err(|error| validation.in_text(error))?;
+        session.check_access(&plan.access)?;
         Ok((Some(validation), rest))
     }
 
@@ -112,6 +114,7 @@ impl Validation {
         let scope = self.scope(session, &object, added)?;
         let planner = Arc::clone(&session.planner);
         let plan = planner.query(&scope, &self.query, &[]).map_err(|error| self.in_text(error))?;
+        session.check_access(&plan.access)?;
         let columns = plan.columns.clone();
         let physical = planner.physical(&scope, &plan, &[]).await?;
         let mut stream = planner.run(&scope, physical)?;

@@ -15,6 +15,7 @@ use super::super::sink::RowSink;
 use crate::error::SqlState;
 use crate::instance::CopyProgress;
 use crate::plan::Scope;
+use crate::plan::access::Accesses;
 use crate::session::Session;
 use crate::{Error, Result};
 
@@ -69,14 +70,19 @@ impl Target {
                 defaults.push((at, default_value(session, scope, column)?));
             }
         }
+        let mut access = Accesses::default();
+        access.insert(oid, given.iter().map(|(at, _, _)| def.columns[*at].id));
         let filter = match filter {
             Some(filter) => {
                 let schema = DFSchema::try_from_qualified_schema(name, &def.schema())?;
                 let condition = session.planner.expression(scope, &schema, &filter.ast)?;
+                let read = condition.column_refs().into_iter().filter_map(|column| def.column(&column.name));
+                access.select(oid, None, read.map(|column| column.id));
                 Some(session.planner.physical_expression(scope, &schema, condition)?)
             }
             None => None,
         };
+        session.check_access(&access)?;
         let (sink, def, progress) = (RowSink::new(session, oid, scope)?, Arc::clone(def), Arc::clone(progress));
         Ok(Self { sink, def, given, defaults, filter, rows: 0, progress })
     }

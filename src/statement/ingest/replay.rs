@@ -3,11 +3,14 @@
 //! In one transaction all letters of the table are read, decoded as documents again and deleted; those that fail again are
 //! written anew, with one more attempt. So a letter becomes a row once, whatever happens.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use datafusion::sql::sqlparser::ast;
 use futures::TryStreamExt;
+use tidemill_catalog::acl::Privileges;
 use tokio_util::sync::CancellationToken;
 
 use super::super::control::Name;
@@ -51,8 +54,11 @@ pub(crate) async fn replay(
     }
     let mut of_table = format!("table_oid = {} AND attempts <= {ATTEMPTS_MAX} AND format = 'json'", object.oid);
     if let Some(filter) = filter {
-        // One expression, and nothing behind it.
-        parse::parse_expression(filter).map_err(Error::without_location)?;
+        // One expression, and nothing behind it. It is evaluated with the server's rights: on letters of this table only.
+        let condition = parse::parse_expression(filter).map_err(Error::without_location)?;
+        if has_subquery(&condition) {
+            return Err(Error::unsupported("a subquery in the condition of replay_dead_letters is not supported"));
+        }
         of_table = format!("{of_table} AND ({filter}\n)");
     }
     let mut ingest = Ingest::begin(session, table, Format::Lines, "replay", cancel)?;
@@ -118,11 +124,26 @@ pub(crate) async fn replay(
 /// 42P01; 40001 if its letters were changed meanwhile.
 pub(crate) async fn discard(session: &mut Session, table: &Name, cancel: &CancellationToken) -> Result<()> {
     let (object, _) = names::table(session, table)?;
+    names::require(session, &object, Privileges::DELETE)?;
     if !has_letters(session)? {
         return none(session, Replayed { table: object.name.clone(), ..Replayed::default() }).map(|_| ());
     }
     let sql = format!("DELETE FROM tidemill.dead_letters WHERE table_oid = {}", object.oid);
     run(session, &sql, cancel).await.map(|_| ())
+}
+
+fn has_subquery(condition: &ast::Expr) -> bool {
+    let found = ast::visit_expressions(condition, |expr| match expr {
+        ast::Expr::Subquery(_) | ast::Expr::InSubquery { .. } | ast::Expr::Exists { .. } => ControlFlow::Break(()),
+        ast::Expr::AnyOp { right, .. } | ast::Expr::AllOp { right, .. }
+            if matches!(right.as_ref(), ast::Expr::Subquery(_)) =>
+        {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    let queries = ast::visit_relations(condition, |_| ControlFlow::<()>::Break(()));
+    found.is_break() || queries.is_break()
 }
 
 fn has_letters(session: &mut Session) -> Result<bool> {
@@ -141,11 +162,12 @@ fn none(session: &mut Session, nothing: Replayed) -> Result<Replayed> {
     Ok(nothing)
 }
 
-/// Runs a statement of ours in the session's transaction.
+/// Runs a statement of ours in the session's transaction, whatever its role may do.
 pub(super) async fn run(session: &mut Session, sql: &str, cancel: &CancellationToken) -> Result<Outcome> {
     let parsed = parse::parse(sql)?.into_iter().next();
     let prepared = session.parse_inner(parsed, &[], true)?;
     // Values as they are, not as a client would see them.
     let portal = session.portal(&prepared, vec![], vec![1])?;
+    session.permit(&portal);
     Box::pin(session.run_inner(&portal, cancel)).await
 }

@@ -11,6 +11,7 @@ use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::PhysicalExpr;
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::Privileges;
 use tidemill_catalog::record::{Body, Change, Object, TableDef, Write};
 use tidemill_catalog::table::file::FileEntry;
 use tidemill_catalog::table::rewrite::read_unit;
@@ -30,6 +31,7 @@ use super::super::{names, options};
 use super::Report;
 use super::letters::{Letter, Letters};
 use crate::error::SqlState;
+use crate::plan::rights::On;
 use crate::plan::{Conversion, Planner, Scope};
 use crate::session::Session;
 use crate::{Error, Result};
@@ -68,6 +70,8 @@ impl Target {
         cancel: &CancellationToken,
     ) -> Result<Self> {
         let (object, def) = names::table(session, name)?;
+        // Documents may come to have any column.
+        names::require(session, &object, Privileges::INSERT)?;
         let scope = session.scope(cancel);
         let defaults = (0..def.columns.len()).map(|at| default_of(session, &scope, &def, at)).collect::<Result<_>>()?;
         let mut sink = RowSink::new(session, object.oid, &scope)?;
@@ -116,14 +120,15 @@ impl Target {
             next_column_id: 1,
         });
         let snapshot = Arc::clone(session.open().view());
+        let owner = session.current_role(&snapshot);
         let object = Arc::new(Object {
             oid: session.fresh_oid(false),
             parent: schema,
             name: name.to_owned(),
-            owner: session.current_role(&snapshot),
+            owner,
             version: 0,
             comment: None,
-            acl: vec![],
+            acl: names::initial_acl(session, owner, schema, On::Relation),
             depends_on: vec![],
             body: Body::Table(Arc::clone(&def)),
         });

@@ -17,6 +17,8 @@ mod asof;
 mod block;
 mod constraint;
 mod distinct;
+/// GRANT, REVOKE and kin.
+mod grant;
 mod latest;
 mod relation;
 mod sequence;
@@ -302,7 +304,7 @@ fn sql(offsets: &Offsets<'_>, tokens: &[TokenWithSpan]) -> Result<ast::Statement
     let tokens = tokens.as_ref();
     let mut statement = run_parser(offsets, &plainer(tokens), |parser| parser.parse_statement())?;
     if let Some(mark) = overriding {
-        mark_insert(&mut statement, mark);
+        mark_insert(&mut statement, mark)?;
     }
     distinct::restore(tokens, &mut statement);
     Ok(with_inside(statement))
@@ -332,16 +334,26 @@ fn without_overriding(tokens: &[TokenWithSpan]) -> (std::borrow::Cow<'_, [TokenW
     }
 }
 
-fn mark_insert(statement: &mut ast::Statement, mark: &str) {
-    let insert = match statement {
-        ast::Statement::Insert(insert) => insert,
+fn mark_insert(statement: &mut ast::Statement, mark: &str) -> Result<()> {
+    let columns = match statement {
+        ast::Statement::Insert(insert) => Some(&mut insert.columns),
         ast::Statement::Query(query) => match query.body.as_mut() {
-            ast::SetExpr::Insert(ast::Statement::Insert(insert)) => insert,
-            _ => return,
+            ast::SetExpr::Insert(ast::Statement::Insert(insert)) => Some(&mut insert.columns),
+            _ => None,
         },
-        _ => return,
+        ast::Statement::Merge(merge) => {
+            let mut inserts = merge.clauses.iter_mut().filter_map(|clause| match &mut clause.action {
+                ast::MergeAction::Insert(insert) => Some(&mut insert.columns),
+                _ => None,
+            });
+            inserts.next().filter(|_| inserts.next().is_none())
+        }
+        _ => None,
     };
-    insert.columns.insert(0, ast::ObjectName::from(ast::Ident::with_quote('"', mark)));
+    let columns =
+        columns.ok_or_else(|| Error::unsupported("OVERRIDING is supported in INSERT, and in MERGE with one INSERT"))?;
+    columns.insert(0, ast::ObjectName::from(ast::Ident::with_quote('"', mark)));
+    Ok(())
 }
 
 /// Reserved words that begin a clause after FROM.
@@ -360,13 +372,52 @@ fn is_word(token: Option<&TokenWithSpan>, keyword: Keyword) -> bool {
     matches!(token, Some(TokenWithSpan { token: Token::Word(word), .. }) if word.keyword == keyword && word.quote_style.is_none())
 }
 
+/// Names the column that stands for DO NOTHING in MERGE.
+pub(crate) const NOTHING: &str = "\u{2}nothing";
+/// Names the column that stands for DEFAULT VALUES in MERGE.
+pub(crate) const DEFAULTS: &str = "\u{2}defaults";
+
+/// `("name") VALUES (0)`
+fn one_value(name: &str, place: &TokenWithSpan) -> Vec<TokenWithSpan> {
+    let tokens = [
+        Token::LParen,
+        Token::make_word(name, Some('"')),
+        Token::RParen,
+        Token::make_keyword("VALUES"),
+        Token::LParen,
+        Token::Number("0".into(), false),
+        Token::RParen,
+    ];
+    tokens.into_iter().map(|token| TokenWithSpan { token, span: place.span }).collect()
+}
+
+/// MERGE's DO NOTHING as an action that sqlparser knows, of a column that no table has.
+fn nothing(not_matched: bool, place: &TokenWithSpan) -> Vec<TokenWithSpan> {
+    let at_place = |token| TokenWithSpan { token, span: place.span };
+    if not_matched {
+        let mut insert = vec![at_place(Token::make_keyword("INSERT"))];
+        insert.extend(one_value(NOTHING, place));
+        return insert;
+    }
+    let tokens = [
+        Token::make_keyword("UPDATE"),
+        Token::make_keyword("SET"),
+        Token::make_word(NOTHING, Some('"')),
+        Token::Eq,
+        Token::Number("0".into(), false),
+    ];
+    tokens.into_iter().map(at_place).collect()
+}
+
 /// PostgreSQL's forms that sqlparser does not know, in the words of those it does. Positions stay.
 fn plainer(tokens: &[TokenWithSpan]) -> std::borrow::Cow<'_, [TokenWithSpan]> {
     let keyword = |at: usize, keyword: Keyword| is_word(tokens.get(at), keyword);
     let token = |at: usize, wanted: &Token| tokens.get(at).is_some_and(|token| token.token == *wanted);
     let named = |at: usize| matches!(tokens.get(at).map(|token| &token.token), Some(Token::Word(_)));
+    let merges = (0..tokens.len()).any(|at| keyword(at, Keyword::MERGE));
     let touched = |at: usize| {
-        keyword(at, Keyword::TABLE)
+        merges
+            || keyword(at, Keyword::TABLE)
             || keyword(at, Keyword::ONLY)
             || keyword(at, Keyword::USING)
             || token(at, &Token::Period) && token(at + 1, &Token::Mul)
@@ -391,6 +442,14 @@ fn plainer(tokens: &[TokenWithSpan]) -> std::borrow::Cow<'_, [TokenWithSpan]> {
             && [Keyword::FROM, Keyword::JOIN, Keyword::TABLE, Keyword::UPDATE, Keyword::INTO].into_iter().any(before)
         {
             // No table has children.
+        } else if merges && before(Keyword::THEN) && keyword(at, Keyword::DO) && keyword(at + 1, Keyword::NOTHING) {
+            let when = (0..at).rev().find(|at| keyword(*at, Keyword::WHEN)).unwrap_or(at);
+            result.extend(nothing(keyword(when + 1, Keyword::NOT), here));
+            at += 1;
+        } else if merges && keyword(at, Keyword::DEFAULT) && before(Keyword::INSERT) && keyword(at + 1, Keyword::VALUES)
+        {
+            result.extend(one_value(DEFAULTS, here));
+            at += 1;
         } else if keyword(at, Keyword::USING) && (token(at + 1, &Token::Lt) || token(at + 1, &Token::Gt)) {
             // ORDER BY x USING >
             result.push(word(if token(at + 1, &Token::Lt) { "ASC" } else { "DESC" }, here));
@@ -414,7 +473,7 @@ fn plainer(tokens: &[TokenWithSpan]) -> std::borrow::Cow<'_, [TokenWithSpan]> {
 }
 
 /// `WITH … INSERT` as an INSERT whose query has the WITH; UPDATE and DELETE stay the body of a query.
-fn with_inside(statement: ast::Statement) -> ast::Statement {
+pub(crate) fn with_inside(statement: ast::Statement) -> ast::Statement {
     let ast::Statement::Query(mut query) = statement else { return statement };
     let hoists =
         matches!(query.body.as_ref(), ast::SetExpr::Insert(ast::Statement::Insert(insert)) if insert.source.is_some());

@@ -12,7 +12,7 @@ use crate::statement::trees::{Including, LikeSyntax, RelationKind, SequenceOptio
 use crate::{Error, Result};
 
 /// Words that begin a column constraint and so end a DEFAULT expression.
-const CONSTRAINT_WORDS: &[&str] = &[
+pub(super) const CONSTRAINT_WORDS: &[&str] = &[
     "NOT",
     "NULL",
     "DEFAULT",
@@ -63,6 +63,9 @@ pub(super) fn create(t: &mut Tokens<'_>) -> Result<Control> {
     }
     if t.eat(&["TYPE"]) {
         return user_type::create(t);
+    }
+    if t.eat(&["DOMAIN"]) {
+        return user_type::create_domain(t);
     }
     if t.eat(&["DATABASE"]) {
         return create_database(t);
@@ -479,11 +482,26 @@ pub(super) fn alter(t: &mut Tokens<'_>) -> Result<Control> {
     if t.eat(&["TYPE"]) {
         return user_type::alter(t);
     }
+    if t.eat(&["DOMAIN"]) {
+        return user_type::alter_domain(t);
+    }
     if t.eat(&["SCHEMA"]) {
         return Ok(Control::AlterSchema { name: t.name()?, action: alter_object(t)? });
     }
     if t.eat(&["DATABASE"]) {
         return Ok(Control::AlterDatabase { name: t.name()?, action: alter_object(t)? });
+    }
+    if t.eat(&["DEFAULT", "PRIVILEGES"]) {
+        return super::grant::alter_defaults(t);
+    }
+    if t.eat(&["GROUP"]) {
+        let group = t.identifier()?;
+        let revoke = t.eat(&["DROP"]);
+        if !revoke {
+            t.expect(&["ADD"])?;
+        }
+        t.expect(&["USER"])?;
+        return Ok(super::grant::alter_group(group, revoke, t.list(Tokens::identifier)?));
     }
     if t.eat_any(&["ROLE", "USER"]).is_some() {
         return Ok(Control::AlterRole { name: t.identifier()?, action: alter_role(t)? });
@@ -628,8 +646,8 @@ pub(super) fn drop(t: &mut Tokens<'_>) -> Result<Control> {
         let names = t.list(Tokens::name)?;
         return Ok(Control::DropRelation { kind, names, if_exists, cascade: cascade(t) });
     }
-    if t.eat(&["TYPE"]) {
-        return user_type::drop(t, "TYPE");
+    if let Some(word) = t.eat_any(&["TYPE", "DOMAIN"]) {
+        return user_type::drop(t, word);
     }
     if t.eat(&["SOURCE"]) {
         let if_exists = t.eat(&["IF", "EXISTS"]);
@@ -648,6 +666,9 @@ pub(super) fn drop(t: &mut Tokens<'_>) -> Result<Control> {
             t.parenthesized(Tokens::identifier)?;
         }
         return Ok(Control::DropDatabase { name, if_exists });
+    }
+    if t.eat(&["OWNED", "BY"]) {
+        return super::grant::drop_owned(t);
     }
     if t.eat_any(&["ROLE", "USER", "GROUP"]).is_some() {
         let if_exists = t.eat(&["IF", "EXISTS"]);

@@ -3,11 +3,11 @@
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::tokens::{Tokens, string_of};
-use super::{Parsed, constraint, parse_tokens, relation};
+use super::{Parsed, constraint, grant, parse_tokens, relation};
 use crate::error::SqlState;
 use crate::statement::control::{
     AlterObject, AlterRole, CallArgument, CommentTarget, Control, Copy, CopySource, CopyTarget, CopyValue, Direction,
-    Discard, Explain, RoleOption, TransactionModes,
+    Discard, Explain, LockMode, RoleOption, TransactionModes,
 };
 use crate::{Error, Result};
 
@@ -68,14 +68,23 @@ pub(super) fn control(tokens: &mut Tokens<'_>) -> Result<Option<Control>> {
         "VACUUM" | "ANALYZE" | "ANALYSE" | "CHECKPOINT" | "CLUSTER" => maintain,
         "CALL" => call,
         "DO" => execute_block,
+        "LISTEN" => |t| {
+            t.advance();
+            Ok(Control::Listen(t.identifier()?))
+        },
         "UNLISTEN" => |t| {
             t.advance();
-            if !t.eat_token(&Token::Mul) {
-                t.identifier()?;
-            }
-            Ok(Control::Unlisten)
+            Ok(Control::Unlisten(if t.eat_token(&Token::Mul) { None } else { Some(t.identifier()?) }))
         },
-        "GRANT" | "REVOKE" | "LISTEN" | "NOTIFY" | "REFRESH" | "IMPORT" | "SECURITY" | "REASSIGN" => |t| {
+        "NOTIFY" => |t| {
+            t.advance();
+            let channel = t.identifier()?;
+            let payload = if t.eat_token(&Token::Comma) { t.string()? } else { String::new() };
+            Ok(Control::Notify { channel, payload })
+        },
+        "GRANT" | "REVOKE" => grant::grant,
+        "REASSIGN" => grant::reassign_owned,
+        "REFRESH" | "IMPORT" | "SECURITY" => |t| {
             let word = t.identifier()?.to_ascii_uppercase();
             while !t.at_end() {
                 t.advance();
@@ -631,14 +640,27 @@ fn lock(t: &mut Tokens<'_>) -> Result<Control> {
     t.eat(&["TABLE"]);
     t.eat(&["ONLY"]);
     let names = t.list(Tokens::name)?;
+    let mut mode = LockMode::Exclusive;
     if t.eat(&["IN"]) {
-        while !t.at_end() && !t.is("MODE") {
-            t.advance();
-        }
+        mode = lock_mode(t)?;
         t.expect(&["MODE"])?;
     }
     t.eat(&["NOWAIT"]);
-    Ok(Control::Lock(names))
+    Ok(Control::Lock { names, mode })
+}
+
+fn lock_mode(t: &mut Tokens<'_>) -> Result<LockMode> {
+    let modes: [(&[&str], LockMode); 8] = [
+        (&["ACCESS", "SHARE"], LockMode::AccessShare),
+        (&["ROW", "SHARE"], LockMode::Exclusive),
+        (&["ROW", "EXCLUSIVE"], LockMode::RowExclusive),
+        (&["SHARE", "UPDATE", "EXCLUSIVE"], LockMode::Exclusive),
+        (&["SHARE", "ROW", "EXCLUSIVE"], LockMode::Exclusive),
+        (&["SHARE"], LockMode::Exclusive),
+        (&["EXCLUSIVE"], LockMode::Exclusive),
+        (&["ACCESS", "EXCLUSIVE"], LockMode::Exclusive),
+    ];
+    modes.iter().find(|(words, _)| t.eat(words)).map(|(_, mode)| *mode).ok_or_else(|| t.error())
 }
 
 fn maintain(t: &mut Tokens<'_>) -> Result<Control> {
@@ -756,6 +778,10 @@ pub(super) fn role_options(t: &mut Tokens<'_>) -> Result<Vec<RoleOption>> {
         } else if t.eat(&["IN"]) {
             t.eat_any(&["ROLE", "GROUP"]);
             RoleOption::InRole(t.list(Tokens::identifier)?)
+        } else if t.eat_any(&["ROLE", "USER"]).is_some() {
+            RoleOption::Members(t.list(Tokens::identifier)?)
+        } else if t.eat(&["ADMIN"]) {
+            RoleOption::Admins(t.list(Tokens::identifier)?)
         } else {
             return Err(t.error());
         };

@@ -87,7 +87,7 @@ fn target(call: &Call<'_>, act: &str) -> Result<Option<Arc<SessionHandle>>> {
     if owner.is_some_and(is_superuser) {
         return Err(denied(format!("must be a superuser to {act}")));
     }
-    if owner.is_some_and(|owner| privileges::memberships(call.scope, role, true).contains(&owner)) {
+    if owner.is_some_and(|owner| crate::plan::rights::has_privileges_of(&call.scope.snapshot.catalog, role, owner)) {
         return Ok(Some(handle));
     }
     let what = if act.starts_with("cancel") { "query is being canceled" } else { "process is being terminated" };

@@ -122,6 +122,9 @@ fn viewdef(call: &Call<'_>) -> Result<Value<'static>> {
 
 fn constraintdef(call: &Call<'_>) -> Result<Value<'static>> {
     let oid = call.oid(0)?;
+    if let Some((_, check)) = user_types::domain_check(call.scope, oid) {
+        return Ok(definitions::domain_check_definition(check, call.boolean(1).unwrap_or(false)).into());
+    }
     let Some(table) = constrained_table(call.scope, oid) else { return Ok(Value::Null) };
     let all = relations::constraints_of(&table);
     let constraint = all.iter().find(|constraint| constraint.oid == oid);
@@ -139,7 +142,7 @@ fn constrained_table(scope: &Scope, constraint: Oid) -> Option<Rel<'_>> {
 fn indexdef(call: &Call<'_>) -> Result<Value<'static>> {
     let Some(index) = objects::find_relation(call.scope, call.oid(0)?) else { return Ok(Value::Null) };
     Ok(match call.int(1).unwrap_or(0) {
-        0 => definitions::index_definition(&index, call.boolean(2).unwrap_or(false)),
+        0 => definitions::index_definition(call.scope, &index, call.boolean(2).unwrap_or(false)),
         number => usize::try_from(number).ok().and_then(|number| definitions::index_column(&index, number)),
     }
     .into())

@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use tidemill_catalog::Oid;
+use tidemill_catalog::record::SequenceRule;
 use tidemill_udfs::types::SqlType;
 
 use super::batch::{Value, array};
@@ -32,7 +33,7 @@ mod session;
 mod size;
 
 /// Functions whose list result stands for a set of rows.
-pub(crate) const SET_RETURNING: &[&str] = &["pg_partition_ancestors", "_pg_expandarray"];
+pub(crate) const SET_RETURNING: &[&str] = &["pg_partition_ancestors", "_pg_expandarray", "pg_listening_channels"];
 
 /// Computes one row.
 pub(crate) type Run = fn(&Call<'_>) -> Result<Value<'static>>;
@@ -84,7 +85,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 /// See [`super::function`].
 pub(crate) fn find(scope: &Arc<Scope>, name: &str) -> Option<Arc<ScalarUDF>> {
     if name == sequence::NEXTVAL {
-        return Some(sequence::nextval(scope));
+        return Some(sequence::nextval(scope, SequenceRule::Default));
     }
     let function = LISTS.iter().flat_map(|list| list.iter()).find(|function| function.name == name)?;
     Some(Arc::new(ScalarUDF::new_from_impl(Bound::new(function, scope))))

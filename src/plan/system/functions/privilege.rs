@@ -1,18 +1,20 @@
 //! has_*_privilege and pg_has_role: `([user,] object, privileges)`, the user by name or oid.
 
 use tidemill_catalog::Oid;
+use tidemill_catalog::acl::{AclItem, Privileges};
 
 use super::{Call, Function, function};
 use crate::error::{Error, Result, SqlState};
+use crate::plan::rights;
 use crate::plan::system::batch::Value;
-use crate::plan::system::objects;
+use crate::plan::system::objects::{self, Kind};
 use crate::plan::system::privileges::{self, On, Target};
 use crate::plan::system::{data, names, routines};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function("has_table_privilege", 2, 3, "bool", |call| relation(call, "")),
+    function("has_table_privilege", 2, 3, "bool", has_table_privilege),
     function("has_sequence_privilege", 2, 3, "bool", has_sequence_privilege),
-    function("has_any_column_privilege", 2, 3, "bool", |call| relation(call, "arwx")),
+    function("has_any_column_privilege", 2, 3, "bool", has_any_column_privilege),
     function("has_column_privilege", 3, 4, "bool", has_column_privilege),
     function("has_schema_privilege", 2, 3, "bool", has_schema_privilege),
     function("has_database_privilege", 2, 3, "bool", has_database_privilege),
@@ -27,8 +29,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("row_security_active", 1, 1, "bool", |call| call.relation(0).map(|_| false.into())),
     function("acldefault", 2, 2, "text[]", |call| {
         let owner = call.oid(1)?;
-        Ok(privileges::default_acl(call.scope, call.text(0).unwrap_or_default(), owner).into())
+        Ok(privileges::default_acl(call.scope, call.text(0).unwrap_or_default(), owner)?.into())
     }),
+    function("makeaclitem", 4, 4, "text", makeaclitem),
 ];
 
 /// The role asked about, and the position of the first argument after it.
@@ -47,56 +50,84 @@ fn role(call: &Call<'_>, arguments: usize) -> Result<(Oid, usize)> {
 /// True if the role has one of the privileges that the text lists.
 fn any(call: &Call<'_>, role: Oid, target: Target<'_>, words: usize) -> Result<Value<'static>> {
     let asked = privileges::parse_words(target.on, call.text(words).unwrap_or_default())?;
-    Ok(asked.into_iter().any(|(letter, option)| target.allows(call.scope, role, letter, option)).into())
+    Ok(asked.into_iter().any(|(privilege, option)| target.allows(call.scope, role, privilege, option)).into())
 }
 
-/// A relation; `letters`: the privileges that columns have, empty for all of a table's.
-fn relation(call: &Call<'_>, letters: &str) -> Result<Value<'static>> {
+fn has_table_privilege(call: &Call<'_>) -> Result<Value<'static>> {
     let (role, first) = role(call, 2)?;
     let oid = call.relation(first)?;
+    let asked = privileges::parse_words(On::Relation, call.text(first + 1).unwrap_or_default())?;
     let Some(rel) = objects::find_relation(call.scope, oid) else { return Ok(Value::Null) };
-    check_column_words(call, letters, first + 1)?;
-    any(call, role, Target::relation(&rel), first + 1)
+    let target = Target::relation(call.scope, &rel);
+    Ok(asked.into_iter().any(|(privilege, option)| target.allows(call.scope, role, privilege, option)).into())
 }
 
-/// Columns have fewer privileges than tables.
-fn check_column_words(call: &Call<'_>, letters: &str, words: usize) -> Result<()> {
-    let text = call.text(words).unwrap_or_default();
-    let asked = privileges::parse_words(On::Relation, text)?;
-    if letters.is_empty() || asked.iter().all(|(letter, _)| letters.contains(*letter)) {
-        return Ok(());
-    }
-    Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("unrecognized privilege type: \"{}\"", text.trim())))
+fn has_any_column_privilege(call: &Call<'_>) -> Result<Value<'static>> {
+    let (role, first) = role(call, 2)?;
+    let oid = call.relation(first)?;
+    let asked = privileges::parse_words(On::Column, call.text(first + 1).unwrap_or_default())?;
+    let Some(rel) = objects::find_relation(call.scope, oid) else { return Ok(Value::Null) };
+    let target = Target::relation(call.scope, &rel);
+    let has = |(privilege, option): &(Privileges, bool)| {
+        target.allows(call.scope, role, *privilege, *option)
+            || rel.columns().iter().any(|column| target.allows_column(call.scope, role, column.id, *privilege, *option))
+    };
+    Ok(asked.iter().any(has).into())
 }
 
 fn has_column_privilege(call: &Call<'_>) -> Result<Value<'static>> {
     let (role, first) = role(call, 3)?;
     let oid = call.relation(first)?;
     let Some(rel) = objects::find_relation(call.scope, oid) else { return Ok(Value::Null) };
-    let name = call.text(first + 1);
-    let exists = match (rel.kind, name, call.int(first + 1)) {
-        (objects::Kind::System(system), Some(name), _) => system.position(name).is_some(),
-        (objects::Kind::System(system), None, Some(number)) => {
-            usize::try_from(number).is_ok_and(|n| n <= system.columns.len())
-        }
-        (_, Some(name), _) => rel.columns().iter().any(|column| column.name == name),
-        (_, None, Some(number)) => rel.columns().iter().any(|column| i64::from(column.id) == number),
-        (_, None, None) => false,
+    let asked = || privileges::parse_words(On::Column, call.text(first + 2).unwrap_or_default());
+    let target = Target::relation(call.scope, &rel);
+    let (name, number) = match call.text(first + 1) {
+        Some(name) => (Some(name), None),
+        None => (None, call.int(first + 1)),
     };
-    if !exists {
+    let column = match (&rel.kind, name, number) {
+        (Kind::System(system), Some(name), _) => {
+            system.columns.iter().position(|column| column.name == name).and_then(|at| i32::try_from(at + 1).ok())
+        }
+        (Kind::System(system), None, Some(number)) => {
+            i32::try_from(number).ok().filter(|at| (1..=system.columns.len()).contains(&(at.unsigned_abs() as usize)))
+        }
+        (_, Some(name), _) => rel.columns().iter().find(|column| column.name == name).map(|column| column.id),
+        (_, None, Some(number)) => rel.columns().iter().map(|column| column.id).find(|id| i64::from(*id) == number),
+        (_, None, None) => None,
+    };
+    let Some(column) = column else {
         let Some(name) = name else { return Ok(Value::Null) };
         let message = format!("column \"{name}\" of relation \"{}\" does not exist", rel.name);
         return Err(Error::new(SqlState::UNDEFINED_COLUMN, message));
+    };
+    let has =
+        |(privilege, option): (Privileges, bool)| target.allows_column(call.scope, role, column, privilege, option);
+    Ok(asked()?.into_iter().any(has).into())
+}
+
+/// `makeaclitem(grantee, grantor, privileges, grantable)`
+fn makeaclitem(call: &Call<'_>) -> Result<Value<'static>> {
+    let everything = [On::Relation, On::Function, On::Schema, On::Database];
+    let privilege = |word: &str| everything.iter().find_map(|on| on.privilege(word));
+    let mut privileges = Privileges::NONE;
+    for word in call.text(2).unwrap_or_default().split(',') {
+        let unknown = || {
+            let message = format!("unrecognized privilege type: \"{}\"", word.trim());
+            Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+        };
+        privileges = privileges | privilege(word.trim()).ok_or_else(unknown)?;
     }
-    check_column_words(call, "arwx", first + 2)?;
-    any(call, role, Target::relation(&rel), first + 2)
+    let options = if call.boolean(3).unwrap_or(false) { privileges } else { Privileges::NONE };
+    let item = AclItem { column: 0, grantee: call.oid(0)?, grantor: call.oid(1)?, privileges, options };
+    Ok(privileges::print(call.scope, &item).into())
 }
 
 fn has_sequence_privilege(call: &Call<'_>) -> Result<Value<'static>> {
     let (role, first) = role(call, 2)?;
     let oid = call.relation(first)?;
     let Some(rel) = objects::find_relation(call.scope, oid) else { return Ok(Value::Null) };
-    match (Target::relation(&rel), call.is_text(first)) {
+    match (Target::relation(call.scope, &rel), call.is_text(first)) {
         (target, _) if target.on == On::Sequence => any(call, role, target, first + 1),
         (_, true) => Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a sequence", rel.name))),
         _ => Ok(Value::Null),
@@ -126,7 +157,10 @@ fn has_database_privilege(call: &Call<'_>) -> Result<Value<'static>> {
             databases.find(|database| database.oid == oid)
         }
     };
-    database.map_or(Ok(Value::Null), |database| any(call, role, Target::database(database), first + 1))
+    match database.and_then(|database| Target::of(database)) {
+        Some(target) => any(call, role, target, first + 1),
+        None => Ok(Value::Null),
+    }
 }
 
 fn has_function_privilege(call: &Call<'_>) -> Result<Value<'static>> {
@@ -208,19 +242,22 @@ fn pg_has_role(call: &Call<'_>) -> Result<Value<'static>> {
         Some(name) => names::resolve_role(call.scope, name)?,
         None => call.oid(first)?,
     };
+    let catalog = &call.scope.snapshot.catalog;
     let mut has = false;
     for part in call.text(first + 1).unwrap_or_default().split(',') {
         let word = part.trim().to_uppercase();
-        let inherited = match word.split(" WITH ").next().unwrap_or_default() {
-            "USAGE" => true,
-            "MEMBER" => false,
+        has |= match word.as_str() {
+            "USAGE" => rights::has_privileges_of(catalog, member, group),
+            "MEMBER" => rights::is_member(catalog, member, group),
+            "USAGE WITH GRANT OPTION"
+            | "USAGE WITH ADMIN OPTION"
+            | "MEMBER WITH GRANT OPTION"
+            | "MEMBER WITH ADMIN OPTION" => rights::is_admin_of(catalog, member, group),
             _ => {
                 let message = format!("unrecognized privilege type: \"{}\"", part.trim());
                 return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
             }
         };
-        has |= privileges::is_superuser(call.scope, member)
-            || privileges::memberships(call.scope, member, inherited).contains(&group);
     }
     Ok(has.into())
 }

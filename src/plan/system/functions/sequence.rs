@@ -10,7 +10,8 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::{Body, Object};
+use tidemill_catalog::acl::Privileges;
+use tidemill_catalog::record::{Body, ColumnSequence, Object, SequenceRule};
 use tidemill_catalog::sequence::{Position, Run, SequenceDef, Taken};
 use tidemill_udfs::types::SqlType;
 
@@ -18,8 +19,8 @@ use super::admin::blocking;
 use super::{Call, Function, external, function, normal};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::system::batch::Value;
-use crate::plan::system::{may_use_relation, names, objects};
-use crate::plan::{Scope, TEMP_SCHEMA};
+use crate::plan::system::{names, objects};
+use crate::plan::{Scope, TEMP_SCHEMA, rights};
 
 /// Its name; it is made by [`nextval`], not from the list.
 pub(super) const NEXTVAL: &str = "nextval";
@@ -32,16 +33,19 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("pg_get_serial_sequence", 2, 2, "text", serial_sequence),
 ];
 
-/// The sequence with that oid, and the privileges that are asked for: any of these letters.
-fn sequence<'a>(scope: &'a Scope, oid: Oid, letters: &str) -> Result<(&'a Object, &'a Arc<SequenceDef>)> {
+/// What reading a sequence asks for.
+const READ: Privileges = Privileges::SELECT.union(Privileges::USAGE);
+
+/// The sequence with that oid. One of the privileges is asked for; none, if there are none.
+fn sequence(scope: &Scope, oid: Oid, any: Privileges) -> Result<(&Object, &Arc<SequenceDef>)> {
     let object = objects::object(scope, oid)
         .ok_or_else(|| Error::new(SqlState::UNDEFINED_TABLE, format!("could not open relation with OID {oid}")))?;
     let Body::Sequence(def) = &object.body else {
         return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a sequence", object.name)));
     };
-    if !letters.chars().any(|letter| may_use_relation(scope, scope.role, oid, letter)) {
-        let message = format!("permission denied for sequence {}", object.name);
-        return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+    let held = || rights::Target::of(object).map(|target| target.held(&scope.snapshot.catalog, scope.role));
+    if oid < TEMP_SCHEMA && !any.is_empty() && held().is_none_or(|held| (held & any).is_empty()) {
+        return Err(rights::denied(object));
     }
     Ok((object, def))
 }
@@ -55,9 +59,12 @@ fn require_writable(scope: &Scope, oid: Oid, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// What taking a number asks for.
+const GIVE: Privileges = Privileges::USAGE.union(Privileges::UPDATE);
+
 /// Gives `count` numbers.
-fn give(scope: &Scope, oid: Oid, count: usize, numbers: &mut Vec<i64>) -> Result<()> {
-    let (object, def) = sequence(scope, oid, "Uw")?;
+fn give(scope: &Scope, oid: Oid, asked: Privileges, count: usize, numbers: &mut Vec<i64>) -> Result<()> {
+    let (object, def) = sequence(scope, oid, asked)?;
     require_writable(scope, oid, NEXTVAL)?;
     let mut session = scope.sequences.lock();
     let cache = objects::to_u64(usize::try_from(def.cache).unwrap_or(1).max(1));
@@ -93,15 +100,15 @@ fn give(scope: &Scope, oid: Oid, count: usize, numbers: &mut Vec<i64>) -> Result
 }
 
 /// The next number of a sequence.
-pub(crate) fn next(scope: &Scope, sequence: Oid) -> Result<i64> {
+pub(crate) fn next(scope: &Scope, sequence: &ColumnSequence) -> Result<i64> {
     let mut numbers = vec![];
-    give(scope, sequence, 1, &mut numbers)?;
+    give(scope, sequence.oid, asked_by(sequence.rule), 1, &mut numbers)?;
     numbers.pop().ok_or_else(|| Error::internal("a sequence gave no number"))
 }
 
-/// True for what [`nextval`] makes.
-pub(crate) fn is_nextval(function: &ScalarUDF) -> bool {
-    (function.inner().as_ref() as &dyn std::any::Any).is::<NextVal>()
+/// Why it is called, of what [`nextval`] makes.
+pub(crate) fn rule_of(function: &ScalarUDF) -> Option<SequenceRule> {
+    (function.inner().as_ref() as &dyn std::any::Any).downcast_ref::<NextVal>().map(|nextval| nextval.rule)
 }
 
 /// Waits for the log on a thread of the server, which serves others meanwhile.
@@ -111,7 +118,7 @@ fn wait(commit: &mut dyn FnMut()) {
 
 fn currval(call: &Call<'_>) -> Result<Value<'static>> {
     let oid = call.relation(0)?;
-    let (object, _) = sequence(call.scope, oid, "rU")?;
+    let (object, _) = sequence(call.scope, oid, READ)?;
     call.scope.sequences.lock().current(oid).map(Value::from).ok_or_else(|| {
         let message = format!("currval of sequence \"{}\" is not yet defined in this session", object.name);
         Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
@@ -124,13 +131,13 @@ fn lastval(call: &Call<'_>) -> Result<Value<'static>> {
         let message = "lastval is not yet defined in this session";
         return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
     };
-    sequence(call.scope, oid, "rU")?;
+    sequence(call.scope, oid, READ)?;
     Ok(value.into())
 }
 
 fn setval(call: &Call<'_>) -> Result<Value<'static>> {
     let oid = call.relation(0)?;
-    let (object, def) = sequence(call.scope, oid, "w")?;
+    let (object, def) = sequence(call.scope, oid, Privileges::UPDATE)?;
     require_writable(call.scope, oid, "setval")?;
     let value = call.int(1).unwrap_or_default();
     let is_called = call.boolean(2).unwrap_or(true);
@@ -145,7 +152,7 @@ fn setval(call: &Call<'_>) -> Result<Value<'static>> {
 }
 
 fn last_value(call: &Call<'_>) -> Result<Value<'static>> {
-    let (_, def) = sequence(call.scope, call.relation(0)?, "rU")?;
+    let (_, def) = sequence(call.scope, call.relation(0)?, READ)?;
     let (position, _) = def.position();
     Ok(position.is_called.then_some(position.value).into())
 }
@@ -164,14 +171,24 @@ fn serial_sequence(call: &Call<'_>) -> Result<Value<'static>> {
     Ok(sequence.map(|sequence| names::qualified(sequence.schema, &sequence.name)).into())
 }
 
-/// `nextval(regclass)` for a scope.
-pub(crate) fn nextval(scope: &Arc<Scope>) -> Arc<ScalarUDF> {
+/// What the next number of a column asks for: an identity column's sequence is an inner part of the table.
+fn asked_by(rule: SequenceRule) -> Privileges {
+    match rule {
+        SequenceRule::Default => GIVE,
+        SequenceRule::Always | SequenceRule::ByDefault => Privileges::NONE,
+    }
+}
+
+/// `nextval(regclass)` for a scope, as statements call it and as columns with such a sequence do.
+pub(crate) fn nextval(scope: &Arc<Scope>, rule: SequenceRule) -> Arc<ScalarUDF> {
     let signature = Signature::user_defined(Volatility::Volatile);
-    Arc::new(ScalarUDF::new_from_impl(NextVal { scope: Arc::clone(scope), signature }))
+    Arc::new(ScalarUDF::new_from_impl(NextVal { scope: Arc::clone(scope), rule, signature }))
 }
 
 struct NextVal {
     scope: Arc<Scope>,
+    /// Why it is called: see [`asked_by`].
+    rule: SequenceRule,
     signature: Signature,
 }
 
@@ -183,8 +200,8 @@ impl std::fmt::Debug for NextVal {
 
 // Of whichever scope, it is the same in a plan.
 impl PartialEq for NextVal {
-    fn eq(&self, _: &Self) -> bool {
-        true
+    fn eq(&self, other: &Self) -> bool {
+        self.rule == other.rule
     }
 }
 
@@ -192,7 +209,7 @@ impl Eq for NextVal {}
 
 impl std::hash::Hash for NextVal {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        NEXTVAL.hash(state);
+        (NEXTVAL, self.rule).hash(state);
     }
 }
 
@@ -203,7 +220,7 @@ impl NextVal {
             let value = value.to_array()?;
             return match self.oid(&value, 0)? {
                 Some(oid) => {
-                    give(&self.scope, oid, rows, &mut numbers)?;
+                    give(&self.scope, oid, asked_by(self.rule), rows, &mut numbers)?;
                     Ok(numbers.into())
                 }
                 None => Ok(Int64Array::new_null(rows)),
@@ -214,7 +231,7 @@ impl NextVal {
         for row in 0..rows {
             numbers.clear();
             if let Some(oid) = self.oid(&sequences, row)? {
-                give(&self.scope, oid, 1, &mut numbers)?;
+                give(&self.scope, oid, asked_by(self.rule), 1, &mut numbers)?;
             }
             all.push(numbers.first().copied());
         }

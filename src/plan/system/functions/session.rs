@@ -4,6 +4,7 @@ use super::{Call, Function, function};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::system::batch::Value;
 use crate::plan::system::objects;
+use crate::session::notifications::Notification;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     function("version", 0, 0, "text", version),
@@ -17,6 +18,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("current_schemas", 1, 1, "name[]", current_schemas),
     function("current_setting", 1, 2, "text", current_setting),
     function("set_config", 3, 3, "text", set_config).volatile().lenient(),
+    function("pg_notify", 2, 2, "void", pg_notify).volatile().lenient(),
+    function("pg_listening_channels", 0, 0, "text[]", |call| {
+        Ok(call.scope.instance.notifications.channels(call.scope.handle.pid).into())
+    }),
+    function("pg_notification_queue_usage", 0, 0, "float8", |call| {
+        Ok(call.scope.instance.notifications.usage().into())
+    }),
     function("current_query", 0, 0, "text", |call| Ok(call.scope.handle.activity.lock().query.clone().into())),
     function("pg_backend_pid", 0, 0, "int4", |call| Ok(call.scope.handle.pid.into())),
     function("pg_postmaster_start_time", 0, 0, "timestamptz", |call| Ok(call.scope.instance.started_at.into())),
@@ -109,6 +117,10 @@ fn set_config(call: &Call<'_>) -> Result<Value<'static>> {
     let Some(name) = call.text(0) else {
         return Err(Error::new(SqlState::NULL_VALUE_NOT_ALLOWED, "SET requires parameter name"));
     };
+    if let Some(value) = call.text(1) {
+        let (catalog, session) = (&call.scope.snapshot.catalog, call.scope.session_role);
+        crate::plan::rights::check_identity(catalog, name, value, session, session)?;
+    }
     let mut settings = call.scope.settings.lock();
     match call.text(1) {
         Some(value) => settings.set(name, value, call.boolean(2).unwrap_or(false))?,
@@ -120,6 +132,13 @@ fn set_config(call: &Call<'_>) -> Result<Value<'static>> {
         }
     }
     Ok(settings.get(name).into())
+}
+
+/// Sends when the transaction commits. NULL is an empty text.
+fn pg_notify(call: &Call<'_>) -> Result<Value<'static>> {
+    let (channel, payload) = (call.text(0).unwrap_or_default(), call.text(1).unwrap_or_default());
+    call.scope.handle.outbox.lock().notify(Notification::new(channel, payload)?)?;
+    Ok("".into())
 }
 
 /// The number of the last transaction that the statement sees.

@@ -36,7 +36,7 @@ impl Typed {
     }
 
     /// udt_schema and udt_name
-    fn udt(self, scope: &Scope) -> (String, String) {
+    pub(super) fn udt(self, scope: &Scope) -> (String, String) {
         let own = user_types::schema_and_name(scope, self.oid).map(|(schema, name)| (schema.to_owned(), name));
         own.unwrap_or_else(|| ("pg_catalog".to_owned(), self.name().to_owned()))
     }

@@ -11,10 +11,11 @@ use super::objects::{self, Kind, Namespace, Rel};
 use super::privileges::{self, Target};
 use super::registry::Fill;
 use super::relations;
-use crate::plan::Scope;
+use crate::plan::{Scope, rights};
 
 mod columns;
 mod constraints;
+mod domains;
 mod grants;
 mod routines;
 
@@ -25,6 +26,10 @@ pub(crate) const FILLS: &[(&str, Fill)] = &[
     ("tables", tables),
     ("views", views),
     ("columns", columns::columns),
+    ("domains", domains::domains),
+    ("domain_constraints", domains::domain_constraints),
+    ("domain_udt_usage", domains::domain_udt_usage),
+    ("column_domain_usage", domains::column_domain_usage),
     ("sequences", sequences),
     ("element_types", columns::element_types),
     ("character_sets", character_sets),
@@ -42,6 +47,8 @@ pub(crate) const FILLS: &[(&str, Fill)] = &[
     ("role_table_grants", |scope, batch| grants::table_privileges(scope, batch, false)),
     ("column_privileges", |scope, batch| grants::column_privileges(scope, batch, true)),
     ("role_column_grants", |scope, batch| grants::column_privileges(scope, batch, false)),
+    ("usage_privileges", |scope, batch| grants::usage_privileges(scope, batch, true)),
+    ("role_usage_grants", |scope, batch| grants::usage_privileges(scope, batch, false)),
     ("routines", routines::routines),
     ("parameters", routines::parameters),
 ];
@@ -56,7 +63,7 @@ fn visible_relations(scope: &Scope) -> Vec<Rel<'_>> {
     let superuser = privileges::is_superuser(scope, scope.role);
     let shown = |rel: &Rel<'_>| {
         !matches!(rel.kind, Kind::Index(..) | Kind::Sequence(_))
-            && (superuser || !rel.is_user() || Target::relation(rel).allows_any(scope, scope.role))
+            && (superuser || Target::relation(scope, rel).allows_any(scope, scope.role))
     };
     objects::relations(scope).into_iter().filter(shown).collect()
 }
@@ -83,7 +90,7 @@ fn catalog_name(scope: &Scope, batch: &mut Batch<'_>) {
 fn schemata(scope: &Scope, batch: &mut Batch<'_>) {
     let shown = |schema: &Namespace<'_>| {
         let target = Target::schema(schema);
-        target.allows(scope, scope.role, 'U', false) || target.allows(scope, scope.role, 'C', false)
+        !target.held(&scope.snapshot.catalog, scope.role).is_empty()
     };
     let all: Vec<_> = objects::namespaces(scope).into_iter().filter(shown).collect();
     batch.rows(all.len());
@@ -109,7 +116,7 @@ fn tables(scope: &Scope, batch: &mut Batch<'_>) {
 
 fn views(scope: &Scope, batch: &mut Batch<'_>) {
     let all: Vec<_> = visible_relations(scope).into_iter().filter(|rel| rel.relkind() == "v").collect();
-    let me = privileges::memberships(scope, scope.role, true);
+    let me = rights::memberships(&scope.snapshot.catalog, scope.role, true);
     let superuser = privileges::is_superuser(scope, scope.role);
     let definition = |rel: &Rel<'_>| {
         let mine = superuser || me.contains(&rel.owner);
@@ -129,7 +136,7 @@ fn views(scope: &Scope, batch: &mut Batch<'_>) {
 
 fn sequences(scope: &Scope, batch: &mut Batch<'_>) {
     let superuser = privileges::is_superuser(scope, scope.role);
-    let shown = |rel: &Rel<'_>| superuser || Target::relation(rel).allows_any(scope, scope.role);
+    let shown = |rel: &Rel<'_>| superuser || Target::relation(scope, rel).allows_any(scope, scope.role);
     // Those of identity columns are no objects of the standard's.
     let all: Vec<_> =
         relations::sequences(scope).into_iter().filter(|(rel, def)| !def.is_identity && shown(rel)).collect();
@@ -174,7 +181,7 @@ fn collations(scope: &Scope, batch: &mut Batch<'_>) {
 }
 
 fn enabled_roles(scope: &Scope, batch: &mut Batch<'_>) {
-    let mine = privileges::memberships(scope, scope.role, true);
+    let mine = rights::memberships(&scope.snapshot.catalog, scope.role, true);
     let superuser = privileges::is_superuser(scope, scope.role);
     let all: Vec<Cow<'_, str>> = objects::roles(scope)
         .filter(|(role, _)| superuser || mine.contains(&role.oid))
@@ -185,14 +192,16 @@ fn enabled_roles(scope: &Scope, batch: &mut Batch<'_>) {
 }
 
 fn applicable_roles(scope: &Scope, batch: &mut Batch<'_>) {
-    let mine = privileges::memberships(scope, scope.role, true);
+    let mine = rights::memberships(&scope.snapshot.catalog, scope.role, true);
     let superuser = privileges::is_superuser(scope, scope.role);
     let all: Vec<_> = objects::roles(scope)
         .filter(|(member, _)| superuser || mine.contains(&member.oid))
-        .flat_map(|(member, role)| role.member_of.iter().map(|group| (&member.name, *group)))
+        .flat_map(|(member, role)| {
+            role.member_of.iter().map(|group| (&member.name, *group, role.admin_of.contains(group)))
+        })
         .collect();
     batch.rows(all.len());
-    batch.column("grantee", all.iter().map(|(member, _)| *member));
-    batch.column("role_name", all.iter().map(|(_, group)| objects::role_name(scope, *group)));
-    batch.constant("is_grantable", "NO");
+    batch.column("grantee", all.iter().map(|(member, ..)| *member));
+    batch.column("role_name", all.iter().map(|(_, group, _)| objects::role_name(scope, *group)));
+    batch.column("is_grantable", all.iter().map(|(.., admin)| yes_no(*admin)));
 }
