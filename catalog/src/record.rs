@@ -76,7 +76,7 @@ pub enum Body {
 pub struct SourceDef {
     /// Where documents come from.
     pub connector: Connector,
-    /// How they are written: `json`, `ndjson`, `csv`, `raw`; `None`: as the name of a file says.
+    /// How they are written: `json`, `ndjson`, `csv`, `raw`, `avro`; `None`: as the name of a file says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
     /// The table they go to.
@@ -105,6 +105,9 @@ pub enum Connector {
         /// Settings of librdkafka. Passwords are among them.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         settings: BTreeMap<String, String>,
+        /// Of format `avro`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        avro: Option<AvroDef>,
     },
     /// The files of a folder.
     Files {
@@ -118,6 +121,30 @@ pub enum Connector {
         /// A file that did not change for this long is complete, milliseconds.
         settle_ms: u64,
     },
+    /// The files of an object store.
+    Objects {
+        /// A folder or a pattern: `s3://bucket/dir/*.json`
+        url: String,
+        /// Pause between two listings, milliseconds.
+        every_ms: u64,
+        /// Settings of the store. Secrets are among them.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        settings: BTreeMap<String, String>,
+    },
+}
+
+/// How messages in Avro are written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AvroDef {
+    /// The schema of all messages, JSON.
+    pub schema: String,
+    /// Confluent's header is before each datum.
+    #[serde(default)]
+    pub confluent: bool,
+    /// The id that the header must have; `None`: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_id: Option<u32>,
 }
 
 /// A view.

@@ -12,6 +12,8 @@ pub struct Decoded {
     /// The rows, with all columns of the table as it is after `changes`. Every field may be NULL in the schema: what must
     /// not be was checked, except where `defaults` has to be filled in.
     pub batch: RecordBatch,
+    /// Where each row's document begins in the input: the bytes before it, and its line, from 1.
+    pub places: Vec<(u64, u64)>,
     /// For each column of the batch whether a row mentions it; values of the others are NULL, or their default.
     pub mentioned: Vec<bool>,
     /// Which rows did not mention a column that has a default. NULL stands in their place.

@@ -16,6 +16,9 @@ use tracing::Instrument;
 use crate::clock::Timestamp;
 use crate::instance::Instance;
 
+/// Old dead letters.
+mod letters;
+
 /// Old receipts.
 mod receipts;
 
@@ -84,6 +87,7 @@ pub fn all(instance: &Arc<Instance>) -> Vec<Box<dyn Job>> {
     vec![
         Box::new(crate::source::Sources::new(instance)),
         Box::new(receipts::Receipts::new(instance)),
+        Box::new(letters::Letters::new(instance)),
         Box::new(storage::Compact::new(instance)),
         Box::new(storage::Flush::new(instance)),
         Box::new(storage::Checkpoint::new(instance)),

@@ -111,6 +111,8 @@ pub struct Config {
     pub spill_bytes: u64,
     /// What the dead letters of one database may take, bytes; beyond it nothing is taken in that would add one.
     pub dead_letter_bytes: u64,
+    /// Dead letters are deleted after this long; `None`: never.
+    pub dead_letter_retention: Option<Duration>,
     /// Decoded columns kept for repeated reads, bytes.
     pub cache_bytes: u64,
     /// Answer a commit only when it is on disk. Off: survives kill -9, not power loss.
@@ -180,6 +182,9 @@ pub struct Options {
     /// What the dead letters of one database may take; beyond it ingestion that would add one is refused [default: 1GB]
     #[arg(long, value_name = "SIZE", env = "TIDEMILL_DEAD_LETTERS", global = true)]
     pub dead_letters: Option<ByteSize>,
+    /// Dead letters are deleted after this long, e.g. 90d [default: never]
+    #[arg(long, value_name = "DURATION", env = "TIDEMILL_DEAD_LETTER_RETENTION", global = true)]
+    pub dead_letter_retention: Option<Interval>,
     /// Disk that queries may spill to [default: 64GB]
     #[arg(long, value_name = "SIZE", env = "TIDEMILL_SPILL", global = true)]
     pub spill: Option<ByteSize>,
@@ -262,6 +267,7 @@ impl Options {
             memory: self.memory.or(other.memory),
             query_memory: self.query_memory.or(other.query_memory),
             dead_letters: self.dead_letters.or(other.dead_letters),
+            dead_letter_retention: self.dead_letter_retention.or(other.dead_letter_retention),
             spill: self.spill.or(other.spill),
             cache: self.cache.or(other.cache),
             fsync: self.fsync.or(other.fsync),
@@ -300,6 +306,7 @@ impl Options {
             query_memory_bytes: 0,
             spill_bytes: self.spill.map_or(SPILL_BYTES_DEFAULT, ByteSize::bytes),
             dead_letter_bytes: self.dead_letters.map_or(DEAD_LETTER_BYTES_DEFAULT, ByteSize::bytes),
+            dead_letter_retention: self.dead_letter_retention.map(Interval::duration),
             cache_bytes: self.cache.map_or(machine_bytes / 100 * CACHE_PERCENT, ByteSize::bytes),
             fsync: self.fsync.is_none_or(Switch::is_on),
             wal_bytes_max: self.wal_max.map_or(WAL_BYTES_MAX_DEFAULT, ByteSize::bytes),

@@ -27,17 +27,24 @@ struct Known {
     columns: &'static [(&'static str, SqlType)],
 }
 
-const PROCEDURES: &[Known] = &[Known {
-    name: "replay_dead_letters",
-    arguments: 1..=2,
-    columns: &[
-        ("table_name", SqlType::Text),
-        ("tried", SqlType::Int8),
-        ("rows", SqlType::Int8),
-        ("failed", SqlType::Int8),
-        ("quarantined", SqlType::Int8),
-    ],
-}];
+const PROCEDURES: &[Known] = &[
+    Known {
+        name: "replay_dead_letters",
+        arguments: 1..=2,
+        columns: &[
+            ("table_name", SqlType::Text),
+            ("tried", SqlType::Int8),
+            ("rows", SqlType::Int8),
+            ("failed", SqlType::Int8),
+            ("quarantined", SqlType::Int8),
+        ],
+    },
+    Known {
+        name: "discard_dead_letters",
+        arguments: 1..=2,
+        columns: &[("table_name", SqlType::Text), ("discarded", SqlType::Int8)],
+    },
+];
 
 /// A call in a plan.
 #[derive(Debug, Clone)]

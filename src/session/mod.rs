@@ -42,6 +42,9 @@ mod portal;
 /// LISTEN and NOTIFY.
 pub mod notifications;
 
+/// What others do not see of statements.
+pub(crate) mod secrets;
+
 /// The settings of a session: GUCs, their defaults, units and transaction-local values.
 pub mod settings;
 
@@ -370,7 +373,11 @@ impl Session {
     fn plan(&mut self, parsed: &Parsed, types: &[SqlType]) -> Result<Made> {
         let sql = match &parsed.statement {
             Statement::Control(control) => {
-                return Ok((PlanKind::Other, statement::parameters(control, self), statement::columns(control, self)?));
+                return Ok((
+                    PlanKind::Other,
+                    statement::parameters(control, types, self),
+                    statement::columns(control, self)?,
+                ));
             }
             Statement::Sql(sql) => sql,
         };

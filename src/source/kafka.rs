@@ -18,9 +18,10 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::{Map, Value};
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::{Body, Connector};
+use tidemill_catalog::record::{AvroDef, Body, Connector};
 use tidemill_udfs::types::SqlType;
 
+use super::avro::{self, Header};
 use super::{Intake, Statuses, Totals, Work};
 use crate::clock::Timestamp;
 use crate::error::SqlState;
@@ -175,7 +176,8 @@ impl ConsumerContext for Context {}
 type Client = BaseConsumer<Context>;
 
 pub(super) async fn run(work: &Work) -> Result<()> {
-    let Connector::Kafka { topic, latest, .. } = &work.def.connector else { return Ok(()) };
+    let Connector::Kafka { topic, latest, avro, .. } = &work.def.connector else { return Ok(()) };
+    let avro = avro.as_ref().map(messages).transpose()?;
     let receipts = work.receipts().await?;
     let totals = Totals::of(receipts.values());
     let mut next: BTreeMap<i32, i64> = BTreeMap::new();
@@ -194,13 +196,22 @@ pub(super) async fn run(work: &Work) -> Result<()> {
     let context = Context { instance: Arc::clone(&work.instance), source: work.source.oid, topic: topic.clone() };
     let config = config(&work.def.connector, work.source.oid);
     let client: Client = config.create_with_context(context).map_err(|error| failed(&error))?;
-    let mut reader = Reader { work, topic, client: Some(Arc::new(client)), next, assigned: vec![], totals };
+    let mut reader = Reader { work, topic, client: Some(Arc::new(client)), next, assigned: vec![], totals, avro };
     let result = reader.read(*latest && receipts.is_empty()).await;
     // Closing waits for the broker.
     if let Some(client) = reader.client.take() {
         let _ = tokio::task::spawn_blocking(move || drop(client)).await;
     }
     result
+}
+
+/// What reads messages in Avro.
+///
+/// # Errors
+/// 22023 for a schema that is none.
+pub(crate) fn messages(def: &AvroDef) -> Result<avro::Messages> {
+    let header = if def.confluent { Header::Confluent(def.schema_id) } else { Header::None };
+    avro::Messages::new(&def.schema, header)
 }
 
 /// A Kafka error for people.
@@ -221,6 +232,7 @@ struct Reader<'w> {
     next: BTreeMap<i32, i64>,
     assigned: Vec<i32>,
     totals: Totals,
+    avro: Option<avro::Messages>,
 }
 
 impl Reader<'_> {
@@ -280,8 +292,8 @@ impl Reader<'_> {
         let new = new.map_err(|error| failed(&error))?;
         let ends: BTreeMap<i32, i64> = new.iter().filter_map(|(id, end)| Some((*id, (*end)?))).collect();
         if !ends.is_empty() {
-            let start =
-                Batch { work: self.work, messages: vec![], next: ends.clone(), totals: self.totals, columns: None };
+            let (totals, next) = (self.totals, ends.clone());
+            let start = Batch { work: self.work, messages: vec![], next, totals, columns: None, avro: None };
             self.work.take(&start).await?;
             self.next.extend(ends);
         }
@@ -316,7 +328,8 @@ impl Reader<'_> {
             *after = message.offset.saturating_add(1).max(*after);
         }
         let columns = if self.is_raw() { Some(raw_columns(self.work)?) } else { None };
-        let batch = Batch { work: self.work, messages, next, totals: self.totals, columns };
+        let (totals, avro) = (self.totals, self.avro.as_ref());
+        let batch = Batch { work: self.work, messages, next, totals, columns, avro };
         let report = self.work.take(&batch).await?;
         self.totals = self.totals.with(&report, 0);
         let (totals, next) = (self.totals, batch.next);
@@ -449,6 +462,8 @@ struct Batch<'w> {
     totals: Totals,
     /// For raw messages.
     columns: Option<HashMap<&'static str, bool>>,
+    /// For messages in Avro.
+    avro: Option<&'w avro::Messages>,
 }
 
 #[async_trait::async_trait]
@@ -462,6 +477,9 @@ impl Intake for Batch<'_> {
     }
 
     async fn feed(&self, ingest: &mut Ingest) -> Result<()> {
+        if let Some(avro) = self.avro {
+            ingest.announce(&avro.types);
+        }
         ingest.begin_messages().await?;
         let mut sources: HashMap<i32, Arc<str>> = HashMap::new();
         for message in &self.messages {
@@ -473,7 +491,12 @@ impl Intake for Batch<'_> {
             if let (Some(columns), Some(raw)) = (&self.columns, &message.raw) {
                 match raw_document(columns, message, raw) {
                     Ok(document) => ingest.message(document.to_string().as_bytes(), origin).await?,
-                    Err(error) => ingest.refuse(value.unwrap_or_default(), &error, origin)?,
+                    Err(error) => ingest.refuse_as("raw", value.unwrap_or_default(), &error, origin).await?,
+                }
+            } else if let (Some(avro), Some(value)) = (self.avro, value) {
+                match avro.document(value) {
+                    Ok(document) => ingest.message(&document, origin).await?,
+                    Err(error) => ingest.refuse_as("avro", value, &error, origin).await?,
                 }
             } else {
                 ingest.message(value.unwrap_or_default(), origin).await?;

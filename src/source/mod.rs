@@ -1,7 +1,7 @@
 //! IN, by itself: what `CREATE SOURCE` made is read into its table, each thing once.
 //!
 //! ```text
-//! Sources (a Job) ── per source that is not paused ──▶ worker: kafka::run │ files::run
+//! Sources (a Job) ── per source that is not paused ──▶ worker: kafka::run │ files::run (folders, object stores)
 //!                                                        └─▶ take: documents + receipts, one commit
 //! ```
 //! Where a source has come to is in its receipts (`statement::ingest::receipts`), which are committed with the rows: a worker
@@ -25,12 +25,16 @@ use crate::clock::Timestamp;
 use crate::error::SqlState;
 use crate::instance::Instance;
 use crate::session::Session;
+use crate::session::secrets::{HIDDEN, is_secret};
 use crate::statement::control::Name;
 use crate::statement::ingest::receipts::{self, Receipt};
 use crate::statement::ingest::{Format, Ingest, Report, is_lost_race};
 use crate::{Error, Result};
 
-/// Files of a folder, each once.
+/// Messages in Avro to documents.
+mod avro;
+
+/// Files of a folder or an object store, each once.
 mod files;
 
 /// Messages of a Kafka topic, each once.
@@ -85,14 +89,16 @@ impl Status {
 /// The options of a connector as `tidemill.sources` shows them: no passwords.
 pub(crate) fn shown(connector: &Connector) -> Vec<String> {
     match connector {
-        Connector::Kafka { brokers, topic, group, latest, settings } => {
+        Connector::Kafka { brokers, topic, group, latest, settings, avro } => {
             let mut all = vec![format!("brokers={brokers}"), format!("topic={topic}")];
             all.extend(group.iter().map(|group| format!("group={group}")));
             all.push(format!("start={}", if *latest { "latest" } else { "earliest" }));
-            all.extend(settings.iter().map(|(name, value)| {
-                let is_secret = ["password", "secret", "token"].iter().any(|word| name.contains(word));
-                format!("kafka.{name}={}", if is_secret { "********" } else { value })
-            }));
+            all.extend(settings.iter().map(|(name, value)| format!("kafka.{name}={}", shown_value(name, value))));
+            if let Some(avro) = avro {
+                all.push(format!("confluent={}", avro.confluent));
+                all.extend(avro.schema_id.iter().map(|id| format!("schema_id={id}")));
+                all.push(format!("schema={}", avro.schema));
+            }
             all
         }
         Connector::Files { folder, pattern, every_ms, settle_ms } => {
@@ -102,7 +108,16 @@ pub(crate) fn shown(connector: &Connector) -> Vec<String> {
             all.push(format!("settle={settle_ms}ms"));
             all
         }
+        Connector::Objects { url, every_ms, settings } => {
+            let mut all = vec![format!("url={url}"), format!("every={every_ms}ms")];
+            all.extend(settings.iter().map(|(name, value)| format!("{name}={}", shown_value(name, value))));
+            all
+        }
     }
+}
+
+fn shown_value<'v>(name: &str, value: &'v str) -> &'v str {
+    if is_secret(name) { HIDDEN } else { value }
 }
 
 /// Counts since the source was made; each receipt has them.
@@ -315,10 +330,7 @@ async fn work(work: Work) {
     loop {
         let result = match &work.def.connector {
             Connector::Kafka { .. } => kafka::run(&work).await,
-            Connector::Files { folder, pattern, every_ms, settle_ms } => {
-                let times = (Duration::from_millis(*every_ms), Duration::from_millis(*settle_ms));
-                files::run(&work, folder, pattern.as_deref(), times).await
-            }
+            Connector::Files { .. } | Connector::Objects { .. } => files::run(&work).await,
         };
         let error = match result {
             // Also before it is told to stop: it has nothing more to do.

@@ -43,10 +43,9 @@ pub(super) fn counted(columns: Vec<Column>, values: &[u64]) -> Result<Outcome> {
     })
 }
 
-/// Parameters that stand for whole arguments; they are text.
-pub(super) fn parameters(arguments: &[CallArgument]) -> Vec<SqlType> {
-    let count = arguments.iter().filter_map(|argument| placeholder(&argument.value)).max().unwrap_or(0);
-    vec![SqlType::Text; count]
+/// Parameters that stand for whole values; they are text.
+pub(super) fn parameters<'a>(values: impl Iterator<Item = &'a ast::Expr>) -> Vec<SqlType> {
+    vec![SqlType::Text; values.filter_map(placeholder).max().unwrap_or(0)]
 }
 
 /// The number of the parameter that an argument is.
@@ -70,19 +69,17 @@ pub(super) async fn call(
 ) -> Result<Outcome> {
     match parts(name).as_slice() {
         ["tidemill", "compact_files"] => {
-            let values = values(session, arguments, portal, cancel)?;
+            let values = values(session, of_arguments(arguments), portal, cancel)?;
             let given = Given::of(name, &["files", "into", "key", "latest_by", "delete", "format"], arguments, values)?;
             compact::compact_files(session, options(&given)?, cancel).await
         }
         ["tidemill", "ingest"] => {
-            let values = values(session, arguments, portal, cancel)?;
+            let values = values(session, of_arguments(arguments), portal, cancel)?;
             let given = Given::of(name, &["table", "documents", "format"], arguments, values)?;
             let table = Name { parts: split_name(&given.required("table")?)?, offset: name.offset };
             let format = match given.text("format")?.as_deref() {
-                None | Some("json") => ingest::Format::Json,
-                Some("ndjson" | "jsonl") => ingest::Format::Lines,
-                Some("csv") => ingest::Format::Csv,
-                Some(other) => return Err(unknown_format(other)),
+                None => ingest::Format::Json,
+                Some(named) => text_format(named)?,
             };
             let documents = given.required("documents")?;
             ingest::documents(session, &table, &documents, format, cancel).await
@@ -93,30 +90,44 @@ pub(super) async fn call(
                 let message = format!("procedure {name} has no argument \"{named}\"");
                 return Err(Error::new(SqlState::UNDEFINED_FUNCTION, message).at(name.offset));
             }
-            let values: Vec<ast::Expr> = arguments.iter().map(|argument| argument.value.clone()).collect();
+            let values: Vec<ast::Expr> = of_arguments(arguments).cloned().collect();
             maintain::call(session, name, &values, cancel).await.map(Outcome::Command)
         }
     }
 }
 
-fn values(
+/// The format of documents in a text.
+pub(super) fn text_format(name: &str) -> Result<ingest::Format> {
+    Ok(match name {
+        "json" => ingest::Format::Json,
+        "ndjson" | "jsonl" => ingest::Format::Lines,
+        "csv" => ingest::Format::Csv,
+        other => return Err(unknown_format(other)),
+    })
+}
+
+fn of_arguments(arguments: &[CallArgument]) -> impl Iterator<Item = &ast::Expr> {
+    arguments.iter().map(|argument| &argument.value)
+}
+
+/// Values of expressions, some of which are whole parameters.
+pub(super) fn values<'a>(
     session: &mut Session,
-    arguments: &[CallArgument],
+    expressions: impl Iterator<Item = &'a ast::Expr>,
     portal: &Portal,
     cancel: &CancellationToken,
 ) -> Result<Vec<ScalarValue>> {
     let scope = session.scope(cancel);
     let planner = Arc::clone(&session.planner);
-    arguments
-        .iter()
-        .map(|argument| match placeholder(&argument.value) {
+    expressions
+        .map(|expression| match placeholder(expression) {
             Some(number) => {
                 portal.values.get(number - 1).cloned().ok_or_else(|| {
                     Error::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter ${number}"))
                 })
             }
             None => {
-                let value = planner.expression(&scope, &DFSchema::empty(), &argument.value)?;
+                let value = planner.expression(&scope, &DFSchema::empty(), expression)?;
                 planner.evaluate(&scope, &value)
             }
         })

@@ -397,6 +397,8 @@ pub enum Control {
         /// Its arguments.
         arguments: Vec<CallArgument>,
     },
+    /// INSERT INTO … FORMAT
+    InsertDocuments(Box<InsertDocuments>),
     /// CREATE SOURCE
     CreateSource(Box<CreateSource>),
     /// ALTER SOURCE
@@ -435,6 +437,17 @@ pub enum Control {
         /// What to call it in the message.
         what: String,
     },
+}
+
+/// INSERT INTO … FORMAT …: documents instead of rows.
+#[derive(Debug, Clone)]
+pub struct InsertDocuments {
+    /// The table.
+    pub table: Name,
+    /// `json`, `ndjson`, `csv`; where it stands.
+    pub format: (String, usize),
+    /// Texts of documents.
+    pub documents: Vec<ast::Expr>,
 }
 
 /// An argument of CALL.

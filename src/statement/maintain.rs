@@ -121,22 +121,26 @@ pub(super) async fn call(
 ) -> Result<String> {
     let scope = session.scope(cancel);
     let planner = Arc::clone(&session.planner);
-    let mut tables = vec![];
+    let mut texts = vec![];
     for argument in arguments {
         let value = planner.expression(&scope, &DFSchema::empty(), argument)?;
         match planner.evaluate(&scope, &value)? {
             ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
-                let parts = text.split('.').map(|part| part.trim_matches('"').to_owned()).collect();
-                tables.push(Name { parts, offset: name.offset });
+                texts.push(text);
             }
             other => {
                 return Err(Error::new(
                     SqlState::DATATYPE_MISMATCH,
-                    format!("the argument of {name} must be the name of a table, not {other}"),
+                    format!("the arguments of {name} must be texts, not {other}"),
                 ));
             }
         }
     }
+    let named = |text: &String| {
+        let parts = text.split('.').map(|part| part.trim_matches('"').to_owned()).collect();
+        Name { parts, offset: name.offset }
+    };
+    let tables: Vec<Name> = texts.iter().map(named).collect();
     let qualified: Vec<_> = name.parts.iter().map(String::as_str).collect();
     match qualified.as_slice() {
         ["tidemill", "flush"] => {
@@ -159,11 +163,12 @@ pub(super) async fn call(
         ["tidemill", "checkpoint"] => {
             maintain(session, "CHECKPOINT", false, &[]).await?;
         }
-        ["tidemill", "replay_dead_letters"] if tables.len() == 1 => {
-            ingest::replay(session, &tables[0], None, cancel).await?;
+        ["tidemill", "replay_dead_letters"] if (1..=2).contains(&texts.len()) => {
+            ingest::replay(session, &named(&texts[0]), texts.get(1).map(String::as_str), cancel).await?;
         }
-        ["tidemill", "discard_dead_letters"] if tables.len() == 1 => {
-            ingest::discard(session, &tables[0], cancel).await?
+        ["tidemill", "discard_dead_letters"] if (1..=2).contains(&texts.len()) => {
+            session.require_writable("DELETE")?;
+            ingest::discard(session, &named(&texts[0]), texts.get(1).map(String::as_str), cancel).await?;
         }
         _ => {
             return Err(Error::new(
@@ -172,7 +177,7 @@ pub(super) async fn call(
             )
             .hint(
                 "The procedures are tidemill.flush(table), tidemill.compact(table), tidemill.checkpoint(), \
-                 tidemill.replay_dead_letters(table), tidemill.discard_dead_letters(table), \
+                 tidemill.replay_dead_letters(table, condition), tidemill.discard_dead_letters(table, condition), \
                  tidemill.ingest(table, documents) and tidemill.compact_files(files, into, key, latest_by).",
             )
             .at(name.offset));

@@ -156,8 +156,8 @@ pub(crate) fn columns(control: &Control, session: &mut Session) -> Result<Option
     })
 }
 
-/// The parameters a statement of ours has: those of the query within it.
-pub(crate) fn parameters(control: &Control, session: &mut Session) -> Vec<SqlType> {
+/// The parameters a statement of ours has: those of the query within it. `types`: what the client declared.
+pub(crate) fn parameters(control: &Control, types: &[SqlType], session: &mut Session) -> Vec<SqlType> {
     let inner = match control {
         Control::Explain(explain) => &explain.statement,
         Control::Declare { query, .. } => query,
@@ -165,7 +165,8 @@ pub(crate) fn parameters(control: &Control, session: &mut Session) -> Vec<SqlTyp
             CopySource::Query(query) => query,
             CopySource::Table { .. } => return vec![],
         },
-        Control::Call { arguments, .. } => return call::parameters(arguments),
+        Control::Call { arguments, .. } => return call::parameters(arguments.iter().map(|argument| &argument.value)),
+        Control::InsertDocuments(insert) => return ingest::insert::parameters(insert, types),
         _ => return vec![],
     };
     session.parse_inner(Some((**inner).clone()), &[], false).map_or_else(|_| vec![], |inner| inner.parameters.clone())
@@ -286,6 +287,7 @@ pub(crate) async fn execute(
                 Control::Call { name, arguments } => {
                     return call::call(session, name, arguments, portal, cancel).await;
                 }
+                Control::InsertDocuments(insert) => ingest::insert::insert(session, insert, portal, cancel).await?,
                 Control::Begin(..)
                 | Control::Commit { .. }
                 | Control::Rollback { .. }
@@ -317,27 +319,31 @@ pub(crate) async fn procedure(
             format!("argument {} of {} must be text, not {}", at + 1, call.name, other.data_type()),
         )),
     };
-    match call.name {
+    session.require_writable("INSERT")?;
+    let table = text(0)?.ok_or_else(|| {
+        let message = format!("the table of {} must not be null", call.name);
+        Error::new(SqlState::NULL_VALUE_NOT_ALLOWED, message)
+    })?;
+    let parts = table.split('.').map(|part| part.trim_matches('"').to_owned()).collect();
+    let name = control::Name { parts, offset: 0 };
+    let number =
+        |number: u64| -> ArrayRef { Arc::new(Int64Array::from(vec![i64::try_from(number).unwrap_or(i64::MAX)])) };
+    let columns: Vec<ArrayRef> = match call.name {
         "replay_dead_letters" => {
-            session.require_writable("INSERT")?;
-            let table = text(0)?.ok_or_else(|| {
-                Error::new(SqlState::NULL_VALUE_NOT_ALLOWED, "the table of replay_dead_letters must not be null")
-            })?;
-            let parts = table.split('.').map(|part| part.trim_matches('"').to_owned()).collect();
-            let name = control::Name { parts, offset: 0 };
             let done = ingest::replay(session, &name, text(1)?.as_deref(), cancel).await?;
-            let number = |number: u64| -> ArrayRef {
-                Arc::new(Int64Array::from(vec![i64::try_from(number).unwrap_or(i64::MAX)]))
-            };
-            let columns: Vec<ArrayRef> = vec![
+            vec![
                 Arc::new(StringViewArray::from(vec![done.table.as_str()])),
                 number(done.tried),
                 number(done.rows),
-                number(done.tried - done.rows),
+                number(done.failed),
                 number(done.quarantined),
-            ];
-            RecordBatch::try_new(Arc::clone(&call.schema), columns).map_err(|error| DataFusionError::from(error).into())
+            ]
         }
-        other => Err(Error::internal(format!("no procedure {other}"))),
-    }
+        "discard_dead_letters" => {
+            let discarded = ingest::discard(session, &name, text(1)?.as_deref(), cancel).await?;
+            vec![Arc::new(StringViewArray::from(vec![name.last()])), number(discarded)]
+        }
+        other => return Err(Error::internal(format!("no procedure {other}"))),
+    };
+    RecordBatch::try_new(Arc::clone(&call.schema), columns).map_err(|error| DataFusionError::from(error).into())
 }

@@ -60,6 +60,27 @@ pub(crate) struct RowSink {
     made_on: Lsn,
 }
 
+/// What a sink that is made later needs of the session.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    store: Arc<Store>,
+    text: Arc<TextSettings>,
+    now_us: i64,
+    made_on: Lsn,
+}
+
+impl Ground {
+    /// The session's transaction as it is now.
+    pub(crate) fn of(session: &mut Session) -> Self {
+        Self {
+            store: Arc::clone(&session.instance.store),
+            text: session.text_settings(),
+            now_us: session.instance.clock.now(),
+            made_on: session.open().view().lsn,
+        }
+    }
+}
+
 struct FileWriter {
     batches: mpsc::Sender<RecordBatch>,
     done: JoinHandle<Result<Vec<Arc<FileEntry>>>>,
@@ -124,15 +145,15 @@ impl RowSink {
 
     /// A sink for a table that is not there yet, without constraints.
     pub(crate) fn empty(session: &mut Session, table: Oid, name: &str, def: &Arc<TableDef>) -> Self {
-        let constraints = Constraints {
-            table: name.to_owned(),
-            schema: def.schema(),
-            not_null: vec![],
-            checks: vec![],
-            domains: vec![],
-            text: session.text_settings(),
-        };
-        Self::for_definition(session, table, def, constraints)
+        Self::on(Ground::of(session), table, name, def)
+    }
+
+    /// A sink for a table without constraints.
+    pub(crate) fn on(ground: Ground, table: Oid, name: &str, def: &Arc<TableDef>) -> Self {
+        let (name, text) = (name.to_owned(), Arc::clone(&ground.text));
+        let (not_null, checks, domains) = (vec![], vec![], vec![]);
+        let constraints = Constraints { table: name, schema: def.schema(), not_null, checks, domains, text };
+        Self::with_ground(ground, table, def, constraints)
     }
 
     /// A sink for rows of a definition that the table does not have yet; the caller looks after its key.
@@ -142,19 +163,24 @@ impl RowSink {
         def: &Arc<TableDef>,
         constraints: Constraints,
     ) -> Self {
+        Self::with_ground(Ground::of(session), table, def, constraints)
+    }
+
+    fn with_ground(ground: Ground, table: Oid, def: &Arc<TableDef>, constraints: Constraints) -> Self {
+        let Ground { store, now_us, made_on, .. } = ground;
         Self {
             table,
             schema: def.schema(),
             def: Arc::clone(def),
             constraints,
-            store: Arc::clone(&session.instance.store),
-            now_us: session.instance.clock.now(),
+            store,
+            now_us,
             pending: vec![],
             pending_bytes: 0,
             writer: None,
             rows: 0,
             keys: vec![],
-            made_on: session.open().view().lsn,
+            made_on,
         }
     }
 

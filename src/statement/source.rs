@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use tidemill_catalog::record::{Body, Change, Connector, Object, SourceDef, TableDef};
+use tidemill_catalog::record::{AvroDef, Body, Change, Connector, Object, SourceDef, TableDef};
 use tidemill_catalog::snapshot::NameClass;
-use tidemill_udfs::types::SqlType;
+use tidemill_udfs::types::{SqlType, input};
 
 use super::control::{AlterSource, CreateSource, Name, SourceKind};
 use super::files::has_wildcard;
+use super::files::object::{self, Place};
 use super::{database, names, options};
 use crate::error::SqlState;
 use crate::session::Session;
@@ -19,6 +20,9 @@ use crate::{Error, Result};
 
 /// Pause between two looks at a folder: what a reader of new rows hardly notices, and a listing hardly costs.
 const EVERY_MS: u64 = 1_000;
+/// Pause between two listings of an object store: each thousand objects are a request that is paid for.
+const LIST_EVERY_MS: u64 = 10_000;
+const FILE_FORMATS: &[&str] = &["json", "ndjson", "csv", "parquet"];
 /// A file that did not change for this long is complete: writers that pause longer write under another name.
 const SETTLE_MS: u64 = 2_000;
 
@@ -128,14 +132,24 @@ impl<'o> Options<'o> {
 
     fn format(&mut self, allowed: &[&str]) -> Result<Option<String>> {
         let Some(format) = self.take("format") else { return Ok(None) };
-        if format == "avro" {
-            return Err(Error::unsupported("format avro is not supported yet"));
-        }
         if !allowed.contains(&format) {
             return Err(invalid(format!("format \"{format}\" not recognized"))
                 .hint(format!("Available formats: {}.", allowed.join(", "))));
         }
         Ok(Some(format.to_owned()))
+    }
+
+    /// Those whose key has a name among settings, by that name.
+    fn take_all(&mut self, name: impl Fn(&str) -> Option<&str>) -> BTreeMap<String, String> {
+        let mut settings = BTreeMap::new();
+        self.given.retain(|(key, value, _)| match name(key) {
+            Some(name) => {
+                settings.insert(name.to_owned(), value.clone());
+                false
+            }
+            None => true,
+        });
+        settings
     }
 
     fn finish(self, known: &str) -> Result<()> {
@@ -155,10 +169,11 @@ fn definition(session: &mut Session, create: &CreateSource, table: &Object, def:
         SourceKind::Kafka => {
             let brokers = given.required("brokers", "host:9092")?;
             let topic = given.required("topic", "clicks")?;
-            let format = given.format(&["json", "csv", "raw"])?.unwrap_or_else(|| "json".to_owned());
+            let format = given.format(&["json", "csv", "raw", "avro"])?.unwrap_or_else(|| "json".to_owned());
             if format == "raw" {
                 check_raw(def, &table.name)?;
             }
+            let avro = if format == "avro" { Some(avro(&mut given)?) } else { None };
             let group = given.take("group").map(str::to_owned);
             let latest = match given.take("start") {
                 None | Some("earliest") => false,
@@ -168,16 +183,10 @@ fn definition(session: &mut Session, create: &CreateSource, table: &Object, def:
                         .hint("Available values: earliest, latest."));
                 }
             };
-            let mut settings = BTreeMap::new();
-            given.given.retain(|(key, value, _)| match key.strip_prefix("kafka.") {
-                Some(key) => {
-                    settings.insert(key.to_owned(), value.clone());
-                    false
-                }
-                None => true,
-            });
-            given.finish("brokers, topic, format, group, start and kafka.<setting>")?;
-            let connector = Connector::Kafka { brokers, topic, group, latest, settings };
+            let settings = given.take_all(|key| key.strip_prefix("kafka."));
+            let of_avro = if avro.is_some() { "schema, confluent, schema_id, " } else { "" };
+            given.finish(&format!("brokers, topic, format, {of_avro}group, start and kafka.<setting>"))?;
+            let connector = Connector::Kafka { brokers, topic, group, latest, settings, avro };
             kafka::check(&connector)?;
             (connector, Some(format))
         }
@@ -188,8 +197,13 @@ fn definition(session: &mut Session, create: &CreateSource, table: &Object, def:
                     .detail("Only superusers may let the server read its files."));
             }
             let (location, offset) = create.location.as_ref().ok_or_else(|| Error::internal("no location"))?;
+            if object::is_url(location) {
+                let (connector, format) = objects(location, &mut given).map_err(|error| error.at(*offset))?;
+                given.finish("format, every and the store's settings, such as aws_region")?;
+                return Ok(SourceDef { connector, format, table: table.oid, paused: false });
+            }
             let (folder, pattern) = place(location).map_err(|error| error.at(*offset))?;
-            let format = given.format(&["json", "ndjson", "csv", "parquet"])?;
+            let format = given.format(FILE_FORMATS)?;
             let every_ms = given.duration("every", EVERY_MS)?;
             let settle_ms = given.duration("settle", SETTLE_MS)?;
             given.finish("format, every and settle")?;
@@ -197,6 +211,39 @@ fn definition(session: &mut Session, create: &CreateSource, table: &Object, def:
         }
     };
     Ok(SourceDef { connector, format, table: table.oid, paused: false })
+}
+
+/// Schema and header of messages in Avro.
+fn avro(given: &mut Options<'_>) -> Result<AvroDef> {
+    let schema = given
+        .required("schema", r#"{"type": "record", "name": "click", "fields": [{"name": "id", "type": "long"}]}"#)?;
+    let schema_id = given
+        .take("schema_id")
+        .map(|text| {
+            let refused = |_| invalid(format!("invalid value for option \"schema_id\": \"{text}\""));
+            text.parse().map_err(refused)
+        })
+        .transpose()?;
+    let confluent = match given.take("confluent").map(|text| (text, input::boolean(text.as_bytes()))) {
+        None => schema_id.is_some(),
+        Some((_, Ok(confluent))) => confluent,
+        Some((text, Err(_))) => return Err(invalid(format!("invalid value for option \"confluent\": \"{text}\""))),
+    };
+    if schema_id.is_some() && !confluent {
+        return Err(invalid("option \"schema_id\" needs the header that \"confluent\" stands for".into()));
+    }
+    let avro = AvroDef { schema, confluent, schema_id };
+    kafka::messages(&avro)?;
+    Ok(avro)
+}
+
+/// Files of an object store.
+fn objects(url: &str, given: &mut Options<'_>) -> Result<(Connector, Option<String>)> {
+    let format = given.format(FILE_FORMATS)?;
+    let every_ms = given.duration("every", LIST_EVERY_MS)?;
+    let settings = given.take_all(|key| object::is_setting(url, key).then_some(key));
+    Place::of(url, &settings)?.require_listing()?;
+    Ok((Connector::Objects { url: url.to_owned(), every_ms, settings }, format))
 }
 
 /// Folder and pattern of `dir/`, `dir/*.json`, `file:///dir/`.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Real clients against a real server: connect, types both ways, reflection; and other programs reading our tables.
+# Real clients against a real server: connect, types both ways, reflection; other programs reading our tables;
+# and servers that ours reads from.
 #   tests/clients/run.sh [BINARY]        default: target/debug/tidemill
 # Clients are installed into a temporary folder from the package indexes that pip, npm and mvn are configured with. One that
 # cannot be installed is skipped, loudly; one that is installed must pass.
@@ -38,11 +39,45 @@ else
     skip "influxdb-client, influxdb" "pip cannot install them here"
 fi
 
+if [ -x "$work/venv/bin/python" ] && python_packages confluent-kafka; then
+    check confluent-kafka "$work/venv/bin/python" kafka_check.py
+else
+    skip confluent-kafka "pip cannot install it here"
+fi
+
+if [ -x "$work/venv/bin/python" ] && python_packages 'moto[server]' boto3; then
+    check "object storage" "$work/venv/bin/python" objects_check.py "$binary"
+else
+    skip "object storage" "pip cannot install moto and boto3 here"
+fi
+
 if command -v npm >/dev/null && cp node_check.mjs "$work/" &&
     (cd "$work" && npm install --no-audit --no-fund --silent pg >install.log 2>&1); then
     check node-postgres node "$work/node_check.mjs"
 else
     skip node-postgres "npm cannot install it here"
+fi
+
+# Azurite, which is Azure's object storage for tests.
+azurite() {
+    (cd "$work" && timeout 200 npm install --no-audit --no-fund --silent azurite >>install.log 2>&1) || return 1
+    "$work/node_modules/.bin/azurite-blob" --blobHost 127.0.0.1 --blobPort 0 --inMemoryPersistence --silent \
+        --skipApiVersionCheck --disableTelemetry >"$work/azurite.log" 2>&1 &
+    azurite_pid=$!
+    trap 'kill "$azurite_pid" 2>/dev/null || true; finish' EXIT
+    for _ in $(seq 100); do
+        azurite_port=$(sed -n 's/.*listens on http:..127\.0\.0\.1:\([0-9]*\).*/\1/p' "$work/azurite.log")
+        if [ -n "$azurite_port" ]; then return; fi
+        sleep 0.2
+    done
+    return 1
+}
+
+if command -v npm >/dev/null && [ -x "$work/venv/bin/python" ] && python_packages azure-storage-blob && azurite; then
+    check azurite "$work/venv/bin/python" azure_check.py "$azurite_port"
+    kill "$azurite_pid"
+else
+    skip azurite "npm and pip cannot install it here"
 fi
 
 # pgjdbc from Maven, else from the distribution.

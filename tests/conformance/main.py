@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Stock clients against PostgreSQL and Tidemill: what both answer is recorded on the wire and compared.
 
-    tests/conformance/run.sh [BINARY] [--only NAME,...] [--keep] [--update-readme]
+    tests/conformance/run.sh [BINARY] [--only NAME,...] [--results FILE] [--update-readme]
 
 A scenario (scenarios/*) is a program that uses a driver as its users do; it is told the server by PGHOST, PGPORT, PGUSER, PGPASSWORD
 and PGDATABASE, prints what it saw, and fails if the driver does. It is run against both servers, each through a proxy; then its output and,
@@ -19,6 +19,7 @@ import sys
 import time
 
 import expected
+import matrix
 import wire
 
 HERE = pathlib.Path(__file__).parent
@@ -69,8 +70,9 @@ class Server:
 class Scenario:
     """A program of scenarios/, its client and the client's version."""
 
-    def __init__(self, name, client, command, version):
-        self.name, self.client, self.command, self.version = name, client, command, version
+    def __init__(self, path, client, command, version):
+        self.name, self.client, self.command, self.version = path.stem, client, command, version
+        self.about = matrix.about(path)
 
 
 def scenarios(work):
@@ -93,16 +95,16 @@ def scenarios(work):
             source.write_bytes(path.read_bytes())
             subprocess.run(["javac", "-cp", f"{work}/java/postgresql.jar", "-d", str(folder), str(source)], check=True)
             command = ["java", "-cp", f"{folder}:{work}/java/postgresql.jar", "Driver"]
-            found.append(Scenario(name, client, command, version))
+            found.append(Scenario(path, client, command, version))
         elif path.suffix == ".rs":
-            found.append(Scenario(name, client, [f"{work}/rust/target/debug/{client}"], version))
+            found.append(Scenario(path, client, [f"{work}/rust/target/debug/{client}"], version))
         elif path.suffix == ".mjs":
             # Modules are looked for beside the program.
             copy = pathlib.Path(work) / path.name
             copy.write_bytes(path.read_bytes())
-            found.append(Scenario(name, client, [*runner, str(copy)], version))
+            found.append(Scenario(path, client, [*runner, str(copy)], version))
         else:
-            found.append(Scenario(name, client, [*runner, str(path)], version))
+            found.append(Scenario(path, client, [*runner, str(path)], version))
     return found, missing
 
 
@@ -230,6 +232,7 @@ def main():
     parser.add_argument("--work", required=True)
     parser.add_argument("--only", default="")
     parser.add_argument("--results", help="a file for what passed, as JSON")
+    parser.add_argument("--update-readme", action="store_true", help="write what passed into the README")
     arguments = parser.parse_args()
     servers = []
     for name in ("postgres", "tidemill"):
@@ -243,7 +246,7 @@ def main():
         server.psql("CREATE ROLE alice SUPERUSER LOGIN PASSWORD 'secret'")
     found, missing = scenarios(arguments.work)
     only = [name for name in arguments.only.split(",") if name]
-    matrix, failed, used = [], 0, set()
+    results, failed, used = [], 0, set()
     for client, why in missing:
         print(f"!!! SKIPPED {client}: {why}")
     for scenario in found:
@@ -269,16 +272,21 @@ def main():
             print(f"  … and {len(unexpected) - 40} more")
         sys.stdout.flush()
         failed += bool(unexpected)
-        matrix.append({"client": scenario.client, "scenario": scenario.name, "version": scenario.version,
-                       "statements": statements, "passed": not unexpected})
+        results.append({"client": scenario.client, "scenario": scenario.name, "version": scenario.version, "about": scenario.about,
+                        "statements": statements, "passed": not unexpected})
     if not only and not missing:
         for number, entry in enumerate(expected.DIFFERENCES):
             if number not in used:
                 failed += 1
                 print(f"FAILED expected.py: nothing is as in “{entry.reason}” ({entry.scenario}, {entry.sql!r}) any more: remove it")
     if arguments.results:
-        pathlib.Path(arguments.results).write_text(json.dumps(matrix, indent=1))
-    print(f"conformance: {len(matrix) - failed} of {len(matrix)} scenarios are as on PostgreSQL")
+        pathlib.Path(arguments.results).write_text(json.dumps(results, indent=1))
+    if arguments.update_readme:
+        if only or missing:
+            raise SystemExit("the README lists all clients: none may be left out")
+        matrix.clients(results)
+    passed = sum(row["passed"] for row in results)
+    print(f"conformance: {passed} of {len(results)} scenarios are as on PostgreSQL")
     sys.exit(1 if failed else 0)
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Stock clients against PostgreSQL and a Tidemill binary, compared on the wire (main.py says how).
-#   tests/conformance/run.sh [BINARY] [--suites] [--only SCENARIO,...] [--results FILE]        default: target/debug/tidemill
+#   tests/conformance/run.sh [BINARY] [--suites] [--only SCENARIO,...] [--results FILE] [--update-readme]
+# The default binary is target/debug/tidemill.
 # --suites runs the drivers' own test suites instead (suites.py).
 # Clients are installed into a temporary folder ($CONFORMANCE_CLIENTS: into that one, and kept) from the indexes that pip, npm and
 # Debian's apt are configured with. One that cannot be installed is skipped, loudly.

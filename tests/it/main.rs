@@ -13,6 +13,8 @@ mod auth;
 mod concurrency;
 /// kill -9 at random moments: acknowledged rows are there once, others not in part.
 mod crash;
+/// Random documents through all doors at once, and kills: each is a row or a dead letter, once.
+mod doors;
 /// Files of the server: compaction, wildcards, validation, progress.
 mod files;
 /// Statements over HTTP: forms of answers, statuses, limits, TLS.
@@ -21,6 +23,8 @@ mod http;
 mod ingest;
 /// Primary keys and upserts.
 mod keys;
+/// Dead letters: replay, retention, discarding, many at once.
+mod letters;
 /// LISTEN and NOTIFY between connections.
 mod notify;
 /// Sequences and unique constraints: many clients, crashes.
@@ -29,6 +33,8 @@ mod objects;
 mod privileges;
 /// Malformed and hostile bytes: the server answers or hangs up, and lives on.
 mod protocol;
+/// Networks that cut messages anywhere, and break; long pipelines.
+mod proxy;
 /// Stop, start, second server on the same directory, bad directories, damaged logs.
 mod restart;
 /// Files and Kafka messages that are read by themselves: restarts, kills, brokers that go away.

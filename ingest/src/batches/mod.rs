@@ -2,7 +2,7 @@
 //! by value where not. A row with a value that has no place in its column is a dead letter, as a JSON document.
 //!
 //! ```text
-//! bytes → [stream] → batches → BatchDecoder (match → [normal] → [convert]) → Decoded
+//! bytes → [stream] → batches → BatchDecoder ([leaves] → [normal] → match → [convert]) → Decoded
 //! ```
 //! Files and streams say types themselves: nothing is inferred, and a new column has the type of its values even where all
 //! of them are NULL.
@@ -13,21 +13,23 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter;
-use arrow::datatypes::{Field, Schema};
-use tidemill_udfs::types::json::{canonical, write_string};
-use tidemill_udfs::types::{ColumnEncoder, JsonEncoder, SqlType, TextSettings, ValueError};
+use arrow::datatypes::Schema;
+use tidemill_udfs::types::json::canonical;
+use tidemill_udfs::types::{ColumnEncoder, SqlType, TextSettings, ValueError};
 
 use crate::name::{candidates, folded};
 use crate::outcome::{Counts, DeadLetter, Decoded, Defaults, Position, SchemaChange, reason, sample};
 use crate::shape::{Evolve, REST, ShapeColumn, TableShape};
 
 mod convert;
+mod leaves;
 mod normal;
 mod stream;
 
 pub use stream::ArrowReader;
 
-use normal::{Normal, normal};
+use leaves::{Documents, Leaf, leaves};
+use normal::Normal;
 
 /// Decodes batches of one schema or several for a table.
 ///
@@ -79,58 +81,55 @@ impl BatchDecoder {
     }
 
     fn part(&mut self, batch: &RecordBatch) -> Result<Decoded, ValueError> {
-        let schema = batch.schema();
-        let columns = schema.fields().iter().zip(batch.columns());
-        let columns = columns.map(|(field, array)| normal(field, array)).collect::<Result<Vec<_>, _>>()?;
+        let existing = |field: &str, name: &str| self.existing(field, name).map(|at| &self.shape.columns[at]);
+        let fields = leaves(batch, self.shape.nested, &existing)?;
         let mut changes = vec![];
-        let places = self.places(&schema, &columns, &mut changes)?;
+        let places = self.places(&fields, &mut changes)?;
         let rows = batch.num_rows();
         let mut converted: Vec<Option<ArrayRef>> = vec![None; self.shape.columns.len()];
         let mut faults: Vec<Option<(String, ValueError)>> = vec![None; rows];
-        for ((place, column), field) in places.iter().zip(&columns).zip(schema.fields()) {
-            for (row, error) in &column.faults {
-                faults[*row].get_or_insert_with(|| (field.name().clone(), error.clone()));
+        for (place, leaf) in places.iter().zip(&fields) {
+            for (row, error) in &leaf.column.faults {
+                faults[*row].get_or_insert_with(|| (leaf.field(), error.clone()));
             }
             let Place::Column(at) = place else { continue };
             let target = &self.shape.columns[*at];
-            let Converted { array, faults: found } = convert::convert(column, &target.sql_type, &self.settings)?;
+            let Converted { array, faults: found } = convert::convert(&leaf.column, &target.sql_type, &self.settings)?;
             for (row, error) in found {
                 faults[row].get_or_insert_with(|| (target.name.clone(), error));
             }
             converted[*at] = Some(array);
         }
-        self.add_rest(&places, &schema, &columns, rows, &mut converted)?;
-        let dead_letters = self.dead_letters(&schema, &columns, &faults)?;
+        self.add_rest(&places, &fields, rows, &mut converted)?;
+        let dead_letters = self.dead_letters(&fields, &faults)?;
         let keep = BooleanArray::from(faults.iter().map(Option::is_none).collect::<Vec<_>>());
         let decoded = self.decoded(converted, &keep, changes, dead_letters)?;
+        let kept = (0..rows).filter(|row| keep.value(*row)).map(|row| self.rows + to_u64(row));
+        let places = kept.map(|offset| (offset, offset + 1)).collect();
         self.rows += to_u64(rows);
-        Ok(Decoded { end: self.position(), ..decoded })
+        Ok(Decoded { places, end: self.position(), ..decoded })
     }
 
     fn position(&self) -> Position {
         Position { offset: self.rows, line: self.rows + 1, in_array: false }
     }
 
-    /// Finds or makes a place for every column of the input.
-    fn places(
-        &mut self,
-        schema: &Schema,
-        columns: &[Normal],
-        changes: &mut Vec<SchemaChange>,
-    ) -> Result<Vec<Place>, ValueError> {
-        let mut taken: HashMap<usize, &str> = HashMap::new();
+    /// Finds or makes a place for every field of the input.
+    fn places(&mut self, fields: &[Leaf], changes: &mut Vec<SchemaChange>) -> Result<Vec<Place>, ValueError> {
+        let mut taken: HashMap<usize, String> = HashMap::new();
         let mut places = vec![];
-        for (field, column) in schema.fields().iter().zip(columns) {
-            let place = match self.existing(field.name()) {
+        for leaf in fields {
+            let field = leaf.field();
+            let place = match self.existing(&field, &leaf.name()) {
                 Some(at) => Place::Column(at),
-                None if column.is_nothing() => Place::Nowhere,
-                None => self.new_place(field, column, changes)?,
+                None if leaf.column.is_nothing() => Place::Nowhere,
+                None => self.new_place(&field, leaf, changes)?,
             };
             if let Place::Column(at) = place
-                && let Some(other) = taken.insert(at, field.name())
+                && let Some(other) = taken.insert(at, field.clone())
             {
-                let (one, name) = (field.name(), &self.shape.columns[at].name);
-                let message = format!("columns \"{other}\" and \"{one}\" are both column \"{name}\" of the table");
+                let name = &self.shape.columns[at].name;
+                let message = format!("columns \"{other}\" and \"{field}\" are both column \"{name}\" of the table");
                 return Err(ValueError::new("42701", message));
             }
             places.push(place);
@@ -138,39 +137,35 @@ impl BatchDecoder {
         Ok(places)
     }
 
-    /// The column of the table that has the name: as it was added, as it is spelled, as PostgreSQL folds it.
-    fn existing(&self, name: &str) -> Option<usize> {
+    /// The column of the table that the field has: as it was added, as its name is spelled, as PostgreSQL folds it.
+    fn existing(&self, field: &str, name: &str) -> Option<usize> {
         let columns = &self.shape.columns;
         let usable = |column: &ShapeColumn| column.name != REST;
         let at = |is: &dyn Fn(&ShapeColumn) -> bool| columns.iter().position(|column| usable(column) && is(column));
         let folded = folded(name);
-        at(&|column| column.field.as_deref() == Some(name))
+        at(&|column| column.field.as_deref() == Some(field))
             .or_else(|| at(&|column| column.name == name))
             .or_else(|| at(&|column| column.name == folded && column.field.is_none()))
     }
 
-    fn new_place(
-        &mut self,
-        field: &Field,
-        column: &Normal,
-        changes: &mut Vec<SchemaChange>,
-    ) -> Result<Place, ValueError> {
+    fn new_place(&mut self, field: &str, leaf: &Leaf, changes: &mut Vec<SchemaChange>) -> Result<Place, ValueError> {
+        let column = &leaf.column;
         let evolves = self.shape.evolve != Evolve::Off;
         let known = |name: &str| self.shape.columns.iter().any(|column| column.name == name);
         let limits = &self.shape.limits;
         let room = self.shape.columns.len() < limits.columns_max;
-        let name = candidates(&folded(field.name()), None)
+        let name = candidates(&folded(&leaf.name()), None)
             .find(|name| name.len() <= limits.name_bytes_max && !known(name) && name != REST && !name.contains('\0'));
         if let (true, true, Some(name)) = (evolves, room, name) {
             changes.push(SchemaChange::AddColumn {
                 name: name.clone(),
                 sql_type: column.wanted.clone(),
-                field: field.name().clone(),
+                field: field.to_owned(),
                 sample: self.sample_of(column)?,
                 collides_with: None,
             });
             let added = ShapeColumn::new(name, column.wanted.clone());
-            self.shape.columns.push(ShapeColumn { field: Some(field.name().clone()), ..added });
+            self.shape.columns.push(ShapeColumn { field: Some(field.to_owned()), ..added });
             return Ok(Place::Column(self.shape.columns.len() - 1));
         }
         let rest = self.shape.columns.iter().find(|column| column.name == REST);
@@ -181,14 +176,14 @@ impl BatchDecoder {
             changes.push(SchemaChange::AddColumn {
                 name: REST.to_owned(),
                 sql_type: SqlType::Jsonb,
-                field: field.name().clone(),
+                field: field.to_owned(),
                 sample: self.sample_of(column)?,
                 collides_with: None,
             });
             self.shape.columns.push(ShapeColumn::new(REST, SqlType::Jsonb));
             return Ok(Place::Rest);
         }
-        let message = format!("column \"{}\" of relation \"{}\" does not exist", field.name(), self.shape.name);
+        let message = format!("column \"{field}\" of relation \"{}\" does not exist", self.shape.name);
         let mut error = ValueError::new("42703", message);
         let hint = "Add the column, or a column _rest of type jsonb that takes what has none, or let the table evolve: \
                     ALTER TABLE … SET (tidemill.evolve = 'add_columns').";
@@ -205,30 +200,22 @@ impl BatchDecoder {
         Ok(sample(&String::from_utf8_lossy(&text)))
     }
 
-    /// The values of columns without a place, as the objects of `_rest`.
+    /// The values of fields without a place, as the objects of `_rest`.
     fn add_rest(
         &self,
         places: &[Place],
-        schema: &Schema,
-        columns: &[Normal],
+        fields: &[Leaf],
         rows: usize,
         converted: &mut Vec<Option<ArrayRef>>,
     ) -> Result<(), ValueError> {
         converted.resize(self.shape.columns.len(), None);
-        let members = places.iter().zip(schema.fields()).zip(columns);
-        let members = members.filter(|((place, _), _)| matches!(place, Place::Rest));
-        let encoders = members.map(|((_, field), column)| {
-            Ok((field.name(), &column.array, JsonEncoder::new(&column.array, &column.sql_type, &self.settings)?))
-        });
-        let encoders = encoders.collect::<Result<Vec<_>, ValueError>>()?;
-        let Some(at) =
-            self.shape.columns.iter().position(|column| column.name == REST).filter(|_| !encoders.is_empty())
-        else {
-            return Ok(());
-        };
+        let members = places.iter().zip(fields).filter(|(place, _)| matches!(place, Place::Rest));
+        let documents = Documents::new(members.map(|(_, leaf)| leaf), &self.settings)?;
+        let rest = self.shape.columns.iter().position(|column| column.name == REST);
+        let Some(at) = rest.filter(|_| !documents.is_empty()) else { return Ok(()) };
         let mut builder = arrow::array::StringViewBuilder::with_capacity(rows);
         for row in 0..rows {
-            let object = object(encoders.iter().map(|(name, array, encoder)| (name.as_str(), *array, encoder)), row);
+            let object = documents.write(row);
             if object == "{}" { builder.append_null() } else { builder.append_value(canonical(&object)?) }
         }
         converted[at] = Some(Arc::new(builder.finish()));
@@ -237,20 +224,16 @@ impl BatchDecoder {
 
     fn dead_letters(
         &self,
-        schema: &Schema,
-        columns: &[Normal],
+        fields: &[Leaf],
         faults: &[Option<(String, ValueError)>],
     ) -> Result<Vec<DeadLetter>, ValueError> {
         if faults.iter().all(Option::is_none) {
             return Ok(vec![]);
         }
-        let encoders = columns.iter().map(|column| JsonEncoder::new(&column.array, &column.sql_type, &self.settings));
-        let encoders = encoders.collect::<Result<Vec<_>, _>>()?;
-        let members =
-            || schema.fields().iter().zip(columns).zip(&encoders).map(|((f, c), e)| (f.name().as_str(), &c.array, e));
+        let documents = Documents::new(fields.iter(), &self.settings)?;
         let letters = faults.iter().enumerate().filter_map(|(row, fault)| {
             let (column, error) = fault.clone()?;
-            let raw = object(members(), row).into_bytes();
+            let raw = documents.write(row).into_bytes();
             let offset = self.rows + to_u64(row);
             let (bytes, error) = (to_u64(raw.len()), reason(error));
             let (column, line) = (Some(column), offset + 1);
@@ -285,23 +268,9 @@ impl BatchDecoder {
         let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
             .map_err(|error| ValueError::new("XX000", error.to_string()))?;
         let counts = Counts { documents: to_u64(keep.len()), rows: to_u64(rows), ..Counts::default() };
-        Ok(Decoded { batch, mentioned, defaults, changes, dead_letters, counts, end: Position::START })
+        let places = vec![];
+        Ok(Decoded { batch, places, mentioned, defaults, changes, dead_letters, counts, end: Position::START })
     }
-}
-
-/// A row of columns as a JSON object, without what is NULL.
-fn object<'a>(members: impl Iterator<Item = (&'a str, &'a ArrayRef, &'a JsonEncoder)>, row: usize) -> String {
-    let mut out = b"{".to_vec();
-    for (name, _, encoder) in members.filter(|(_, array, _)| array.is_valid(row)) {
-        if out.len() > 1 {
-            out.push(b',');
-        }
-        write_string(name, &mut out);
-        out.push(b':');
-        encoder.write(row, &mut out);
-    }
-    out.push(b'}');
-    String::from_utf8(out).expect("made of UTF-8")
 }
 
 fn to_u64(count: usize) -> u64 {

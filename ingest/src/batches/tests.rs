@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use tidemill_udfs::types::TextSettings;
 
 use super::{ArrowReader, BatchDecoder};
-use crate::testing::{adding, check_counts, shown, table};
+use crate::testing::{adding, check_counts, flattening, shown, table};
 use crate::{Decoded, Limits, TableShape};
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
@@ -148,6 +148,44 @@ fn columns_without_a_place_go_to_rest_or_are_refused() {
     assert!(text.contains("_rest={\"x\": \"a\"}"), "{text}");
     let twice = batch(vec![("id", Arc::new(Int32Array::from(vec![1]))), ("ID", Arc::new(Int32Array::from(vec![1])))]);
     assert_eq!(code(table(&["id integer"]), &twice), "42701");
+}
+
+/// `a {b integer, c {d text}}`, of which the second is NULL and the third has no `c`.
+fn structs() -> ArrayRef {
+    let field = |name: &str, array: &ArrayRef| Arc::new(Field::new(name, array.data_type().clone(), true));
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["x", "hidden", "hidden too"]));
+    let inner = StructArray::new(vec![field("D", &text)].into(), vec![text], Some(vec![true, true, false].into()));
+    let (inner, number): (ArrayRef, ArrayRef) = (Arc::new(inner), Arc::new(Int32Array::from(vec![1, 2, 3])));
+    let members = vec![field("b", &number), field("c", &inner)].into();
+    Arc::new(StructArray::new(members, vec![number, inner], Some(vec![true, false, true].into())))
+}
+
+#[test]
+fn members_of_structs_are_columns_where_the_table_flattens() {
+    let input = batch(vec![("id", Arc::new(Int32Array::from(vec![1, 2, 3]))), ("a", structs())]);
+    let text = shown(&decode(flattening(4, &["id integer"]), &input));
+    assert_eq!(
+        text,
+        "+ a_b integer for a.b\n+ a_c_d text for a.c.D\n\
+         id=1 a_b=1 a_c_d=x\nid=2 a_b=∅ a_c_d=∅\nid=3 a_b=3 a_c_d=∅\n"
+    );
+    let text = shown(&decode(flattening(1, &["id integer"]), &input));
+    assert!(
+        text.contains("+ a_b integer for a.b\n+ a_c jsonb for a.c") && text.contains("a_c={\"D\": \"x\"}"),
+        "{text}"
+    );
+    // A column for the object as a whole comes first.
+    let text = shown(&decode(flattening(4, &["id integer", "a jsonb"]), &input));
+    assert!(text.contains("id=1 a={\"b\": 1, \"c\": {\"D\": \"x\"}}\nid=2 a=∅"), "{text}");
+    // What does not fit is the document again; what has no place is below its own objects.
+    let decoded = decode(flattening(4, &["id integer", "a_b boolean", "a_c_d date"]), &input);
+    let raws: Vec<_> = decoded[0].dead_letters.iter().map(|letter| String::from_utf8_lossy(&letter.raw)).collect();
+    assert_eq!(raws, [r#"{"id":1,"a":{"b":1,"c":{"D":"x"}}}"#, r#"{"id":3,"a":{"b":3}}"#]);
+    assert_eq!(decoded[0].places, [(1, 2)], "the row that is left");
+    let shape = flattening(4, &["id integer"]);
+    let full = TableShape { limits: Limits { columns_max: 1, ..Limits::default() }, ..shape };
+    let text = shown(&decode(full, &input));
+    assert!(text.contains(r#"id=1 _rest={"a": {"b": 1, "c": {"D": "x"}}}"#), "{text}");
 }
 
 #[test]

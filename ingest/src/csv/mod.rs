@@ -35,6 +35,8 @@ pub struct CsvDecoder {
     rows: Rows,
     /// The fields of the header; `None` before it came.
     header: Option<Vec<usize>>,
+    /// As it came.
+    header_text: String,
     /// Bytes not yet parsed begin at `position`; up to `scanned` there is no line end, and `in_quotes` there.
     input: Vec<u8>,
     position: usize,
@@ -60,6 +62,7 @@ impl CsvDecoder {
             options,
             rows: Rows::new(shape, settings, false, KEY_END),
             header: None,
+            header_text: String::new(),
             input: vec![],
             position: 0,
             scanned: 0,
@@ -76,6 +79,16 @@ impl CsvDecoder {
     pub fn push(&mut self, chunk: &[u8]) {
         self.input.extend_from_slice(chunk);
         self.parse(false);
+    }
+
+    /// What was pushed so far is whole lines, whatever quotes they have.
+    pub fn end_document(&mut self) {
+        self.parse(true);
+    }
+
+    /// The header as it came, if it did.
+    pub fn header(&self) -> Option<&str> {
+        self.header.as_ref().map(|_| self.header_text.as_str())
     }
 
     /// The data is complete. Take the last batches after it.
@@ -186,12 +199,13 @@ impl CsvDecoder {
             return true;
         }
         self.rows.begin();
-        if let Err(fault) = self.take_row(raw) {
-            if is_several {
+        match self.take_row(raw) {
+            Ok(()) => self.rows.locate(place),
+            Err(_) if is_several => {
                 self.rows.undo();
                 return false;
             }
-            self.rows.abandon(raw, place, *fault);
+            Err(fault) => self.rows.abandon(raw, place, *fault),
         }
         if self.rows.count(raw.len()) {
             let lines = memchr::memchr_iter(b'\n', raw).count() + 1;
@@ -217,6 +231,7 @@ impl CsvDecoder {
             at = next;
         }
         self.rows.scratch.clear();
+        text.clone_into(&mut self.header_text);
         self.header = Some(header);
     }
 

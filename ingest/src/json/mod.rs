@@ -1,8 +1,9 @@
 //! JSON: bytes cut anywhere → documents ([`frame`]) → values, in one pass ([`document`], [`lex`]) → rows.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
-use tidemill_udfs::types::{TextSettings, ValueError};
+use tidemill_udfs::types::{SqlType, TextSettings, ValueError};
 
 use crate::outcome::{Decoded, Position};
 use crate::rows::{KeyEnd, Place, RowFault, Rows};
@@ -82,6 +83,12 @@ impl JsonDecoder {
         self.documents.rows.shape()
     }
 
+    /// New columns have these types, by the path of the field with points between the names, whatever their first values look
+    /// like: a schema that the documents were written with says so.
+    pub fn announce(&mut self, types: Arc<HashMap<String, SqlType>>) {
+        self.documents.rows.announce(types);
+    }
+
     /// Goes on with another shape, because somebody else changed the table.
     ///
     /// # Panics
@@ -93,9 +100,10 @@ impl JsonDecoder {
 
 impl Documents {
     fn take(&mut self, frame: &Frame<'_>) {
-        if let Err(fault) = self.take_document(frame) {
-            let place = Place { offset: frame.offset, line: frame.line, bytes: frame.bytes };
-            self.rows.abandon(frame.raw, place, *fault);
+        let place = Place { offset: frame.offset, line: frame.line, bytes: frame.bytes };
+        match self.take_document(frame) {
+            Ok(()) => self.rows.locate(place),
+            Err(fault) => self.rows.abandon(frame.raw, place, *fault),
         }
         if self.rows.count(frame.raw.len()) {
             self.ready.extend(self.rows.take(frame.end));

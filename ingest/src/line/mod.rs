@@ -30,6 +30,25 @@ pub enum Precision {
     Seconds,
 }
 
+impl Precision {
+    /// As clients spell it: `ns`, `us`, `ms`, `s`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nanoseconds => "ns",
+            Self::Microseconds => "us",
+            Self::Milliseconds => "ms",
+            Self::Seconds => "s",
+        }
+    }
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Nanoseconds, Self::Microseconds, Self::Milliseconds, Self::Seconds]
+            .into_iter()
+            .find(|precision| precision.name() == name)
+    }
+}
+
 /// How lines are read.
 #[derive(Debug, Clone)]
 pub struct LineOptions {
@@ -162,6 +181,11 @@ impl LineDecoder {
         }
     }
 
+    /// What was pushed so far is whole lines, whatever quotes they have.
+    pub fn end_document(&mut self) {
+        self.parse(true);
+    }
+
     /// The data is complete. Take the last batches after it.
     pub fn finish(&mut self) {
         self.parse(true);
@@ -250,13 +274,14 @@ impl LineDecoder {
         }
         let place = Place { offset: start, line: self.line, bytes: wide(raw.len()) };
         let mut table = NOWHERE;
-        if let Err(fault) = self.take_row(raw, trimmed, &mut table) {
-            if lines > 1 {
+        match self.take_row(raw, trimmed, &mut table) {
+            Ok(()) => self.tables[table].rows.locate(place),
+            Err(_) if lines > 1 => {
                 self.tables[table].rows.undo();
                 self.offset = start;
                 return false;
             }
-            self.tables[table].rows.abandon(raw, place, *fault);
+            Err(fault) => self.tables[table].rows.abandon(raw, place, *fault),
         }
         self.batch_bytes += raw.len();
         if self.tables[table].rows.count(raw.len()) {

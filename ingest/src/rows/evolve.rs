@@ -89,8 +89,8 @@ impl Rows {
             let message = format!("the name of field \"{}\" cannot be one of a column", sample(&exact));
             return self.without_column(doc, field, value, Some(ValueError::new("42622", message)));
         };
-        let (sql_type, slot) = self.typed(doc, &name, value)?;
         let path = self.fields.path(field, ".");
+        let (sql_type, slot) = self.typed(doc, &name, &path, value)?;
         let column = self.columns.len();
         self.columns.push(Column::added(name.clone(), &sql_type, path.clone(), self.changes.len()));
         self.cells.push(UNSET);
@@ -113,8 +113,15 @@ impl Rows {
     }
 
     /// The type for a new column's first value, and the value in it.
-    fn typed(&mut self, doc: &str, name: &str, value: Value) -> Result<(SqlType, Slot), Box<RowFault>> {
+    fn typed(&mut self, doc: &str, name: &str, path: &str, value: Value) -> Result<(SqlType, Slot), Box<RowFault>> {
+        let announced = self.announced.get(path).cloned();
         let mut conversion = self.conversion(doc);
+        if let Some(sql_type) = announced {
+            let slot = conversion.convert(&Column::target(&sql_type), &value);
+            return slot
+                .map(|slot| (sql_type, slot))
+                .map_err(|error| Box::new(RowFault { error, column: Some(name.to_owned()) }));
+        }
         let inferred = infer(value, &mut conversion).unwrap_or(SqlType::Text);
         let target = Column::target(&inferred);
         let slot = conversion.convert(&target, &value).map(|slot| (inferred, slot));
@@ -141,7 +148,8 @@ impl Rows {
             return Ok(());
         }
         let name = self.columns[column].name.clone();
-        let (found, slot) = self.typed(doc, &name, value)?;
+        let path = self.fields.path(field, ".");
+        let (found, slot) = self.typed(doc, &name, &path, value)?;
         self.columns[column].set_type(&found);
         let new_sample = self.sample(doc, value);
         let change = self.columns[column].added.and_then(|change| self.changes.get_mut(change));

@@ -78,6 +78,8 @@ pub(crate) struct Rows {
     columns: Vec<Column>,
     by_name: HashMap<String, usize>,
     by_field: HashMap<String, usize>,
+    /// Types of columns that may be added, by the field's path.
+    announced: Arc<HashMap<String, SqlType>>,
     /// Columns that every row must mention.
     required: Vec<usize>,
     rest_column: Option<usize>,
@@ -100,6 +102,7 @@ pub(crate) struct Rows {
 
     // The batch.
     rows: usize,
+    places: Vec<(u64, u64)>,
     bytes: usize,
     counts: Counts,
     changes: Vec<SchemaChange>,
@@ -119,6 +122,7 @@ impl Rows {
             fields,
             by_name: HashMap::new(),
             by_field: HashMap::new(),
+            announced: Arc::default(),
             required: vec![],
             rest_column: None,
             scratch: Scratch::default(),
@@ -131,6 +135,7 @@ impl Rows {
             resolved: vec![],
             misfit: None,
             rows: 0,
+            places: vec![],
             bytes: 0,
             counts: Counts::default(),
             changes: vec![],
@@ -138,6 +143,11 @@ impl Rows {
         };
         rows.take_columns();
         rows
+    }
+
+    /// See [`crate::JsonDecoder::announce`].
+    pub(crate) fn announce(&mut self, types: Arc<HashMap<String, SqlType>>) {
+        self.announced = types;
     }
 
     /// The table as it is with all changes so far.
@@ -300,6 +310,12 @@ impl Rows {
         Ok(())
     }
 
+    /// Says where the document of the row that was ended last is.
+    #[inline]
+    pub(crate) fn locate(&mut self, place: Place) {
+        self.places.push((place.offset, place.line));
+    }
+
     fn is_null(&self, column: usize) -> Box<RowFault> {
         let (name, table) = (&self.columns[column].name, &self.shape.name);
         let message = format!("null value in column \"{name}\" of relation \"{table}\" violates not-null constraint");
@@ -392,8 +408,10 @@ impl Rows {
             .expect("every column has the rows, and its field's type");
         let counts = Counts { rows: u64::try_from(rows).expect("rows are counted in 64 bits"), ..self.counts };
         (self.rows, self.bytes, self.counts) = (0, 0, Counts::default());
+        debug_assert_eq!(self.places.len(), rows, "every row has a place");
         Some(Decoded {
             batch,
+            places: std::mem::take(&mut self.places),
             mentioned,
             defaults,
             changes: std::mem::take(&mut self.changes),

@@ -168,7 +168,7 @@ fn sources(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("oid", all.iter().map(|(object, _)| object.oid));
     let kind = |def: &SourceDef| match &def.connector {
         Connector::Kafka { .. } => "kafka",
-        Connector::Files { .. } => "files",
+        Connector::Files { .. } | Connector::Objects { .. } => "files",
     };
     batch.column("kind", all.iter().map(|(_, def)| kind(def)));
     let table =

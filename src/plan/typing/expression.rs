@@ -206,7 +206,7 @@ impl Typing<'_> {
             }
             Some(pending) if pending.is_its_argument() && args.len() == 1 => Ok(args.remove(0)),
             Some(PendingFunction { name, .. }) if name.starts_with("enum_") => self.enum_support(name, args),
-            Some(pending) => Err(super::functions::undefined(&pending.name, &args)),
+            Some(pending) => self.cast_by_name(&pending.name, args),
             None => self.function(func, args),
         }
     }
@@ -221,6 +221,16 @@ impl Typing<'_> {
         match enums::support(name, &mut args)? {
             Some(result) => Ok(result),
             None => Err(super::functions::undefined(name, &args)),
+        }
+    }
+
+    /// `date(x)`: a function that is none, but has the name of a type, is a cast.
+    fn cast_by_name(&mut self, name: &str, mut args: Vec<Typed>) -> Result<Typed> {
+        match SqlType::parse(name) {
+            Ok(to) if args.len() == 1 && (args[0].is_unknown() || cast::exists(&args[0].sql_type, &to)) => {
+                self.explicit_cast(args.remove(0), &to)
+            }
+            _ => Err(super::functions::undefined(name, &args)),
         }
     }
 

@@ -16,6 +16,7 @@ use super::message::{self, Message, violation};
 use super::reply;
 use crate::error::SqlState;
 use crate::instance::{Instance, SessionHandle};
+use crate::session::secrets::without_secrets;
 use crate::session::{Outcome, Session, TransactionStatus};
 use crate::{Error, Result};
 
@@ -338,7 +339,8 @@ impl<'a> Client<'a> {
         }
         activity.query_started_at = now;
         activity.query.clear();
-        activity.query.push_str(&text[..text.floor_char_boundary(QUERY_BYTES_KEPT)]);
+        let shown = without_secrets(&text[..text.floor_char_boundary(QUERY_BYTES_KEPT)]);
+        activity.query.push_str(&shown);
     }
 
     /// Others see that the client's next statement is awaited.

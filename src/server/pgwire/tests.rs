@@ -38,6 +38,7 @@ impl House {
             query_memory_bytes: 256 << 20,
             spill_bytes: 1 << 30,
             dead_letter_bytes: 1 << 30,
+            dead_letter_retention: None,
             cache_bytes: 16 << 20,
             fsync: false,
             wal_bytes_max: 1 << 30,

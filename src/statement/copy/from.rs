@@ -1,6 +1,5 @@
 //! COPY FROM: rows and documents, of the client or of files of the server, all in one transaction.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -12,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::control::{Copy, CopySource, CopyTarget, Name};
 use super::super::copy_format::{CopyOptions, CopyParser, Format};
-use super::super::files::{self, shown};
+use super::super::files::object::Place;
+use super::super::files::{self, Input};
 use super::super::{ingest, names};
 use super::staged::Validation;
 use super::target::Target;
-use super::{OptionList, is_parquet, parquet, text_option};
+use super::{OptionList, is_parquet, parquet, settings_of, text_option};
 use crate::error::SqlState;
-use crate::instance::{CopyProgress, CopyReport};
+use crate::instance::{CopyProgress, CopyReport, Instance};
 use crate::session::{CopyIn, Outcome, Session};
 use crate::{Error, Result};
 
@@ -32,17 +32,22 @@ pub(super) async fn copy(session: &mut Session, copy: &Copy, cancel: &Cancellati
         let kind = if matches!(object.body, Body::Sequence(_)) { "sequence" } else { "view" };
         return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("cannot copy to {kind} \"{}\"", object.name)));
     };
-    let (validation, options) = Validation::of(session, &object, &copy.options, cancel)?;
+    let (settings, options) = settings_of(copy)?;
+    let (validation, options) = Validation::of(session, &object, &options, cancel)?;
     let files = match &copy.target {
+        CopyTarget::File(url) if files::object::is_url(url) => {
+            let found = Place::of(url, &settings)?.find().await?;
+            Some(found.into_iter().map(|object| Input::Object(Box::new(object))).collect())
+        }
         CopyTarget::File(pattern) => Some(expand(pattern.clone()).await?),
         _ => None,
     };
     let kind = if files.is_some() { "FILE" } else { "PIPE" };
     let report = CopyProgress::begin(&session.handle, object.oid, "COPY FROM", kind);
-    let bytes_total = files.iter().flatten().map(|path| path.metadata().map_or(0, |meta| meta.len())).sum();
+    let bytes_total = files.iter().flatten().map(Input::bytes).sum();
     report.progress().bytes_total.store(bytes_total, Relaxed);
     let load = if let Some(format) = document_format(copy, &options)? {
-        let source = files.iter().flatten().next().map_or("copy".to_owned(), |path| source_of(path));
+        let source = files.iter().flatten().next().map_or("copy".to_owned(), source_of);
         Load::Documents(Box::new(Documents::begin(session, name, format, &source, cancel)?))
     } else {
         let is_parquet = is_parquet(&options, &copy.target)?;
@@ -57,32 +62,33 @@ pub(super) async fn copy(session: &mut Session, copy: &Copy, cancel: &Cancellati
             Load::Rows(Box::new(Rows::begin(target, object.name.clone(), options, text)?))
         }
     };
-    let mut reader = Box::new(Reader { load, table: object.oid, validation, report, has_files: files.is_some() });
+    let (instance, has_files) = (Arc::clone(&session.instance), files.is_some());
+    let mut reader = Box::new(Reader { load, table: object.oid, validation, report, has_files, instance });
     let Some(files) = files else { return Ok(Outcome::CopyIn(reader)) };
-    for (number, path) in files.iter().enumerate() {
+    for (number, file) in files.iter().enumerate() {
         if number > 0 {
-            reader.next_file(path).await?;
+            reader.next_file(file).await?;
         }
-        reader.read(path).await.map_err(|error| if files.len() > 1 { in_file(error, path) } else { error })?;
+        reader.read(file).await.map_err(|error| if files.len() > 1 { in_file(error, file) } else { error })?;
     }
     Ok(Outcome::Command(reader.finish(session).await?))
 }
 
-async fn expand(pattern: String) -> Result<Vec<PathBuf>> {
-    tokio::task::spawn_blocking(move || files::expand(&pattern))
-        .await
-        .map_err(|error| Error::internal(format!("a thread panicked: {error}")))?
+async fn expand(pattern: String) -> Result<Vec<Input>> {
+    let expanded = tokio::task::spawn_blocking(move || files::expand(&pattern)).await;
+    let paths = expanded.map_err(|error| Error::internal(format!("a thread panicked: {error}")))??;
+    Ok(paths.into_iter().map(Input::File).collect())
 }
 
 /// What dead letters say about where they come from.
-fn source_of(path: &Path) -> String {
-    format!("file {}", shown(path))
+fn source_of(file: &Input) -> String {
+    format!("file {}", file.name())
 }
 
 /// The error with the file among others that it is about.
-fn in_file(mut error: Error, path: &Path) -> Error {
+fn in_file(mut error: Error, file: &Input) -> Error {
     if let Some(context) = &mut error.report_mut().context {
-        context.push_str(&format!(", file \"{}\"", shown(path)));
+        context.push_str(&format!(", file \"{}\"", file.name()));
     }
     error
 }
@@ -113,6 +119,7 @@ struct Reader {
     report: CopyReport,
     /// Files are ended one by one.
     has_files: bool,
+    instance: Arc<Instance>,
 }
 
 /// What the bytes become.
@@ -176,11 +183,23 @@ impl Documents {
 
 impl Reader {
     /// All of a file.
-    async fn read(&mut self, path: &Path) -> Result<()> {
+    async fn read(&mut self, file: &Input) -> Result<()> {
+        let bytes = &self.report.progress().bytes;
         if let Load::Parquet(target) = &mut self.load {
-            return parquet::read(target, path, self.report.progress()).await;
+            match file {
+                Input::File(path) => {
+                    parquet::read(target, path, &file.name()).await?;
+                    // Only now: a reader of columns does not go from the beginning to the end.
+                    bytes.fetch_add(file.bytes(), Relaxed);
+                }
+                Input::Object(object) => {
+                    let download = object.download(&self.instance.config, bytes).await?;
+                    parquet::read(target, &download.path, &file.name()).await?;
+                }
+            }
+            return Ok(());
         }
-        let mut chunks = files::chunks(path, &self.report.progress().bytes);
+        let mut chunks = file.chunks(bytes);
         while let Some(chunk) = chunks.recv().await {
             self.take(chunk?).await?;
         }
@@ -191,11 +210,11 @@ impl Reader {
     }
 
     /// Another file begins: what the last one had is complete.
-    async fn next_file(&mut self, path: &Path) -> Result<()> {
+    async fn next_file(&mut self, file: &Input) -> Result<()> {
         match &mut self.load {
             Load::Rows(rows) => rows.parser = Rows::parser(&rows.target, &rows.name, &rows.options, &rows.text)?,
             Load::Documents(documents) => {
-                documents.ingest.next_input(documents.format, &source_of(path)).await?;
+                documents.ingest.next_input(documents.format, &source_of(file)).await?;
             }
             Load::Parquet(_) => {}
         }
@@ -237,7 +256,7 @@ impl CopyIn for Reader {
     }
 
     async fn finish(self: Box<Self>, session: &mut Session) -> Result<String> {
-        let Self { load, table, validation, report, has_files } = *self;
+        let Self { load, table, validation, report, has_files, .. } = *self;
         let (changes, rows) = match load {
             Load::Rows(mut rows) => {
                 if !has_files {

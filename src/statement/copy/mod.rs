@@ -1,4 +1,4 @@
-//! COPY: bytes of a client or of server files into a table, and rows out again.
+//! COPY: bytes of a client, of server files or of objects into a table, and rows out again.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::{Copy, CopyTarget, CopyValue};
 use super::files;
+use super::files::object::{self, Settings, shown_url};
 use crate::error::SqlState;
 use crate::session::{Outcome, Portal, Session};
 use crate::{Error, Result};
@@ -46,6 +47,26 @@ pub(super) async fn copy(
 /// Options as key and value.
 type OptionList = Vec<(String, CopyValue)>;
 
+/// What the options say about an object store, and the others.
+///
+/// # Errors
+/// 42601 for a setting without a value or given twice.
+fn settings_of(copy: &Copy) -> Result<(Settings, OptionList)> {
+    let CopyTarget::File(url) = &copy.target else { return Ok((Settings::new(), copy.options.clone())) };
+    let is_setting = |(name, _): &(String, CopyValue)| object::is_setting(url, name);
+    let (ours, rest): (OptionList, OptionList) = copy.options.iter().cloned().partition(is_setting);
+    let mut settings = Settings::new();
+    for (name, value) in ours {
+        let CopyValue::Text(value) = value else {
+            return Err(Error::new(SqlState::SYNTAX_ERROR, format!("{name} requires a value of text")));
+        };
+        if settings.insert(name, value).is_some() {
+            return Err(Error::new(SqlState::SYNTAX_ERROR, "conflicting or redundant options"));
+        }
+    }
+    Ok((settings, rest))
+}
+
 /// The option of that name, if it is a word or a string.
 fn text_option<'c>(options: &'c [(String, CopyValue)], name: &str) -> Option<&'c str> {
     options.iter().find_map(|(option, value)| match value {
@@ -64,7 +85,7 @@ fn is_parquet(options: &[(String, CopyValue)], target: &CopyTarget) -> Result<bo
         None => {
             options.iter().all(|(option, _)| option != "format")
                 && matches!(target, CopyTarget::File(path)
-            if Path::new(path).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet")))
+            if Path::new(shown_url(path)).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet")))
         }
     };
     if said && !matches!(target, CopyTarget::File(_)) {

@@ -30,13 +30,14 @@ const BATCHES_WAITING: usize = 2;
 const GROUP_ROWS: usize = 128 * 1024;
 
 /// A file's rows into the table. Columns are matched by name; each must cast to the table's type.
-pub(super) async fn read(target: &mut Target, path: &Path, progress: &Arc<CopyProgress>) -> Result<()> {
+/// `name` is what messages call it.
+pub(super) async fn read(target: &mut Target, path: &Path, name: &str) -> Result<()> {
     let (sender, mut batches) = mpsc::channel::<Result<RecordBatch>>(BATCHES_WAITING);
-    let file_path = path.to_owned();
+    let (file_path, file_name) = (path.to_owned(), name.to_owned());
     let reader = tokio::task::spawn_blocking(move || -> Result<()> {
-        let failed = |error: std::io::Error| file_error(&shown(&file_path), "reading", &error);
+        let failed = |error: std::io::Error| file_error(&file_name, "reading", &error);
         let invalid = |error: String| {
-            let message = format!("\"{}\" is not a Parquet file", shown(&file_path));
+            let message = format!("\"{file_name}\" is not a Parquet file");
             Error::new(SqlState::BAD_COPY_FILE_FORMAT, message).detail(error)
         };
         if file_path.is_dir() {
@@ -58,11 +59,11 @@ pub(super) async fn read(target: &mut Target, path: &Path, progress: &Arc<CopyPr
         let arrays = target
             .given
             .iter()
-            .map(|(at, name, _)| {
-                let column = batch.column_by_name(name).ok_or_else(|| {
+            .map(|(at, column_name, _)| {
+                let column = batch.column_by_name(column_name).ok_or_else(|| {
                     Error::new(
                         SqlState::BAD_COPY_FILE_FORMAT,
-                        format!("file \"{}\" has no column \"{name}\"", shown(path)),
+                        format!("file \"{name}\" has no column \"{column_name}\""),
                     )
                     .hint("Name the columns to copy: COPY table (column, …) FROM …")
                 })?;
@@ -72,7 +73,7 @@ pub(super) async fn read(target: &mut Target, path: &Path, progress: &Arc<CopyPr
                         Error::new(
                             SqlState::DATATYPE_MISMATCH,
                             format!(
-                                "column \"{name}\" of the file does not fit type {}",
+                                "column \"{column_name}\" of the file does not fit type {}",
                                 target.def.columns[*at].sql_type
                             ),
                         )
@@ -82,10 +83,7 @@ pub(super) async fn read(target: &mut Target, path: &Path, progress: &Arc<CopyPr
             .collect::<Result<Vec<_>>>()?;
         target.write(&arrays, batch.num_rows()).await?;
     }
-    reader.await.map_err(|error| Error::internal(format!("a reader thread panicked: {error}")))??;
-    // Only now: a reader of columns does not go from the beginning to the end.
-    progress.bytes.fetch_add(path.metadata().map_or(0, |meta| meta.len()), Relaxed);
-    Ok(())
+    reader.await.map_err(|error| Error::internal(format!("a reader thread panicked: {error}")))?
 }
 
 /// Rows into a new file; how many. It is complete under its name, or not there.

@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::super::control::{Copy, CopySource, CopyTarget, Name};
 use super::super::copy_format::{CopyOptions, CopyWriter, Format};
 use super::super::files::file_error;
+use super::super::files::object::{self, Download, Place, Upload};
 use super::super::names;
 use super::super::parse::{Parsed, parse};
-use super::{is_parquet, parquet};
+use super::{is_parquet, parquet, settings_of};
 use crate::error::SqlState;
 use crate::instance::CopyProgress;
 use crate::session::{CopyChunk, CopyOut, Outcome, Portal, Session};
@@ -33,9 +34,14 @@ pub(super) async fn copy(
     if copy.filter.is_some() {
         return Err(Error::new(SqlState::SYNTAX_ERROR, "WHERE clause not allowed with COPY TO"));
     }
-    let as_parquet = is_parquet(&copy.options, &copy.target)?;
+    let (settings, options) = settings_of(copy)?;
+    let as_parquet = is_parquet(&options, &copy.target)?;
     let options =
-        if as_parquet { CopyOptions::from_pairs(&[], false) } else { CopyOptions::from_pairs(&copy.options, false) }?;
+        if as_parquet { CopyOptions::from_pairs(&[], false) } else { CopyOptions::from_pairs(&options, false) }?;
+    let upload = match &copy.target {
+        CopyTarget::File(url) if object::is_url(url) => Some(Place::of(url, &settings)?.write()?),
+        _ => None,
+    };
     let kind = if matches!(copy.target, CopyTarget::File(_)) { "FILE" } else { "PIPE" };
     let relation = match &copy.source {
         CopySource::Table { name, .. } => names::relation(session, name).map_or(0, |object| object.oid),
@@ -47,12 +53,22 @@ pub(super) async fn copy(
     let Outcome::Rows { stream, columns, .. } = Box::pin(session.run_inner(&inner, cancel)).await? else {
         return Err(Error::unsupported("COPY query must have a RETURNING clause"));
     };
-    if let CopyTarget::File(path) = &copy.target {
-        require_absolute(path)?;
-        if as_parquet {
-            let rows = parquet::write(stream, &columns, Path::new(path), report.progress()).await?;
-            return Ok(Outcome::Command(format!("COPY {rows}")));
-        }
+    if as_parquet && let CopyTarget::File(path) = &copy.target {
+        let rows = match upload {
+            None => {
+                require_absolute(path)?;
+                parquet::write(stream, &columns, Path::new(path), report.progress()).await?
+            }
+            // Written to disk first: a writer of Parquet blocks.
+            Some(mut upload) => {
+                let download = Download::new(&session.instance.config);
+                let rows = parquet::write(stream, &columns, &download.path, report.progress()).await?;
+                upload.put_file(&download.path).await?;
+                upload.finish().await?;
+                rows
+            }
+        };
+        return Ok(Outcome::Command(format!("COPY {rows}")));
     }
     let fields: Vec<_> = columns.iter().map(|column| (column.name.clone(), column.sql_type.clone())).collect();
     let text = session.text_settings();
@@ -87,8 +103,12 @@ pub(super) async fn copy(
         })
         .boxed();
     let out = CopyOut { binary: options.format == Format::Binary, columns: fields.len(), stream: chunks };
-    match &copy.target {
-        CopyTarget::File(path) => to_file(out, path).await,
+    match (&copy.target, upload) {
+        (_, Some(upload)) => to_object(out, upload).await,
+        (CopyTarget::File(path), None) => {
+            require_absolute(path)?;
+            to_file(out, path).await
+        }
         _ => Ok(Outcome::CopyOut(out)),
     }
 }
@@ -141,5 +161,16 @@ async fn to_file(mut out: CopyOut, path: &str) -> Result<Outcome> {
         file.write_all(&bytes).await.map_err(|error| file_error(path, "writing", &error))?;
     }
     file.flush().await.map_err(|error| file_error(path, "writing", &error))?;
+    Ok(Outcome::Command(format!("COPY {rows}")))
+}
+
+async fn to_object(mut out: CopyOut, mut upload: Upload) -> Result<Outcome> {
+    let mut rows = 0;
+    while let Some(chunk) = out.stream.next().await {
+        let CopyChunk { bytes, rows: more, .. } = chunk?;
+        rows += more;
+        upload.put(bytes).await?;
+    }
+    upload.finish().await?;
     Ok(Outcome::Command(format!("COPY {rows}")))
 }

@@ -1,13 +1,15 @@
-//! Files of the server's file system that statements read: names with wildcards, packed bytes, one row per key of many.
+//! Files that statements read and write, of the server's file system and of object stores: names with wildcards, packed bytes,
+//! one row per key of many.
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::names;
@@ -19,6 +21,9 @@ use crate::{Error, Result};
 pub(crate) mod compact;
 
 mod glob;
+
+/// Files of object stores.
+pub(crate) mod object;
 
 pub(crate) use glob::{expand, has_wildcard, matches};
 
@@ -99,10 +104,64 @@ pub(crate) fn file_error(path: &str, doing: &str, error: &std::io::Error) -> Err
     error
 }
 
+/// What a statement reads: a file of the server, or an object.
+pub(crate) enum Input {
+    File(PathBuf),
+    Object(Box<object::Object>),
+}
+
+impl Input {
+    /// What it is called in messages.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::File(path) => shown(path),
+            Self::Object(object) => object.url.clone(),
+        }
+    }
+
+    /// Its bytes as it is stored; 0 where that is not known yet.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::File(path) => path.metadata().map_or(0, |meta| meta.len()),
+            Self::Object(object) => object.bytes.unwrap_or(0),
+        }
+    }
+
+    /// Its bytes, unpacked, read while others are taken; what is read of it is added to `bytes`.
+    pub(crate) fn chunks(&self, bytes: &Arc<AtomicU64>) -> mpsc::Receiver<Result<Bytes>> {
+        match self {
+            Self::File(path) => chunks(path, bytes),
+            Self::Object(object) => object.chunks(bytes),
+        }
+    }
+}
+
+/// How bytes are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packing {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    /// As the end of a name says.
+    fn of(path: &Path) -> Self {
+        let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
+        match extension.as_deref().and_then(|extension| extension.to_str()) {
+            Some("gz") => Self::Gzip,
+            Some("zst") => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+}
+
 /// A file's bytes, unpacked where its name ends in `.gz` or `.zst`. Blocking.
 pub(crate) struct Unpacked {
     path: String,
     reader: Box<dyn Read + Send>,
+    /// Why the bytes ended before they were unpacked.
+    failure: Failure,
 }
 
 /// Counts the bytes of the file that were read.
@@ -130,23 +189,34 @@ impl Unpacked {
             return Err(failed(std::io::ErrorKind::IsADirectory.into()));
         }
         let file = Counted { file: File::open(path).map_err(failed)?, bytes: Arc::clone(bytes) };
-        let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
-        let reader: Box<dyn Read + Send> = match extension.as_deref().and_then(|extension| extension.to_str()) {
-            Some("gz") => Box::new(MultiGzDecoder::new(std::io::BufReader::with_capacity(READ_BYTES / 8, file))),
-            Some("zst") => Box::new(zstd::stream::read::Decoder::new(file).map_err(failed)?),
-            _ => Box::new(file),
+        Self::of(shown(path), Packing::of(path), file)
+    }
+
+    fn of(path: String, packing: Packing, packed: impl Read + Send + 'static) -> Result<Self> {
+        let reader: Box<dyn Read + Send> = match packing {
+            Packing::None => Box::new(packed),
+            Packing::Gzip => Box::new(MultiGzDecoder::new(std::io::BufReader::with_capacity(READ_BYTES / 8, packed))),
+            Packing::Zstd => Box::new(
+                zstd::stream::read::Decoder::new(packed).map_err(|error| file_error(&path, "reading", &error))?,
+            ),
         };
-        Ok(Self { path: shown(path), reader })
+        Ok(Self { path, reader, failure: Arc::default() })
     }
 
     /// The next bytes; none at the end.
     ///
     /// # Errors
-    /// 58030; 22P04 for bytes that are not packed as the name says.
+    /// 58030, and those of an object's store; 22P04 for bytes that are not packed as the name says.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         use std::io::ErrorKind as Kind;
         loop {
-            match self.reader.read(buffer) {
+            let read = self.reader.read(buffer);
+            if read.is_err()
+                && let Some(error) = self.failure.lock().take()
+            {
+                return Err(error);
+            }
+            match read {
                 Err(error) if error.kind() == Kind::Interrupted => {}
                 Err(error) if matches!(error.kind(), Kind::InvalidData | Kind::InvalidInput | Kind::UnexpectedEof) => {
                     let message = format!("file \"{}\" cannot be unpacked: {error}", self.path);
@@ -165,10 +235,28 @@ impl Unpacked {
 
 /// A file's bytes, read by a thread of its own while others are taken.
 pub(crate) fn chunks(path: &Path, bytes: &Arc<AtomicU64>) -> mpsc::Receiver<Result<Bytes>> {
-    let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
     let (path, bytes) = (path.to_owned(), Arc::clone(bytes));
+    let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
+    read_all(move || Unpacked::open(&path, &bytes), sender);
+    receiver
+}
+
+/// Packed bytes that come, unpacked by a thread of its own as the end of the name says.
+fn unpack(name: &str, packed: mpsc::Receiver<Result<Bytes>>, taken: mpsc::Sender<Result<Bytes>>) {
+    let (name, packing) = (name.to_owned(), Packing::of(Path::new(name)));
+    let failure = Arc::default();
+    let received = Received { packed, rest: Bytes::new(), failure: Arc::clone(&failure) };
+    let open = move || {
+        let mut file = Unpacked::of(name, packing, received)?;
+        file.failure = failure;
+        Ok(file)
+    };
+    read_all(open, taken);
+}
+
+fn read_all(open: impl FnOnce() -> Result<Unpacked> + Send + 'static, sender: mpsc::Sender<Result<Bytes>>) {
     tokio::task::spawn_blocking(move || {
-        let mut file = match Unpacked::open(&path, &bytes) {
+        let mut file = match open() {
             Ok(file) => file,
             Err(error) => return drop(sender.blocking_send(Err(error))),
         };
@@ -189,5 +277,32 @@ pub(crate) fn chunks(path: &Path, bytes: &Arc<AtomicU64>) -> mpsc::Receiver<Resu
             }
         }
     });
-    receiver
+}
+
+/// Bytes that come, for a reader that blocks.
+struct Received {
+    packed: mpsc::Receiver<Result<Bytes>>,
+    rest: Bytes,
+    /// Why there are no more: what readers pass on is an error without its code.
+    failure: Failure,
+}
+
+type Failure = Arc<Mutex<Option<Error>>>;
+
+impl Read for Received {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.packed.blocking_recv() {
+                None => return Ok(0),
+                Some(Ok(bytes)) => self.rest = bytes,
+                Some(Err(error)) => {
+                    *self.failure.lock() = Some(error);
+                    return Err(std::io::Error::other("the bytes end with an error"));
+                }
+            }
+        }
+        let length = self.rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&self.rest.split_to(length));
+        Ok(length)
+    }
 }

@@ -13,14 +13,15 @@ use tokio_util::sync::CancellationToken;
 use super::super::control::Name;
 use super::super::names;
 use super::Report;
-use super::letters::{Letter, Letters};
+use super::book::Book;
+use super::letters::{Letter, Letters, Written};
 use super::target::{Target, shape_of};
 use crate::error::SqlState;
 use crate::session::Session;
 use crate::{Error, Result};
 
 /// Where the tables are.
-const SCHEMA: &str = "public";
+pub(super) const SCHEMA: &str = "public";
 
 /// Lines on their way into tables.
 pub(crate) struct Lines {
@@ -29,6 +30,8 @@ pub(crate) struct Lines {
     targets: HashMap<String, Target>,
     /// Lines of no table.
     nowhere: Letters,
+    book: Book,
+    written: Written,
     source: String,
     cancel: CancellationToken,
 }
@@ -64,11 +67,14 @@ impl Lines {
             depends_on: vec![],
             body: Body::Schema {},
         };
+        let written = Written::lines(precision.name())?;
         Ok(Self {
             decoder: LineDecoder::new(options, settings, shapes),
             schema,
             targets: HashMap::new(),
-            nowhere: Letters::new(&nowhere, source, "line", now_us),
+            nowhere: Letters::new(&nowhere, false, source, written.clone(), now_us),
+            book: Book::new(session),
+            written,
             source: source.to_owned(),
             cancel: cancel.clone(),
         })
@@ -91,8 +97,8 @@ impl Lines {
     async fn drain(&mut self, session: &mut Session) -> Result<()> {
         while let Some((measurement, decoded)) = self.decoder.take_batch() {
             if measurement.is_empty() {
-                for letter in &decoded.dead_letters {
-                    self.nowhere.add(Letter::of(letter))?;
+                for letter in decoded.dead_letters {
+                    self.nowhere.add(&mut self.book, Letter::of(letter)).await?;
                 }
                 continue;
             }
@@ -101,7 +107,7 @@ impl Lines {
                 self.targets.insert(measurement.clone(), target);
             }
             if let Some(target) = self.targets.get_mut(&measurement) {
-                target.take(decoded).await?;
+                target.take(&mut self.book, decoded).await?;
             }
         }
         Ok(())
@@ -109,8 +115,8 @@ impl Lines {
 
     fn target(&self, session: &mut Session, measurement: &str) -> Result<Target> {
         let now = session.instance.clock.now();
-        let letters = |table: &Object| Letters::new(table, &self.source, "line", now);
         let found = session.open().view().catalog.find(self.schema, NameClass::Relation, measurement).is_some();
+        let letters = |table: &Object| Letters::new(table, found, &self.source, self.written.clone(), now);
         if found {
             let name = Name { parts: vec![SCHEMA.to_owned(), measurement.to_owned()], offset: 0 };
             Target::of(session, &name, letters, &self.cancel)
@@ -130,7 +136,6 @@ impl Lines {
         let mut reason = self.nowhere.first_reason().map(str::to_owned);
         let mut changes = vec![];
         let mut all = Report { dead_letters: self.nowhere.count(), ..Report::default() };
-        self.nowhere.changes(session, &mut changes)?;
         for target in self.targets.into_values() {
             reason = reason.or_else(|| target.letters.first_reason().map(str::to_owned));
             let report = target.finish(session, &mut changes).await?;
@@ -139,6 +144,7 @@ impl Lines {
             all.new_columns.extend(report.new_columns);
             all.widened_columns.extend(report.widened_columns);
         }
+        self.book.finish(session, &mut changes).await?;
         all.documents = all.rows + all.dead_letters;
         session.apply(changes)?;
         Ok((all, reason))

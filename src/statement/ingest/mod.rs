@@ -8,13 +8,14 @@
 //! Nothing is applied before the end: a definition that was changed meanwhile fails the transaction (40001), and whoever has
 //! the bytes tries again on the new one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use tidemill_catalog::Oid;
 use tidemill_catalog::record::{Change, ColumnDef};
 use tidemill_ingest::{
-    ArrowReader, BatchDecoder, CsvDecoder, CsvOptions, Decoded, JsonDecoder, JsonFormat, TableShape,
+    ArrowReader, BatchDecoder, CsvDecoder, CsvOptions, Decoded, JsonDecoder, JsonFormat, LineDecoder, TableShape,
 };
 use tidemill_udfs::types::{SqlType, TextSettings};
 use tokio_util::sync::CancellationToken;
@@ -25,17 +26,21 @@ use crate::error::SqlState;
 use crate::session::{Column, Outcome, Session};
 use crate::{Error, Result};
 
+mod book;
+pub(crate) mod insert;
 mod letters;
 mod lines;
 mod parquet;
 pub(crate) mod receipts;
 mod replay;
+mod tables;
 mod target;
 
 pub(crate) use lines::Lines;
-pub(crate) use replay::{discard, replay};
+pub(crate) use replay::{discard, expire, replay};
 
-use letters::{Letter, Letters, Sent};
+use book::Book;
+use letters::{Letter, Letters, Sent, Written};
 use target::Target;
 
 /// Bytes of a text that are decoded at once.
@@ -75,6 +80,8 @@ pub(crate) struct Report {
 pub(crate) enum Decoder {
     Json(Box<JsonDecoder>),
     Csv(Box<CsvDecoder>),
+    /// Line protocol, all of it for one table.
+    Lines(Box<LineDecoder>),
     /// Bytes of Arrow, or batches as they are.
     Batches(Box<(Option<ArrowReader>, BatchDecoder)>),
 }
@@ -98,6 +105,7 @@ impl Decoder {
         match self {
             Self::Json(decoder) => decoder.push(bytes),
             Self::Csv(decoder) => decoder.push(bytes),
+            Self::Lines(decoder) => decoder.push(bytes),
             Self::Batches(decoder) => match &mut decoder.0 {
                 Some(reader) => reader.push(bytes)?,
                 None => return Err(Error::internal("a Parquet file is read from its end")),
@@ -110,6 +118,7 @@ impl Decoder {
         match self {
             Self::Json(decoder) => decoder.finish(),
             Self::Csv(decoder) => decoder.finish(),
+            Self::Lines(decoder) => decoder.finish(),
             Self::Batches(decoder) => decoder.0.as_mut().map_or(Ok(()), ArrowReader::finish)?,
         }
         Ok(())
@@ -120,8 +129,36 @@ impl Decoder {
         match self {
             Self::Json(decoder) => decoder.flush(),
             Self::Csv(decoder) => decoder.flush(),
+            Self::Lines(decoder) => decoder.flush(),
             // Each batch is one already.
             Self::Batches(_) => {}
+        }
+    }
+
+    /// What was pushed so far is whole documents, whatever they look like.
+    pub(super) fn end_document(&mut self) {
+        match self {
+            Self::Csv(decoder) => decoder.end_document(),
+            Self::Lines(decoder) => decoder.end_document(),
+            // A document is a line, or ends with its own sign.
+            Self::Json(_) | Self::Batches(_) => {}
+        }
+    }
+
+    /// Why bytes that came by themselves cannot be one document, if that is known: what they begin could go on in the next.
+    pub(super) fn refusal(&self, bytes: &[u8]) -> Option<Error> {
+        if matches!(self, Self::Csv(_)) && memchr::memchr_iter(b'"', bytes).count() % 2 == 1 {
+            return Some(Error::new(SqlState::BAD_COPY_FILE_FORMAT, "unterminated CSV quoted field"));
+        }
+        let is_empty = bytes.iter().all(u8::is_ascii_whitespace);
+        is_empty.then(|| Error::new(SqlState::INVALID_TEXT_REPRESENTATION, "the message is empty"))
+    }
+
+    /// How letters of the bytes so far are to be read.
+    fn written(&self) -> Result<Option<Written>> {
+        match self {
+            Self::Csv(decoder) => decoder.header().map(|header| Written::csv(Some(header))).transpose(),
+            Self::Json(_) | Self::Lines(_) | Self::Batches(_) => Ok(None),
         }
     }
 
@@ -130,7 +167,7 @@ impl Decoder {
         match self {
             Self::Json(decoder) => decoder.set_shape(shape),
             // The fields of the header are bound to the columns there were.
-            Self::Csv(_) | Self::Batches(_) => {}
+            Self::Csv(_) | Self::Lines(_) | Self::Batches(_) => {}
         }
     }
 
@@ -138,6 +175,7 @@ impl Decoder {
         match self {
             Self::Json(decoder) => decoder.take_batch(),
             Self::Csv(decoder) => decoder.take_batch(),
+            Self::Lines(decoder) => decoder.take_batch().map(|(_, decoded)| decoded),
             // Taken apart one by one.
             Self::Batches(_) => None,
         }
@@ -148,6 +186,9 @@ impl Decoder {
 pub(crate) struct Ingest {
     decoder: Decoder,
     target: Target,
+    book: Book,
+    /// Letters can be read again: the header came, if there is one.
+    is_written: bool,
     settings: Arc<TextSettings>,
     /// Bytes the decoder got.
     pushed: u64,
@@ -182,13 +223,21 @@ impl Ingest {
         cancel: &CancellationToken,
     ) -> Result<Self> {
         session.require_writable("INSERT")?;
-        let written = if format == Format::Csv { "csv" } else { "json" };
+        let written = if format == Format::Csv { Written::csv(None)? } else { Written::json() };
         let now = session.instance.clock.now();
-        let target = Target::of(session, name, |table| Letters::new(table, source, written, now), cancel)?;
+        let target = Target::of(session, name, |table| Letters::new(table, true, source, written, now), cancel)?;
+        let book = Book::new(session);
         let shape = target.shape()?;
         let settings = session.text_settings();
         let decoder = Decoder::new(format, shape, &settings);
-        Ok(Self { decoder, target, settings, pushed: 0 })
+        Ok(Self { decoder, target, book, is_written: false, settings, pushed: 0 })
+    }
+
+    /// New columns have these types, by the path of the field: see [`JsonDecoder::announce`]. Of documents in JSON only.
+    pub(crate) fn announce(&mut self, types: &Arc<HashMap<String, SqlType>>) {
+        if let Decoder::Json(decoder) = &mut self.decoder {
+            decoder.announce(Arc::clone(types));
+        }
     }
 
     /// Takes bytes, cut anywhere. Waits while the writer of files is behind.
@@ -212,7 +261,8 @@ impl Ingest {
         }
         let quoted = |column: &ColumnDef| format!("\"{}\"", column.name.replace('"', "\"\""));
         let header: Vec<String> = self.target.def().columns.iter().map(quoted).collect();
-        self.push(format!("{}\n", header.join(",")).as_bytes()).await
+        self.push(format!("{}\n", header.join(",")).as_bytes()).await?;
+        self.note_written()
     }
 
     /// Takes one message: an object, or lines of CSV. What is malformed in it does not reach the next.
@@ -221,13 +271,8 @@ impl Ingest {
     /// As [`Self::push`].
     pub(crate) async fn message(&mut self, bytes: &[u8], origin: Origin) -> Result<()> {
         let is_json = matches!(self.decoder, Decoder::Json(_));
-        if !is_json && memchr::memchr_iter(b'"', bytes).count() % 2 == 1 {
-            let error = Error::new(SqlState::BAD_COPY_FILE_FORMAT, "unterminated CSV quoted field");
-            return self.refuse(bytes, &error, origin);
-        }
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            let error = Error::new(SqlState::INVALID_TEXT_REPRESENTATION, "the message is empty");
-            return self.refuse(bytes, &error, origin);
+        if let Some(error) = self.decoder.refusal(bytes) {
+            return self.refuse(bytes, &error, origin).await;
         }
         // Between tokens of JSON a space is as good as a line's end, and within strings neither is allowed.
         let is_line_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
@@ -239,7 +284,7 @@ impl Ingest {
         let Origin { source, offset } = origin;
         self.target.letters.next(Sent {
             offset: self.pushed,
-            raw: line.is_some().then(|| bytes.to_vec()),
+            raw: line.is_some().then(|| (bytes.to_vec(), Arc::new(Written::json()))),
             id: None,
             received_at: None,
             source,
@@ -254,7 +299,24 @@ impl Ingest {
     ///
     /// # Errors
     /// 53400 if there are too many.
-    pub(crate) fn refuse(&mut self, bytes: &[u8], error: &Error, origin: Origin) -> Result<()> {
+    pub(crate) async fn refuse(&mut self, bytes: &[u8], error: &Error, origin: Origin) -> Result<()> {
+        self.refuse_letter(Letter::of_message(bytes, error), origin).await
+    }
+
+    /// As [`Self::refuse`], of bytes in a format that the other documents do not have and that replay does not read.
+    pub(crate) async fn refuse_as(
+        &mut self,
+        format: &'static str,
+        bytes: &[u8],
+        error: &Error,
+        origin: Origin,
+    ) -> Result<()> {
+        let written = Arc::new(Written { format: format.into(), options: None });
+        let letter = Letter { written: Some(written), ..Letter::of_message(bytes, error) };
+        self.refuse_letter(letter, origin).await
+    }
+
+    async fn refuse_letter(&mut self, letter: Letter, origin: Origin) -> Result<()> {
         let Origin { source, offset } = origin;
         let sent = Sent {
             offset: self.pushed,
@@ -265,8 +327,7 @@ impl Ingest {
             place: Some(offset),
             attempts: 0,
         };
-        let number = self.target.letters.next(sent);
-        self.target.refuse(Letter::of_message(bytes, error, number))
+        self.target.refuse(&mut self.book, letter, sent).await
     }
 
     /// Takes a batch, as [`Self::push`].
@@ -275,7 +336,7 @@ impl Ingest {
             return Err(Error::internal("a batch among documents"));
         };
         for decoded in decoder.1.decode(batch) {
-            self.target.take(decoded?).await?;
+            self.target.take(&mut self.book, decoded?).await?;
         }
         Ok(())
     }
@@ -287,7 +348,19 @@ impl Ingest {
             self.take(&batch).await?;
         }
         while let Some(decoded) = self.decoder.take_batch() {
-            self.target.take(decoded).await?;
+            self.note_written()?;
+            self.target.take(&mut self.book, decoded).await?;
+        }
+        Ok(())
+    }
+
+    /// Once the header came, letters say how they are to be read.
+    fn note_written(&mut self) -> Result<()> {
+        if !self.is_written
+            && let Some(written) = self.decoder.written()?
+        {
+            self.target.letters.set_written(written);
+            self.is_written = true;
         }
         Ok(())
     }
@@ -309,7 +382,19 @@ impl Ingest {
     pub(crate) async fn next_input(&mut self, format: Format, source: &str) -> Result<()> {
         self.drain_all().await?;
         self.decoder = Decoder::new(format, self.target.shape()?, &self.settings);
+        (self.pushed, self.is_written) = (0, false);
         self.target.letters.begin_source(source);
+        let written = if format == Format::Csv { Written::csv(None)? } else { Written::json() };
+        self.target.letters.begin_format(written);
+        Ok(())
+    }
+
+    /// The same, of an input that is read otherwise.
+    async fn next_decoder(&mut self, decoder: Decoder, written: Written) -> Result<()> {
+        self.drain_all().await?;
+        self.decoder = decoder;
+        (self.pushed, self.is_written) = (0, true);
+        self.target.letters.begin_format(written);
         Ok(())
     }
 
@@ -340,6 +425,7 @@ impl Ingest {
         self.drain_all().await?;
         let mut changes = vec![];
         let report = self.target.finish(session, &mut changes).await?;
+        self.book.finish(session, &mut changes).await?;
         Ok((report, changes))
     }
 }
@@ -370,6 +456,17 @@ pub(crate) async fn documents(
 }
 
 impl Report {
+    /// Says to the client which columns are new, or of another type.
+    fn notice_columns(&self, session: &mut Session, table: &str) {
+        for (columns, what) in [(&self.new_columns, "new columns"), (&self.widened_columns, "wider columns")] {
+            if !columns.is_empty() {
+                let columns: Vec<_> = columns.iter().map(|(name, sql_type)| format!("\"{name}\" {sql_type}")).collect();
+                let message = format!("{what} of table \"{table}\": {}", columns.join(", "));
+                session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, message);
+            }
+        }
+    }
+
     /// Says to the client that there are dead letters.
     pub(crate) fn notice(&self, session: &mut Session) {
         if self.dead_letters > 0 {

@@ -24,8 +24,8 @@ use tidemill_udfs::types::json::canonical;
 use tokio_util::sync::CancellationToken;
 
 use super::Report;
-use super::letters::{self, Table};
-use super::replay::{is_there, run};
+use super::replay::{counted, is_there, run};
+use super::tables::{self, Table};
 use crate::clock::Timestamp;
 use crate::error::SqlState;
 use crate::instance::Instance;
@@ -103,7 +103,7 @@ pub(crate) fn append(
         numbers(&|receipt| receipt.table.as_ref().map(|(_, oid)| (*oid).into())),
         Arc::new(reports.collect::<Result<StringViewArray>>()?),
     ];
-    letters::append(session, RECEIPTS, columns, changes)
+    tables::append(session, RECEIPTS, columns, changes)
 }
 
 /// The receipts of a source: key, position, digest, report. The newest one of each key.
@@ -188,14 +188,11 @@ pub(crate) async fn sweep(session: &mut Session, keys_before: Timestamp) -> Resu
     let sql = format!("DELETE FROM tidemill.receipts WHERE {}", useless.join(" OR "));
     let outcome = run(session, &sql, &CancellationToken::new()).await?;
     session.commit().await?;
-    match outcome {
-        Outcome::Command(tag) => Ok(tag.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0)),
-        _ => Err(Error::internal("DELETE returned rows")),
-    }
+    counted(outcome)
 }
 
 /// A time as SQL spells it.
-fn literal(time: Timestamp) -> String {
+pub(super) fn literal(time: Timestamp) -> String {
     let time = chrono::DateTime::from_timestamp_micros(time).unwrap_or_default();
     format!("TIMESTAMPTZ '{}'", time.format("%Y-%m-%d %H:%M:%S%.6f+00"))
 }

@@ -29,7 +29,8 @@ use super::super::sink::{Constraints, RowSink};
 use super::super::table::{COLUMNS_MAX, push_column};
 use super::super::{names, options};
 use super::Report;
-use super::letters::{Letter, Letters};
+use super::book::Book;
+use super::letters::{Letter, Letters, Sent};
 use crate::error::SqlState;
 use crate::plan::rights::On;
 use crate::plan::{Conversion, Planner, Scope};
@@ -56,6 +57,20 @@ pub(super) struct Target {
     defaults: Vec<Option<Arc<dyn PhysicalExpr>>>,
     pub(super) letters: Letters,
     report: Report,
+}
+
+/// Rows, and where the document of each was.
+struct Placed {
+    rows: RecordBatch,
+    places: Vec<(u64, u64)>,
+}
+
+impl Placed {
+    fn only(self, keep: &BooleanArray) -> Result<Self> {
+        let places = self.places.into_iter().enumerate().filter(|(row, _)| keep.value(*row)).map(|(_, place)| place);
+        let rows = filter_record_batch(&self.rows, keep).map_err(DataFusionError::from)?;
+        Ok(Self { rows, places: places.collect() })
+    }
 }
 
 impl Target {
@@ -169,22 +184,26 @@ impl Target {
         self.report.rows
     }
 
-    pub(super) async fn take(&mut self, decoded: Decoded) -> Result<()> {
+    pub(super) async fn take(&mut self, book: &mut Book, mut decoded: Decoded) -> Result<()> {
         if !decoded.changes.is_empty() {
             self.change(&decoded.changes).await?;
         }
         self.report.documents += decoded.counts.documents;
-        for letter in &decoded.dead_letters {
-            self.letters.add(Letter::of(letter))?;
+        for letter in std::mem::take(&mut decoded.dead_letters) {
+            self.letters.add(book, Letter::of(letter)).await?;
         }
-        let batch = self.with_defaults(&decoded)?;
-        self.write(batch).await
+        if decoded.batch.num_rows() > 0 {
+            let rows = self.with_defaults(&decoded)?;
+            self.write(book, Placed { rows, places: decoded.places }).await?;
+        }
+        self.letters.taken(decoded.end.offset);
+        Ok(())
     }
 
     /// A message that is no document.
-    pub(super) fn refuse(&mut self, letter: Letter) -> Result<()> {
+    pub(super) async fn refuse(&mut self, book: &mut Book, letter: Letter, sent: Sent) -> Result<()> {
         self.report.documents += 1;
-        self.letters.add(letter)
+        self.letters.refuse(book, letter, sent).await
     }
 
     async fn change(&mut self, changes: &[SchemaChange]) -> Result<()> {
@@ -316,16 +335,15 @@ impl Target {
     }
 
     /// Writes the rows that the table's constraints allow; the others are dead letters.
-    async fn write(&mut self, batch: RecordBatch) -> Result<()> {
-        let mut rest = batch;
+    async fn write(&mut self, book: &mut Book, mut rest: Placed) -> Result<()> {
         if self.keys.is_some() {
             // A row that is wrong anyway takes no key.
-            rest = self.right_rows(rest)?;
-            rest = self.free_rows(rest).await?;
+            rest = self.right_rows(book, rest).await?;
+            rest = self.free_rows(book, rest).await?;
         }
-        while rest.num_rows() > 0 {
-            let rows = rest.num_rows() as u64;
-            let refused = match self.sink.write(rest.clone()).await {
+        while rest.rows.num_rows() > 0 {
+            let rows = rest.rows.num_rows() as u64;
+            let refused = match self.sink.write(rest.rows.clone()).await {
                 Ok(()) => {
                     self.report.rows += rows;
                     return Ok(());
@@ -333,8 +351,8 @@ impl Target {
                 Err(error) if is_violation(&error) => error,
                 Err(error) => return Err(error),
             };
-            rest = self.right_rows(rest)?;
-            if rest.num_rows() as u64 == rows {
+            rest = self.right_rows(book, rest).await?;
+            if rest.rows.num_rows() as u64 == rows {
                 return Err(refused);
             }
         }
@@ -342,33 +360,34 @@ impl Target {
     }
 
     /// The rows that meet NOT NULL and CHECK; the others are dead letters.
-    fn right_rows(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
-        let wrong = self.sink.violations(&batch)?;
+    async fn right_rows(&mut self, book: &mut Book, batch: Placed) -> Result<Placed> {
+        let wrong = self.sink.violations(&batch.rows)?;
         if wrong.true_count() == 0 {
             return Ok(batch);
         }
         for row in (0..wrong.len()).filter(|row| wrong.value(*row)) {
-            let one = batch.slice(row, 1);
+            let one = batch.rows.slice(row, 1);
             let error = self.sink.check(&one).err().unwrap_or_else(|| Error::internal("the row is right"));
-            self.letters.add(Letter::of_row(&one, &self.def, &error)?)?;
+            let letter = Letter::of_row(&one, &self.def, &error, batch.places.get(row))?;
+            self.letters.add(book, letter).await?;
         }
-        let right = not(&wrong).map_err(DataFusionError::from)?;
-        Ok(filter_record_batch(&batch, &right).map_err(DataFusionError::from)?)
+        batch.only(&not(&wrong).map_err(DataFusionError::from)?)
     }
 
     /// The rows whose key no other row has; the others are dead letters.
-    async fn free_rows(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
-        let Some(keys) = self.keys.as_mut().filter(|_| batch.num_rows() > 0) else { return Ok(batch) };
-        let seen = keys.add(&batch)?;
-        let (numbers, existing) = keys.existing_of(&batch).await?;
+    async fn free_rows(&mut self, book: &mut Book, batch: Placed) -> Result<Placed> {
+        let Some(keys) = self.keys.as_mut().filter(|_| batch.rows.num_rows() > 0) else { return Ok(batch) };
+        let seen = keys.add(&batch.rows)?;
+        let (numbers, existing) = keys.existing_of(&batch.rows).await?;
         let taken: HashSet<usize> = existing.iter().flat_map(|existing| existing.keys.iter().copied()).collect();
         let is_free = numbers.iter().zip(&seen).map(|((number, _), (_, is_new))| *is_new && !taken.contains(number));
         let is_free: BooleanArray = is_free.map(Some).collect();
         for row in (0..is_free.len()).filter(|row| !is_free.value(*row)) {
-            let error = keys.violation_in(&batch, row);
-            self.letters.add(Letter::of_row(&batch.slice(row, 1), &self.def, &error)?)?;
+            let error = keys.violation_in(&batch.rows, row);
+            let letter = Letter::of_row(&batch.rows.slice(row, 1), &self.def, &error, batch.places.get(row))?;
+            self.letters.add(book, letter).await?;
         }
-        Ok(filter_record_batch(&batch, &is_free).map_err(DataFusionError::from)?)
+        batch.only(&is_free)
     }
 
     /// The changes that put all of it into a transaction.
@@ -391,7 +410,7 @@ impl Target {
             before.columns.truncate(width);
             changes.push(Change::Write(retype::widen(session, &scope, &object, &before, &conversions).await?));
         }
-        letters.changes(session, changes)?;
+        letters.finish(session, changes)?;
         if is_known || report.rows > 0 {
             let mut last = sink.finish().await?;
             last.keys = keys.map(|keys| keys.written()).into_iter().collect();

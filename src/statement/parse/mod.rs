@@ -19,6 +19,7 @@ mod constraint;
 mod distinct;
 /// GRANT, REVOKE and kin.
 mod grant;
+mod joins;
 mod latest;
 mod relation;
 mod sequence;
@@ -302,6 +303,8 @@ fn sql(offsets: &Offsets<'_>, tokens: &[TokenWithSpan]) -> Result<ast::Statement
     }
     let (tokens, overriding) = without_overriding(tokens);
     let tokens = tokens.as_ref();
+    let nested = joins::parenthesized(tokens).map_err(|at| near(offsets, tokens.get(at)))?;
+    let tokens = nested.as_deref().unwrap_or(tokens);
     let mut statement = run_parser(offsets, &plainer(tokens), |parser| parser.parse_statement())?;
     if let Some(mark) = overriding {
         mark_insert(&mut statement, mark)?;
@@ -420,6 +423,7 @@ fn plainer(tokens: &[TokenWithSpan]) -> std::borrow::Cow<'_, [TokenWithSpan]> {
             || keyword(at, Keyword::TABLE)
             || keyword(at, Keyword::ONLY)
             || keyword(at, Keyword::USING)
+            || keyword(at, Keyword::FOR) && (keyword(at + 1, Keyword::NO) || keyword(at + 1, Keyword::KEY))
             || token(at, &Token::Period) && token(at + 1, &Token::Mul)
     };
     if !(0..tokens.len()).any(touched) {
@@ -442,6 +446,13 @@ fn plainer(tokens: &[TokenWithSpan]) -> std::borrow::Cow<'_, [TokenWithSpan]> {
             && [Keyword::FROM, Keyword::JOIN, Keyword::TABLE, Keyword::UPDATE, Keyword::INTO].into_iter().any(before)
         {
             // No table has children.
+        } else if keyword(at, Keyword::FOR) && keyword(at + 1, Keyword::NO) && keyword(at + 2, Keyword::KEY) {
+            // FOR NO KEY UPDATE
+            result.push(here.clone());
+            at += 2;
+        } else if keyword(at, Keyword::FOR) && keyword(at + 1, Keyword::KEY) && keyword(at + 2, Keyword::SHARE) {
+            result.push(here.clone());
+            at += 1;
         } else if merges && before(Keyword::THEN) && keyword(at, Keyword::DO) && keyword(at + 1, Keyword::NOTHING) {
             let when = (0..at).rev().find(|at| keyword(*at, Keyword::WHEN)).unwrap_or(at);
             result.extend(nothing(keyword(when + 1, Keyword::NOT), here));

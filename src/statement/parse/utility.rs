@@ -7,7 +7,7 @@ use super::{Parsed, constraint, grant, parse_tokens, relation};
 use crate::error::SqlState;
 use crate::statement::control::{
     AlterObject, AlterRole, CallArgument, CommentTarget, Control, Copy, CopySource, CopyTarget, CopyValue, Direction,
-    Discard, Explain, LockMode, RoleOption, TransactionModes,
+    Discard, Explain, InsertDocuments, LockMode, RoleOption, TransactionModes,
 };
 use crate::{Error, Result};
 
@@ -67,6 +67,7 @@ pub(super) fn control(tokens: &mut Tokens<'_>) -> Result<Option<Control>> {
         "REINDEX" => constraint::reindex,
         "VACUUM" | "ANALYZE" | "ANALYSE" | "CHECKPOINT" | "CLUSTER" => maintain,
         "CALL" => call,
+        "INSERT" if is_of_documents(tokens) => insert_documents,
         "DO" => execute_block,
         "LISTEN" => |t| {
             t.advance();
@@ -707,6 +708,23 @@ fn maintain(t: &mut Tokens<'_>) -> Result<Control> {
         })?;
     }
     Ok(Control::Maintain { command, full, tables })
+}
+
+/// `INSERT INTO name FORMAT`: in PostgreSQL no word but AS may follow a table's name there.
+fn is_of_documents(t: &mut Tokens<'_>) -> bool {
+    let begin = t.position();
+    let found = t.eat(&["INSERT", "INTO"]) && t.name().is_ok() && t.is("FORMAT");
+    t.rewind(begin);
+    found
+}
+
+fn insert_documents(t: &mut Tokens<'_>) -> Result<Control> {
+    t.expect(&["INSERT", "INTO"])?;
+    let table = t.name()?;
+    t.expect(&["FORMAT"])?;
+    let format = (t.offset(), t.identifier()?);
+    let documents = t.list(|t| Ok(t.expression(&|_| false)?.ast))?;
+    Ok(Control::InsertDocuments(Box::new(InsertDocuments { table, format: (format.1, format.0), documents })))
 }
 
 fn call(t: &mut Tokens<'_>) -> Result<Control> {

@@ -1,3 +1,4 @@
+// pgjdbc: metadata, types, prepared and batched statements, cursors, COPY, errors, transactions.
 import java.io.StringReader;
 import java.io.StringWriter;
 import java.math.BigDecimal;
