@@ -24,6 +24,7 @@ pub mod snapshot;
 
 /// Changes private to one session until they commit.
 pub mod transaction;
+pub mod user_type;
 
 /// The open data directory: commits, recovery, background work.
 pub mod store;

@@ -15,6 +15,7 @@ use crate::acl::AclItem;
 use crate::sequence::{Mark, SequenceDef};
 use crate::table::file::FileEntry;
 use crate::table::keys::Digest;
+use crate::user_type::TypeDef;
 use crate::{Error, Lsn, Oid, Result};
 
 /// Field metadata key that holds the SQL type where the Arrow type alone does not tell it (`varchar(10)`, `uuid`, `jsonb`).
@@ -65,6 +66,8 @@ pub enum Body {
     Source(SourceDef),
     /// Numbers that are given once.
     Sequence(Arc<SequenceDef>),
+    /// An enum or domain.
+    Type(Arc<TypeDef>),
 }
 
 /// A source.
@@ -292,8 +295,12 @@ pub struct ColumnDef {
     pub name: String,
     /// Its name in Parquet files: the name it was created with, made unique.
     pub physical_name: String,
-    /// The SQL type as `format_type` prints it, e.g. `character varying(10)`; `tidemill_udfs::types::SqlType::parse` reads it.
+    /// The SQL type as `tidemill_udfs::types::SqlType::stored` spells it: as `format_type` prints it, e.g.
+    /// `character varying(10)`; of an enum with its labels, of a domain the type that is below it.
     pub sql_type: String,
+    /// The enum or domain that users made: its type, or that of its items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_type: Option<Oid>,
     /// The Arrow type in the engine, in the stored spelling of [`data_type_name`].
     #[serde(with = "data_type_serde")]
     pub data_type: DataType,
@@ -503,9 +510,15 @@ impl TableDef {
         checks.chain(keys).chain(self.indexes.iter().map(|index| index.oid))
     }
 
+    /// The types that users made, of its columns.
+    pub fn user_types(&self) -> impl Iterator<Item = Oid> {
+        self.columns.iter().filter_map(|column| column.user_type)
+    }
+
     /// The objects that the table `own` of this definition cannot exist without.
     pub fn dependencies(&self, own: Oid) -> Vec<Oid> {
-        let mut all: Vec<Oid> = self.sequences().chain(self.foreign_keys.iter().map(|key| key.table)).collect();
+        let keys = self.foreign_keys.iter().map(|key| key.table);
+        let mut all: Vec<Oid> = self.sequences().chain(self.user_types()).chain(keys).collect();
         all.retain(|oid| *oid != own);
         all.sort_unstable();
         all.dedup();

@@ -29,6 +29,7 @@ pub(crate) fn column(id: i32, name: &str, data_type: DataType) -> ColumnDef {
         nullable: true,
         default: None,
         missing_value: None,
+        user_type: None,
         sequence: None,
         source_field: None,
         comment: None,

@@ -168,6 +168,7 @@ pub(super) fn in_place(value: &Typed, to: &SqlType, data_type: &DataType) -> Opt
         (from, SqlType::Text | SqlType::Varchar(None)) if is_text(from) => true,
         (SqlType::Varchar(Some(short)), SqlType::Varchar(Some(long))) => short <= long,
         (SqlType::Jsonb, SqlType::Json) => true,
+        (SqlType::Enum(_), SqlType::Text | SqlType::Varchar(None)) => true,
         (SqlType::Int2Vector | SqlType::OidVector, SqlType::Array(_)) => true,
         (SqlType::Numeric(_), SqlType::Numeric(None)) => true,
         (from, to) => is_oid(from) && is_oid(to),

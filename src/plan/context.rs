@@ -538,11 +538,11 @@ impl ContextProvider for Names<'_> {
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
-        Some(Arc::new(super::types::Types))
+        Some(Arc::new(super::types::Types(Arc::clone(self.scope))))
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        if let Some(function) = super::record::function(name) {
+        if let Some(function) = super::record::function(name).or_else(|| super::domains::function(name)) {
             return Some(PendingFunction::udf(name, Some(function)));
         }
         let name = name.strip_prefix("pg_catalog.").unwrap_or(name);

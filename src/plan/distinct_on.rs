@@ -15,6 +15,8 @@ use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use tidemill_udfs::functions::FirstRow;
 
+use super::enums;
+
 /// The rule; before DataFusion's own `replace_distinct_aggregate`.
 #[derive(Debug)]
 pub(super) struct DistinctOnFirstRow;
@@ -50,9 +52,13 @@ impl OptimizerRule for DistinctOnFirstRow {
 /// Of the engine.
 pub(super) fn first_rows(distinct: DistinctOn) -> Result<LogicalPlan> {
     let DistinctOn { on_expr, select_expr, sort_expr, input, schema } = distinct;
-    let sort_expr = sort_expr.unwrap_or_default();
+    let mut sort_expr = sort_expr.unwrap_or_default();
+    // The engine wants what DISTINCT ON and ORDER BY name to be the same: only here the order may be another one.
+    for sort in &mut sort_expr {
+        sort.expr = enums::sorted(std::mem::take(&mut sort.expr), input.schema())?;
+    }
     // Rows of one group are equal in what the groups are made of: only the rest decides which is the first.
-    let keys: Vec<&SortExpr> = sort_expr.iter().filter(|sort| !on_expr.contains(&sort.expr)).collect();
+    let keys: Vec<&SortExpr> = sort_expr.iter().filter(|sort| over(&on_expr, &on_expr, &sort.expr).is_none()).collect();
     let options =
         keys.iter().map(|sort| SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first }).collect();
     let plain = |expr: &Expr| expr.clone().unalias();
@@ -70,10 +76,7 @@ pub(super) fn first_rows(distinct: DistinctOn) -> Result<LogicalPlan> {
     let group_of = |expr: &Expr| on_expr.iter().position(|on| on == expr).and_then(|at| output.get(at));
     let order: Vec<SortExpr> = sort_expr
         .iter()
-        .map_while(|sort| {
-            let group = group_of(&sort.expr)?.clone();
-            Some(SortExpr { expr: group, ..sort.clone() })
-        })
+        .map_while(|sort| Some(SortExpr { expr: over(&on_expr, &output, &sort.expr)?, ..sort.clone() }))
         .collect();
     let mut value = 0;
     let projected: Vec<Expr> = select_expr
@@ -96,6 +99,20 @@ pub(super) fn first_rows(distinct: DistinctOn) -> Result<LogicalPlan> {
         builder = builder.sort(order)?;
     }
     builder.project(projected)?.build()
+}
+
+/// The expression over columns that stand for `groups`; `None` if it is of others too. What sorts a group may be computed
+/// from what it is made of: the place of an enum's label.
+fn over(groups: &[Expr], columns: &[Expr], expr: &Expr) -> Option<Expr> {
+    let mut is_whole = true;
+    let replaced = expr.clone().transform_down(|expr| {
+        if let Some(column) = groups.iter().position(|group| *group == expr).and_then(|at| columns.get(at)) {
+            return Ok(Transformed::new(column.clone(), true, TreeNodeRecursion::Jump));
+        }
+        is_whole &= !matches!(expr, Expr::Column(_) | Expr::ScalarSubquery(_));
+        Ok(Transformed::no(expr))
+    });
+    replaced.ok().filter(|replaced| is_whole && replaced.transformed).map(|replaced| replaced.data)
 }
 
 /// A projection over first rows, without the values that it does not use. Between the two only filters, sorts and limits.

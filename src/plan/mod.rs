@@ -38,7 +38,10 @@ mod clock;
 mod context;
 mod distinct_on;
 mod dml;
+/// Domains: casts to them, and what they ask of values.
+pub(crate) mod domains;
 mod engine;
+mod enums;
 mod explain;
 mod extension;
 mod forms;
@@ -74,13 +77,14 @@ mod table_functions;
 mod types;
 mod typing;
 mod union_order;
+/// Types that users made, by name and by oid.
+pub(crate) mod user_types;
 mod window_join;
 
 pub use context::Resolved;
 pub use row::RowProgram;
 pub(crate) use run::runtime as query_runtime;
 pub use system::split_name;
-pub use types::sql_type_of;
 
 use access::Accesses;
 use context::{Names, Relation};
@@ -612,6 +616,7 @@ impl Planner {
     ) -> Result<typing::Typed> {
         let mut prepared = expression.clone();
         prepare::expression(&mut prepared)?;
+        domains::casts(scope, &mut prepared)?;
         let names = Names::new(self, scope, 0);
         let planner = SqlToRel::new(&names);
         let locate = |error: Error| locate::in_expression(error, expression);
@@ -669,6 +674,7 @@ struct Named {
 fn resolved(names: &Names<'_>, mut query: ast::Query) -> Result<LogicalPlan> {
     sources::query(names, &mut query)?;
     prepare::query(&mut query)?;
+    domains::casts(names.scope, &mut query)?;
     Ok(SqlToRel::new(names).sql_statement_to_plan(ast::Statement::Query(Box::new(query)))?)
 }
 

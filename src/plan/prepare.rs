@@ -825,11 +825,27 @@ fn name_of(expr: &Expr) -> Option<(String, bool)> {
 /// The name that a cast gives its column; to an array that of the items.
 fn type_name(data_type: &AstType) -> String {
     use tidemill_udfs::types::SqlType;
-    let Ok(mut sql_type) = super::types::sql_type_of(data_type) else { return "?column?".into() };
+    let Ok(mut sql_type) = super::types::sql_type_of(None, data_type) else { return user_type_name(data_type) };
     while let SqlType::Array(item) = sql_type {
         sql_type = item.as_ref().clone();
     }
     sql_type.typname()
+}
+
+/// The name of a type that users made, without its schema; of an array that of the items.
+fn user_type_name(data_type: &AstType) -> String {
+    use datafusion::sql::sqlparser::ast::ArrayElemTypeDef;
+    match data_type {
+        AstType::Array(ArrayElemTypeDef::SquareBracket(item, _) | ArrayElemTypeDef::AngleBracket(item)) => {
+            user_type_name(item)
+        }
+        AstType::Custom(name, _) => match name.0.last().and_then(ObjectNamePart::as_ident) {
+            Some(ident) if ident.quote_style.is_none() => ident.value.to_lowercase(),
+            Some(ident) => ident.value.clone(),
+            None => "?column?".into(),
+        },
+        _ => "?column?".into(),
+    }
 }
 
 fn check_collation(name: &ObjectName) -> Result<()> {

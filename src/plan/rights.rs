@@ -111,6 +111,7 @@ impl<'a> Target<'a> {
             Body::Schema {} => On::Schema,
             Body::Table(_) | Body::View(_) => On::Relation,
             Body::Sequence(_) => On::Sequence,
+            Body::Type(_) => On::Usage,
             Body::Role(_) | Body::Source(_) => return None,
         };
         let everybody = match on {

@@ -6,20 +6,26 @@ use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, CharacterLength, DataType as AstType, ExactNumberInfo, TimezoneInfo,
+    ArrayElemTypeDef, CharacterLength, DataType as AstType, ExactNumberInfo, Ident, ObjectName, TimezoneInfo,
 };
 use tidemill_udfs::types::SqlType;
 
+use super::{Scope, user_types};
 use crate::Result;
 use crate::error::{Error, SqlState};
 
 /// Plans type names in casts.
-#[derive(Debug)]
-pub(super) struct Types;
+pub(super) struct Types(pub(super) Arc<Scope>);
+
+impl std::fmt::Debug for Types {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Types")
+    }
+}
 
 impl TypePlanner for Types {
     fn plan_type_field(&self, sql_type: &AstType) -> datafusion::common::Result<Option<FieldRef>> {
-        let sql_type = sql_type_of(sql_type).map_err(DataFusionError::from)?;
+        let sql_type = sql_type_of(Some(&self.0), sql_type).map_err(DataFusionError::from)?;
         Ok(Some(target_field(&sql_type)))
     }
 }
@@ -29,11 +35,11 @@ pub(super) fn target_field(sql_type: &SqlType) -> FieldRef {
     Arc::new(super::typing::named_field("", sql_type, true))
 }
 
-/// The type a type name in SQL means.
+/// The type a type name in SQL means; without a scope one of the server's.
 ///
 /// # Errors
 /// 42704 for an unknown name, 22023 for a bad modifier.
-pub fn sql_type_of(name: &AstType) -> Result<SqlType> {
+pub(super) fn sql_type_of(scope: Option<&Scope>, name: &AstType) -> Result<SqlType> {
     Ok(match name {
         AstType::Boolean | AstType::Bool => SqlType::Bool,
         AstType::SmallInt(_) | AstType::Int2(_) => SqlType::Int2,
@@ -67,24 +73,50 @@ pub fn sql_type_of(name: &AstType) -> Result<SqlType> {
         AstType::JSONB => SqlType::Jsonb,
         AstType::Regclass => SqlType::RegClass,
         AstType::Array(ArrayElemTypeDef::SquareBracket(item, _) | ArrayElemTypeDef::AngleBracket(item)) => {
-            let item = sql_type_of(item)?;
+            let item = sql_type_of(scope, item)?;
             // PostgreSQL's arrays have no declared number of dimensions.
             if matches!(item, SqlType::Array(_)) { item } else { SqlType::Array(Arc::new(item)) }
         }
-        AstType::Custom(name, modifiers) => custom(name, modifiers)?,
+        AstType::Custom(name, modifiers) => custom(scope, name, modifiers)?,
         other => named(&other.to_string().to_lowercase())?,
     })
 }
 
-fn custom(name: &datafusion::sql::sqlparser::ast::ObjectName, modifiers: &[String]) -> Result<SqlType> {
+fn custom(scope: Option<&Scope>, name: &ObjectName, modifiers: &[String]) -> Result<SqlType> {
     let Some(ident) = name.0.last().and_then(|part| part.as_ident()) else {
         return named(&name.to_string());
     };
     if ident.quote_style.is_some() && ident.value == "char" {
         return Ok(SqlType::CharByte);
     }
-    let folded = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() };
-    if modifiers.is_empty() { named(&folded) } else { named(&format!("{folded}({})", modifiers.join(","))) }
+    let folded = folded_ident(ident);
+    let schema = match name.0.as_slice() {
+        [schema, _] => schema.as_ident().map(folded_ident),
+        _ => None,
+    };
+    let system = schema.as_ref().is_none_or(|schema| schema == "pg_catalog");
+    let found = match (system, modifiers) {
+        (false, _) => Err(user_types::undefined(&format!("{}.{folded}", schema.as_deref().unwrap_or_default()))),
+        (true, []) => named(&folded),
+        (true, modifiers) => named(&format!("{folded}({})", modifiers.join(","))),
+    };
+    match (found, scope) {
+        (Err(error), Some(scope)) if *error.code() == SqlState::UNDEFINED_OBJECT => {
+            let Some(object) = scope.user_type(schema.as_deref(), &folded) else {
+                return Err(error.located(ident.span.start.line, ident.span.start.column));
+            };
+            if !modifiers.is_empty() {
+                let message = format!("type modifier is not allowed for type \"{folded}\"");
+                return Err(Error::new(SqlState::SYNTAX_ERROR, message));
+            }
+            user_types::sql_type(object)
+        }
+        (found, _) => found,
+    }
+}
+
+fn folded_ident(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
 fn named(name: &str) -> Result<SqlType> {
@@ -161,7 +193,7 @@ pub(super) fn category(sql_type: &SqlType) -> Category {
         T::Interval => Category::Interval,
         T::Array(_) | T::Int2Vector | T::OidVector => Category::Array,
         T::Unknown => Category::Unknown,
-        T::Time | T::Bytea | T::Uuid | T::Json | T::Jsonb | T::Record | T::Void => Category::Other,
+        T::Time | T::Bytea | T::Uuid | T::Json | T::Jsonb | T::Enum(_) | T::Record | T::Void => Category::Other,
     }
 }
 

@@ -323,6 +323,11 @@ impl Session {
         })
     }
 
+    /// The type with that oid, one that users made included.
+    pub fn type_with(&mut self, oid: u32) -> Option<SqlType> {
+        SqlType::from_oid(oid, -1).or_else(|| self.scope(&CancellationToken::new()).type_with(oid))
+    }
+
     /// Prepares one statement. `types`: what the client declared; missing or `Unknown` ones are inferred.
     pub async fn parse(&mut self, statement: Option<Parsed>, types: &[SqlType]) -> Result<Arc<Prepared>> {
         let result = self.parse_inner(statement, types, false);

@@ -447,7 +447,7 @@ fn raw_columns(work: &Work) -> Result<HashMap<&'static str, bool>> {
     let mut found = HashMap::new();
     for (name, _) in RAW_COLUMNS {
         if let Some(column) = def.column(name) {
-            found.insert(*name, SqlType::parse(&column.sql_type)? == SqlType::Bytea);
+            found.insert(*name, SqlType::of_stored(&column.sql_type)? == SqlType::Bytea);
         }
     }
     Ok(found)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidemill_catalog::record::{Body, Change, Object};
 
 use super::control::CommentTarget;
-use super::names;
+use super::{names, user_type};
 use crate::error::SqlState;
 use crate::session::Session;
 use crate::{Error, Result};
@@ -23,6 +23,7 @@ pub(super) fn comment(session: &mut Session, target: &CommentTarget, comment: Op
         CommentTarget::Database(name) => names::database(session, name)?,
         CommentTarget::Role(name) => names::role(session, name)?,
         CommentTarget::Source(name) => names::source(session, name)?,
+        CommentTarget::Type(name) => user_type::find(session, name)?,
     };
     match &object.body {
         Body::Role(_) => super::role::require_manager(session, &object)?,

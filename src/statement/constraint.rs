@@ -189,7 +189,7 @@ pub(super) fn add_foreign_key(
         }
     };
     for (column, key) in columns.iter().zip(&key) {
-        let (from, to) = (SqlType::parse(&column.sql_type)?, SqlType::parse(&key.sql_type)?);
+        let (from, to) = (SqlType::of_stored(&column.sql_type)?, SqlType::of_stored(&key.sql_type)?);
         if !crate::plan::comparable(&from, &to) {
             let message = format!("foreign key constraint \"{name}\" cannot be implemented");
             let (own, its) = (&column.name, &key.name);

@@ -1,13 +1,12 @@
 //! The syntax trees of statements that are ours: everything but queries, INSERT, UPDATE, DELETE and MERGE.
 
 use datafusion::sql::sqlparser::ast;
-use tidemill_udfs::types::SqlType;
 
 use super::grant::syntax::{AlterDefaults, Grant, GrantRole};
 use super::parse::Parsed;
 use super::trees::{
-    CreateIndex, CreateSequence, ForeignKeySyntax, IdentitySyntax, LikeSyntax, RelationKind, SequenceOptions,
-    UniqueSyntax,
+    AlterType, CreateDomain, CreateIndex, CreateSequence, ForeignKeySyntax, IdentitySyntax, LikeSyntax, RelationKind,
+    SequenceOptions, TypeName, UniqueSyntax,
 };
 use crate::error::SqlState;
 
@@ -154,7 +153,7 @@ pub enum Control {
         /// Its name.
         name: String,
         /// Declared parameter types.
-        types: Vec<SqlType>,
+        types: Vec<TypeName>,
         /// The statement.
         statement: Box<Parsed>,
     },
@@ -229,6 +228,35 @@ pub enum Control {
         if_exists: bool,
         /// The options.
         options: Box<SequenceOptions>,
+    },
+    /// CREATE TYPE … AS ENUM
+    CreateEnum {
+        /// Its name.
+        name: Name,
+        /// Its labels.
+        labels: Vec<String>,
+    },
+    /// CREATE DOMAIN
+    CreateDomain(Box<CreateDomain>),
+    /// ALTER TYPE, ALTER DOMAIN
+    AlterType {
+        /// Which word the statement has.
+        word: &'static str,
+        /// The type.
+        name: Name,
+        /// What to do.
+        action: Box<AlterType>,
+    },
+    /// DROP TYPE, DROP DOMAIN
+    DropType {
+        /// Which word the statement has.
+        word: &'static str,
+        /// The types.
+        names: Vec<Name>,
+        /// IF EXISTS
+        if_exists: bool,
+        /// CASCADE
+        cascade: bool,
     },
     /// DROP TABLE, VIEW, SEQUENCE
     DropRelation {
@@ -588,7 +616,7 @@ pub struct ColumnSyntax {
     /// Its name.
     pub name: String,
     /// Its type; `None` in CREATE TABLE AS.
-    pub sql_type: Option<SqlType>,
+    pub sql_type: Option<TypeName>,
     /// NOT NULL
     pub not_null: bool,
     /// DEFAULT
@@ -689,7 +717,7 @@ pub enum AlterTable {
         /// The column.
         column: String,
         /// Its type from now on.
-        sql_type: SqlType,
+        sql_type: TypeName,
         /// USING
         using: Option<Expression>,
     },
@@ -853,4 +881,6 @@ pub enum CommentTarget {
     Role(String),
     /// SOURCE
     Source(Name),
+    /// TYPE, DOMAIN
+    Type(Name),
 }

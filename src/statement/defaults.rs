@@ -42,7 +42,7 @@ pub(super) fn set(
 ) -> Result<()> {
     (column.default, column.sequence) = (None, None);
     let Some(default) = default else { return Ok(()) };
-    check(session, scope, default, &SqlType::parse(&column.sql_type)?, &column.name)?;
+    check(session, scope, default, &SqlType::of_stored(&column.sql_type)?, &column.name)?;
     let named = match named_sequence(&default.ast) {
         Some(name) => Some(system::resolve_regclass(scope, name)?),
         None => None,
@@ -86,7 +86,7 @@ pub(super) fn constant(
     column: &ColumnDef,
 ) -> Result<std::result::Result<Option<String>, EachRow>> {
     let planner = Arc::clone(&session.planner);
-    let sql_type = SqlType::parse(&column.sql_type)?;
+    let sql_type = SqlType::of_stored(&column.sql_type)?;
     let value = planner.column_default(scope, column)?;
     if value.is_volatile() {
         return Ok(Err(EachRow));

@@ -9,9 +9,10 @@ use tidemill_catalog::snapshot::{Catalog, NameClass};
 
 use super::control::Name;
 use super::trees::RelationKind;
-use super::{constraint, names};
+use super::{constraint, names, table, user_type};
 use crate::error::SqlState;
 use crate::plan::system::quote_ident;
+use crate::plan::user_types;
 use crate::session::Session;
 use crate::session::transaction::is_temporary;
 use crate::{Error, Result};
@@ -27,6 +28,8 @@ struct Followers {
     defaults: Vec<(Arc<Object>, usize)>,
     /// Tables, and the position of a foreign key to a table that goes: they stay, without it.
     foreign_keys: Vec<(Arc<Object>, usize)>,
+    /// Tables, and the position of a column of a type that goes: they stay, without it.
+    columns: Vec<(Arc<Object>, usize)>,
 }
 
 impl Followers {
@@ -67,6 +70,9 @@ impl Followers {
             found.defaults.extend(places.map(|(place, _)| (Arc::clone(object), place)));
             let keys = def.foreign_keys.iter().enumerate().filter(|(_, key)| all.contains(&key.table));
             found.foreign_keys.extend(keys.map(|(place, _)| (Arc::clone(object), place)));
+            let is_of = |column: &ColumnDef| column.user_type.is_some_and(|oid| all.contains(&oid));
+            let columns = def.columns.iter().enumerate().filter(|(_, column)| is_of(column));
+            found.columns.extend(columns.map(|(place, _)| (Arc::clone(object), place)));
         }
         found
     }
@@ -75,6 +81,12 @@ impl Followers {
 pub(super) fn described(object: &Object) -> String {
     let kind = RelationKind::of(&object.body).map_or_else(|| object.body.kind(), RelationKind::noun);
     format!("{kind} {}", quote_ident(&object.name))
+}
+
+/// `column c of table t`
+fn described_column(table: &Object, place: usize) -> String {
+    let column = column_at(table, place).map_or("", |column| &column.name);
+    format!("column {} of table {}", quote_ident(column), quote_ident(&table.name))
 }
 
 /// `default value for column c of table t`
@@ -123,7 +135,7 @@ pub(super) fn removals(session: &mut Session, doomed: &[Arc<Object>], cascade: b
     let oids: Vec<_> = doomed.iter().map(|object| object.oid).collect();
     let followers = Followers::of(&[&main, &temp], &oids);
     require_no_identity(doomed, &followers)?;
-    let Followers { dependents, parts, defaults, foreign_keys } = &followers;
+    let Followers { dependents, parts, defaults, foreign_keys, columns } = &followers;
     let going = || doomed.iter().chain(dependents).chain(parts);
     let on = |oid: Oid| going().find(|other| other.oid == oid).map(|other| described(other));
     let mut lines: Vec<(String, String)> = vec![];
@@ -141,6 +153,12 @@ pub(super) fn removals(session: &mut Session, doomed: &[Arc<Object>], cascade: b
         let key = &def.foreign_keys[*place];
         lines.push((constraint::described(&key.name, table), on(key.table).unwrap_or_default()));
     }
+    for (table, place) in columns {
+        let column = column_at(table, *place);
+        let of = column.and_then(|column| on(column.user_type?)).unwrap_or_default();
+        let is_array = column.is_some_and(|column| column.sql_type.ends_with("[]"));
+        lines.push((described_column(table, *place), format!("{of}{}", if is_array { "[]" } else { "" })));
+    }
     if !lines.is_empty() {
         if !cascade {
             let what = match doomed {
@@ -154,22 +172,31 @@ pub(super) fn removals(session: &mut Session, doomed: &[Arc<Object>], cascade: b
         }
         session.notice_cascade(&lines.into_iter().map(|(what, _)| what).collect::<Vec<_>>());
     }
-    let mut changes = without(defaults, foreign_keys);
-    // A table goes before the sequences of its columns, and a schema after all that is in it.
-    let stage = |object: &Object| match &object.body {
-        Body::Database {} | Body::Schema {} => 2,
-        Body::Sequence(_) => 1,
-        _ => 0,
-    };
-    for now in 0..=2 {
+    let mut changes = without(session, &followers)?;
+    for now in 0..=STAGE_MAX {
         let all = parts.iter().rev().chain(dependents.iter().rev()).chain(doomed.iter().rev());
         changes.extend(all.filter(|object| stage(object) == now).map(|object| Change::Remove(object.oid)));
     }
     Ok(changes)
 }
 
-/// The tables without those defaults and foreign keys.
-fn without(defaults: &[(Arc<Object>, usize)], foreign_keys: &[(Arc<Object>, usize)]) -> Vec<Change> {
+/// The last of [`stage`].
+const STAGE_MAX: u8 = 4;
+
+/// When an object may go: tables before the sequences and types of their columns, domains before the types below them, and
+/// a schema after all that is in it.
+fn stage(object: &Object) -> u8 {
+    match &object.body {
+        Body::Database {} | Body::Schema {} => STAGE_MAX,
+        Body::Type(def) => 2 + u8::from(def.domain().is_none()),
+        Body::Sequence(_) => 1,
+        _ => 0,
+    }
+}
+
+/// The tables without those defaults, foreign keys and columns.
+fn without(session: &mut Session, followers: &Followers) -> Result<Vec<Change>> {
+    let Followers { defaults, foreign_keys, columns, .. } = followers;
     let mut changed: BTreeMap<Oid, (&Arc<Object>, TableDef)> = BTreeMap::new();
     for (table, place) in defaults {
         let Body::Table(def) = &table.body else { continue };
@@ -182,8 +209,17 @@ fn without(defaults: &[(Arc<Object>, usize)], foreign_keys: &[(Arc<Object>, usiz
         let (_, def) = changed.entry(table.oid).or_insert_with(|| (table, TableDef::clone(def)));
         def.foreign_keys.remove(*place);
     }
+    let mut before = vec![];
+    for (table, place) in columns.iter().rev() {
+        let Body::Table(def) = &table.body else { continue };
+        let (_, def) = changed.entry(table.oid).or_insert_with(|| (table, TableDef::clone(def)));
+        let column = def.columns[*place].clone();
+        constraint::drop_with_column(session, table, def, &column, true, &mut before)?;
+        table::drop_column(def, *place)?;
+    }
     let put = |(table, def): (&Arc<Object>, TableDef)| Change::Put(constraint::with_definition(table, def));
-    changed.into_values().map(put).collect()
+    before.extend(changed.into_values().map(put));
+    Ok(before)
 }
 
 pub(super) fn relations(
@@ -215,6 +251,39 @@ pub(super) fn relations(
         }
         names::require_owner(session, &object)?;
         if !doomed.iter().any(|other: &Arc<Object>| other.oid == object.oid) {
+            doomed.push(object);
+        }
+    }
+    let changes = removals(session, &doomed, cascade)?;
+    session.apply(changes)?;
+    Ok(tag)
+}
+
+pub(super) fn types(
+    session: &mut Session,
+    word: &str,
+    list: &[Name],
+    if_exists: bool,
+    cascade: bool,
+) -> Result<String> {
+    let tag = format!("DROP {word}");
+    session.require_writable(&tag)?;
+    let mut doomed: Vec<Arc<Object>> = vec![];
+    for name in list {
+        let Some(object) = names::find(session, name, NameClass::Type)? else {
+            if !if_exists {
+                user_type::find(session, name).map_err(Error::without_location)?;
+            }
+            let message = format!("type \"{name}\" does not exist, skipping");
+            session.notice("NOTICE", SqlState::SUCCESSFUL_COMPLETION, message);
+            continue;
+        };
+        if word == "DOMAIN" && user_types::definition(&object)?.domain().is_none() {
+            let message = format!("\"{}\" is not a domain", object.name);
+            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
+        }
+        names::require_owner(session, &object)?;
+        if !doomed.iter().any(|other| other.oid == object.oid) {
             doomed.push(object);
         }
     }
@@ -306,12 +375,11 @@ pub(super) fn database(session: &mut Session, name: &Name, if_exists: bool) -> R
     }
     let (main, _) = names::catalogs(session);
     let followers = Followers::of(&[&main], &[object.oid]);
-    // Tables before sequences, all before the schemas.
     let (schemas, inside): (Vec<_>, Vec<_>) =
         followers.dependents.iter().partition(|object| matches!(object.body, Body::Schema {}));
-    let (sequences, others): (Vec<_>, Vec<_>) =
-        inside.into_iter().rev().partition(|object| matches!(object.body, Body::Sequence(_)));
-    let all = others.into_iter().chain(sequences).chain(schemas).chain([&object]);
+    let mut inside: Vec<_> = inside.into_iter().rev().collect();
+    inside.sort_by_key(|object| stage(object));
+    let all = inside.into_iter().chain(schemas).chain([&object]);
     let changes = all.map(|object| Change::Remove(object.oid)).collect();
     session.apply(changes)?;
     Ok("DROP DATABASE".into())

@@ -65,7 +65,7 @@ impl<'a> Table<'a> {
             column: &column.name,
             rule,
         };
-        let (object, sequence) = of.make(session, &SqlType::parse(&column.sql_type)?, options, before)?;
+        let (object, sequence) = of.make(session, &SqlType::of_stored(&column.sql_type)?, options, before)?;
         before.push(Change::Put(object));
         Ok(sequence)
     }

@@ -204,7 +204,7 @@ impl UniqueKeys {
         let constraint = self.constraint.clone();
         let columns = self.def().key_columns().into_iter().map(|key| &self.def().columns[key]);
         let text = |(array, column): (&ArrayRef, &tidemill_catalog::record::ColumnDef)| -> Result<String> {
-            let sql_type = SqlType::parse(&column.sql_type)?;
+            let sql_type = SqlType::of_stored(&column.sql_type)?;
             let text = array_to_text(&array.slice(row, 1), &sql_type.field(&column.name, true), &self.text)?;
             Ok(if text.is_null(0) { "null".to_owned() } else { text.value(0).to_owned() })
         };

@@ -36,6 +36,9 @@ mod database;
 /// DEFAULT.
 mod defaults;
 
+/// CREATE and ALTER DOMAIN.
+mod domain;
+
 /// DROP, with CASCADE.
 mod drop;
 
@@ -116,6 +119,9 @@ mod transaction;
 
 /// The syntax trees of objects beside tables and views.
 pub mod trees;
+
+/// CREATE and ALTER TYPE.
+mod user_type;
 
 /// CREATE VIEW.
 mod view;
@@ -225,6 +231,14 @@ pub(crate) async fn execute(
                 Control::CreateSequence(create) => sequence::create(session, create)?,
                 Control::AlterSequence { name, if_exists, options } => {
                     sequence::alter(session, name, *if_exists, options)?
+                }
+                Control::CreateDomain(create) => domain::create(session, create, cancel)?,
+                Control::CreateEnum { name, labels } => user_type::create(session, name, labels)?,
+                Control::AlterType { word, name, action } => {
+                    user_type::alter(session, word, name, action, cancel).await?
+                }
+                Control::DropType { word, names, if_exists, cascade } => {
+                    drop::types(session, word, names, *if_exists, *cascade)?
                 }
                 Control::DropRelation { kind, names, if_exists, cascade } => {
                     drop::relations(session, *kind, names, *if_exists, *cascade)?

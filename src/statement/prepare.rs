@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use datafusion::common::DFSchema;
 use datafusion::sql::sqlparser::ast;
-use tidemill_udfs::types::SqlType;
 use tokio_util::sync::CancellationToken;
 
 use super::parse::Parsed;
+use super::trees::TypeName;
+use super::user_type;
 use crate::error::SqlState;
 use crate::session::{Outcome, Portal, Session};
 use crate::{Error, Result};
 
-pub(super) fn prepare(session: &mut Session, name: &str, types: &[SqlType], statement: &Parsed) -> Result<String> {
-    let prepared = session.parse_inner(Some(statement.clone()), types, true)?;
+pub(super) fn prepare(session: &mut Session, name: &str, types: &[TypeName], statement: &Parsed) -> Result<String> {
+    let types = types.iter().map(|name| Ok(user_type::resolve(session, name)?.0)).collect::<Result<Vec<_>>>()?;
+    let prepared = session.parse_inner(Some(statement.clone()), &types, true)?;
     session.store_statement(name, prepared)?;
     Ok("PREPARE".into())
 }

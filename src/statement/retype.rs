@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::common::DFSchema;
 use futures::TryStreamExt;
+use tidemill_catalog::Oid;
 use tidemill_catalog::record::{Body, Change, Object, TableDef, Write};
 use tidemill_catalog::snapshot::TableState;
 use tidemill_udfs::types::SqlType;
@@ -30,11 +31,11 @@ pub(super) async fn alter_type(
     object: &Object,
     def: &mut TableDef,
     at: usize,
-    to: &SqlType,
+    (to, user_type): (&SqlType, Option<Oid>),
     using: Option<&Expression>,
 ) -> Result<Option<Write>> {
     let column = &mut def.columns[at];
-    if column.sql_type == to.name() && using.is_none() {
+    if column.sql_type == to.stored() && column.user_type == user_type && using.is_none() {
         return Ok(None);
     }
     let name = column.name.clone();
@@ -45,8 +46,9 @@ pub(super) async fn alter_type(
         return Err(Error::unsupported("cannot alter type of a column used by a view or rule")
             .detail(format!("rule _RETURN on view {view} depends on column \"{name}\"")));
     }
-    let (was, default) = (SqlType::parse(&column.sql_type)?, column.default.clone());
-    column.sql_type = to.name();
+    let (was, default) = (SqlType::of_stored(&column.sql_type)?, column.default.clone());
+    column.sql_type = to.stored();
+    column.user_type = user_type;
     column.data_type = to.data_type();
     column.missing_value = None;
     let state = table::state(session, object.oid)?;
@@ -94,6 +96,21 @@ async fn rewrite(
     replaced(session, state, sink).await.map_err(|error| broken(error, &object.name))
 }
 
+/// The change that replaces all rows of a table by converted ones.
+///
+/// # Errors
+/// As [`alter_type`].
+pub(super) async fn rewrite_as(
+    session: &mut Session,
+    scope: &Arc<Scope>,
+    object: &Object,
+    def: &TableDef,
+    conversions: &[Conversion<'_>],
+) -> Result<Write> {
+    let state = table::state(session, object.oid)?;
+    rewrite(session, scope, object, &state, def, conversions).await
+}
+
 /// The change that gives each row of a table, which has a new column now, its own value of that column's default.
 pub(super) async fn fill(
     session: &mut Session,
@@ -134,7 +151,8 @@ async fn replaced(session: &mut Session, state: &TableState, sink: RowSink) -> R
 fn broken(error: Error, table: &str) -> Error {
     let report = error.report();
     match (error.code(), &report.constraint, &report.detail) {
-        (&SqlState::CHECK_VIOLATION, Some(constraint), _) => Error::new(
+        // That of a domain is of no table.
+        (&SqlState::CHECK_VIOLATION, Some(constraint), _) if report.table.is_some() => Error::new(
             SqlState::CHECK_VIOLATION,
             format!("check constraint \"{constraint}\" of relation \"{table}\" is violated by some row"),
         ),

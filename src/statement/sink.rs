@@ -12,6 +12,7 @@ use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::PhysicalExpr;
+use datafusion::sql::sqlparser::ast;
 use futures::TryStreamExt;
 use tidemill_catalog::record::{CheckDef, NewChunk, TableDef, Write};
 use tidemill_catalog::snapshot::TableState;
@@ -29,7 +30,7 @@ use super::names::Named;
 use super::parse::parse_expression;
 use super::table;
 use crate::error::SqlState;
-use crate::plan::{Planner, Scope};
+use crate::plan::{Planner, Scope, domains};
 use crate::session::Session;
 use crate::session::transaction::is_temporary;
 use crate::{Error, Result};
@@ -93,7 +94,17 @@ pub(crate) struct Constraints {
     schema: SchemaRef,
     not_null: Vec<usize>,
     checks: Vec<(String, Arc<dyn PhysicalExpr>)>,
+    domains: Vec<DomainRule>,
     text: Arc<TextSettings>,
+}
+
+/// What a domain asks of a column's values.
+#[derive(Clone)]
+struct DomainRule {
+    column: usize,
+    domain: String,
+    not_null: bool,
+    checks: Vec<(String, Arc<dyn PhysicalExpr>)>,
 }
 
 impl RowSink {
@@ -106,7 +117,7 @@ impl RowSink {
     /// A sink for a few rows that need no scope of their own: it is made only if the table has checks.
     pub(crate) fn for_values(session: &mut Session, table: Oid, cancel: &CancellationToken) -> Result<Self> {
         let state = table::state(session, table)?;
-        let constraints = if state.def.checks.is_empty() {
+        let constraints = if state.def.checks.is_empty() && state.def.user_types().next().is_none() {
             Constraints::not_null(session, table, &state)
         } else {
             let scope = session.scope(cancel);
@@ -141,7 +152,8 @@ impl RowSink {
     /// A sink for a table without constraints.
     pub(crate) fn on(ground: Ground, table: Oid, name: &str, def: &Arc<TableDef>) -> Self {
         let (name, text) = (Named { schema: None, table: name.to_owned() }, Arc::clone(&ground.text));
-        let constraints = Constraints { table: name, schema: def.schema(), not_null: vec![], checks: vec![], text };
+        let (not_null, checks, domains) = (vec![], vec![], vec![]);
+        let constraints = Constraints { table: name, schema: def.schema(), not_null, checks, domains, text };
         Self::with_ground(ground, table, def, constraints)
     }
 
@@ -223,6 +235,7 @@ impl RowSink {
         let mut sink = Self::new(session, table, scope)?;
         sink.constraints.not_null.clear();
         sink.constraints.checks.clear();
+        sink.constraints.domains.clear();
         sink.keys.clear();
         Ok(sink)
     }
@@ -376,6 +389,26 @@ fn not_null_columns(def: &TableDef) -> Vec<usize> {
     (def.columns.iter().enumerate()).filter(|(_, column)| !column.nullable).map(|(at, _)| at).collect()
 }
 
+/// What the domains of a table's columns ask.
+fn domain_rules(planner: &Planner, scope: &Arc<Scope>, names: &DFSchema, def: &TableDef) -> Result<Vec<DomainRule>> {
+    let mut rules = vec![];
+    for (column, of) in def.columns.iter().enumerate() {
+        let Some((object, domain)) = of.user_type.and_then(|oid| scope.domain(oid)) else { continue };
+        let value = ast::Expr::Identifier(ast::Ident::with_quote('"', &of.name));
+        let check = |check: &CheckDef| {
+            let condition = planner.expression(scope, names, &domains::condition(&check.condition, &value)?)?;
+            Ok((check.name.clone(), planner.physical_expression(scope, names, condition)?))
+        };
+        rules.push(DomainRule {
+            column,
+            domain: object.name.clone(),
+            not_null: domain.not_null,
+            checks: domain.checks.iter().map(check).collect::<Result<_>>()?,
+        });
+    }
+    Ok(rules)
+}
+
 impl Constraints {
     pub(crate) fn new(session: &mut Session, table: Oid, scope: &Arc<Scope>) -> Result<Self> {
         let state = table::state(session, table)?;
@@ -399,7 +432,8 @@ impl Constraints {
             Ok((check.name.clone(), planner.physical_expression(scope, &names, condition)?))
         };
         let checks = def.checks.iter().map(check).collect::<Result<_>>()?;
-        Ok(Self { table, not_null: not_null_columns(def), schema, checks, text })
+        let domains = domain_rules(planner, scope, &names, def)?;
+        Ok(Self { table, not_null: not_null_columns(def), schema, checks, domains, text })
     }
 
     /// Those of a table without checks.
@@ -409,12 +443,23 @@ impl Constraints {
             schema: Arc::clone(&state.schema),
             not_null: not_null_columns(&state.def),
             checks: vec![],
+            domains: vec![],
             text: session.text_settings(),
         }
     }
 
     /// 23502 or 23514 for the first row that violates one.
     pub(crate) fn check(&self, batch: &RecordBatch) -> Result<()> {
+        for rule in &self.domains {
+            if rule.not_null && batch.column(rule.column).null_count() > 0 {
+                return Err(domains::null_error(&rule.domain));
+            }
+            for (name, check) in &rule.checks {
+                if check.evaluate(batch)?.into_array(batch.num_rows())?.as_boolean().has_false() {
+                    return Err(domains::check_error(&rule.domain, name));
+                }
+            }
+        }
         for &column in &self.not_null {
             let array = batch.column(column);
             if array.null_count() > 0 {
@@ -455,11 +500,12 @@ impl Constraints {
 
     fn violations(&self, batch: &RecordBatch) -> Result<BooleanArray> {
         let mut wrong = vec![false; batch.num_rows()];
-        for &column in &self.not_null {
+        let of_domains = self.domains.iter().filter(|rule| rule.not_null).map(|rule| &rule.column);
+        for &column in self.not_null.iter().chain(of_domains) {
             let array = batch.column(column);
             wrong.iter_mut().enumerate().for_each(|(row, wrong)| *wrong |= array.is_null(row));
         }
-        for (_, check) in &self.checks {
+        for (_, check) in self.checks.iter().chain(self.domains.iter().flat_map(|rule| &rule.checks)) {
             let result = check.evaluate(batch)?.into_array(batch.num_rows())?;
             let passed = result.as_boolean();
             let fails = |row| passed.is_valid(row) && !passed.value(row);

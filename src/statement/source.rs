@@ -296,7 +296,7 @@ fn check_raw(def: &TableDef, table: &str) -> Result<()> {
             }
             continue;
         };
-        let sql_type = SqlType::parse(&column.sql_type)?;
+        let sql_type = SqlType::of_stored(&column.sql_type)?;
         if !types.contains(&sql_type) {
             let allowed: Vec<String> = types.iter().map(SqlType::name).collect();
             let message = format!("column \"{name}\" has type {}", column.sql_type);

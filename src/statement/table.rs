@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 use super::control::{AlterTable, CheckSyntax, ColumnSyntax, CreateTable, Name};
 use super::parse::{Parsed, parse_expression};
 use super::sink::RowSink;
-use super::trees::{RelationKind, SequenceOptions};
-use super::{constraint, defaults, identity, like, names, options, retype, sequence};
+use super::trees::{RelationKind, SequenceOptions, TypeName};
+use super::{constraint, defaults, domain, identity, like, names, options, retype, sequence, user_type};
 use crate::error::SqlState;
 use crate::plan::rights::On;
-use crate::plan::{Scope, TEMP_SCHEMA};
+use crate::plan::{Scope, TEMP_SCHEMA, user_types};
 use crate::session::{Outcome, Session};
 use crate::{Error, Result};
 
@@ -83,6 +83,9 @@ pub(super) async fn create(
         body: Body::Table(Arc::new(def)),
     };
     let object = Arc::new(object);
+    if let Body::Table(def) = &object.body {
+        changes.extend(user_type::expected(session, def.user_types()));
+    }
     changes.push(Change::Put(Arc::clone(&object)));
     session.apply(changes)?;
     let like_indexes = create.like.iter().any(|like| like.including.indexes);
@@ -134,10 +137,10 @@ fn columns_of_query(create: &CreateTable, columns: &[crate::session::Column]) ->
         .enumerate()
         .map(|(at, column)| ColumnSyntax {
             name: create.columns.get(at).map_or_else(|| column.name.clone(), |named| named.name.clone()),
-            sql_type: Some(match &column.sql_type {
+            sql_type: Some(TypeName::Known(match &column.sql_type {
                 SqlType::Unknown => SqlType::Text,
                 other => other.clone(),
-            }),
+            })),
             not_null: false,
             default: None,
             serial: false,
@@ -258,17 +261,19 @@ fn column_def(
     id: i32,
     primary_key: &[String],
 ) -> Result<ColumnDef> {
-    let sql_type = syntax.sql_type.clone().ok_or_else(|| Error::internal("a column without a type"))?;
+    let name = syntax.sql_type.as_ref().ok_or_else(|| Error::internal("a column without a type"))?;
+    let (sql_type, user_type) = user_type::resolve(session, name)?;
     storable(&sql_type, syntax)?;
     let mut column = ColumnDef {
         id,
         name: syntax.name.clone(),
         physical_name: syntax.name.clone(),
-        sql_type: sql_type.name(),
+        sql_type: sql_type.stored(),
         data_type: sql_type.data_type(),
         nullable: !syntax.not_null && !primary_key.contains(&syntax.name),
         default: None,
         missing_value: None,
+        user_type: user_type.or_else(|| user_types::of(&sql_type)),
         sequence: None,
         source_field: None,
         comment: None,
@@ -645,7 +650,10 @@ async fn change(
         }
         AlterTable::Type { column, sql_type, using } => {
             let at = find(def, column)?;
-            effects.write = retype::alter_type(session, scope, object, def, at, sql_type, using.as_ref()).await?;
+            let (sql_type, user_type) = user_type::resolve(session, sql_type)?;
+            effects.before.extend(user_type::expected(session, user_type.into_iter()));
+            effects.write =
+                retype::alter_type(session, scope, object, def, at, (&sql_type, user_type), using.as_ref()).await?;
             if def.columns[at].is_identity() {
                 identity::check_type(&def.columns[at].sql_type)?;
                 // The sequence's numbers become that type too.
@@ -754,7 +762,7 @@ fn check_key(def: &TableDef) -> Result<()> {
 
 /// 42704 for a column that no key can have.
 pub(super) fn check_key_column(column: &ColumnDef) -> Result<()> {
-    if matches!(SqlType::parse(&column.sql_type)?, SqlType::Json) {
+    if matches!(SqlType::of_stored(&column.sql_type)?, SqlType::Json) {
         return Err(Error::new(
             SqlState::UNDEFINED_OBJECT,
             "data type json has no default operator class for access method \"btree\"",
@@ -785,8 +793,12 @@ fn add_column(
         return Err(Error::new(SqlState::DUPLICATE_COLUMN, message).at(column.offset));
     }
     let mut added = column_def(session, scope, column, def.next_column_id, &[])?;
+    effects.before.extend(user_type::expected(session, added.user_type.into_iter()));
     identity::Table::of(object).sequence_of(session, column, &mut added, &mut effects.before)?;
     let has_rows = state(session, object.oid)?.has_rows();
+    if has_rows {
+        domain::check_default(session, scope, &added)?;
+    }
     // Its name in files must be new: an older column may have had it.
     let taken = |name: &str| def.columns.iter().any(|column| column.physical_name == name);
     if taken(&added.physical_name) || def.column_mapping {
@@ -851,6 +863,7 @@ pub(super) fn push_column(def: &mut TableDef, name: &str, sql_type: &SqlType, fi
         nullable: true,
         default: None,
         missing_value: None,
+        user_type: None,
         sequence: None,
         source_field: (name != field).then(|| field.to_owned()),
         comment: None,
@@ -861,7 +874,7 @@ pub(super) fn push_column(def: &mut TableDef, name: &str, sql_type: &SqlType, fi
     Ok(())
 }
 
-fn drop_column(def: &mut TableDef, at: usize) -> Result<()> {
+pub(super) fn drop_column(def: &mut TableDef, at: usize) -> Result<()> {
     if def.columns.len() == 1 {
         return Err(Error::unsupported("a table's last column cannot be dropped").hint("Drop the table instead."));
     }

@@ -3,7 +3,7 @@
 use tidemill_catalog::record::Body;
 use tidemill_udfs::types::SqlType;
 
-use super::control::{Expression, Name};
+use super::control::{CheckSyntax, Expression, Name};
 
 /// What a statement about relations is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,91 @@ impl RelationKind {
             Self::Index => "index",
         }
     }
+}
+
+/// A type as a statement names it.
+#[derive(Debug, Clone)]
+pub enum TypeName {
+    /// One that the server has.
+    Known(SqlType),
+    /// One that users made, or nobody.
+    User {
+        /// Its name.
+        name: Name,
+        /// The array of it.
+        is_array: bool,
+    },
+}
+
+/// ALTER TYPE and ALTER DOMAIN.
+#[derive(Debug, Clone)]
+pub enum AlterType {
+    /// ADD VALUE
+    AddValue {
+        /// The new label.
+        label: String,
+        /// IF NOT EXISTS
+        if_not_exists: bool,
+        /// BEFORE (false) or AFTER (true) another label.
+        beside: Option<(bool, String)>,
+    },
+    /// RENAME VALUE … TO …
+    RenameValue(String, String),
+    /// RENAME TO
+    Rename(String),
+    /// OWNER TO
+    Owner(String),
+    /// SET SCHEMA
+    SetSchema(String),
+    /// What only domains have.
+    Domain(Box<AlterDomain>),
+}
+
+/// CREATE DOMAIN.
+#[derive(Debug, Clone)]
+pub struct CreateDomain {
+    /// Its name.
+    pub name: Name,
+    /// The type below it.
+    pub base: TypeName,
+    /// DEFAULT
+    pub default: Option<Expression>,
+    /// NOT NULL
+    pub not_null: bool,
+    /// CHECK
+    pub checks: Vec<CheckSyntax>,
+}
+
+/// ALTER DOMAIN, but for what all types have.
+#[derive(Debug, Clone)]
+pub enum AlterDomain {
+    /// SET DEFAULT; `None`: DROP DEFAULT
+    Default(Option<Expression>),
+    /// SET NOT NULL, DROP NOT NULL
+    NotNull(bool),
+    /// ADD CHECK
+    AddCheck {
+        /// The constraint.
+        check: CheckSyntax,
+        /// NOT VALID
+        not_valid: bool,
+    },
+    /// DROP CONSTRAINT
+    DropConstraint {
+        /// Its name.
+        name: String,
+        /// IF EXISTS
+        if_exists: bool,
+    },
+    /// RENAME CONSTRAINT
+    RenameConstraint {
+        /// Its name.
+        from: String,
+        /// Its new name.
+        to: String,
+    },
+    /// VALIDATE CONSTRAINT
+    ValidateConstraint(String),
 }
 
 /// CREATE SEQUENCE.

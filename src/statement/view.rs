@@ -12,8 +12,8 @@ use super::control::CreateView;
 use super::names;
 use super::parse::Statement;
 use crate::error::SqlState;
-use crate::plan::TEMP_SCHEMA;
 use crate::plan::rights::On;
+use crate::plan::{TEMP_SCHEMA, user_types};
 use crate::session::transaction::is_temporary;
 use crate::session::{Column, Session};
 use crate::{Error, Result};
@@ -43,6 +43,15 @@ pub(super) fn create(session: &mut Session, create: &CreateView, cancel: &Cancel
         },
         Statement::Control(_) => vec![],
     };
+    let mut needed = relations.clone();
+    needed.extend(columns.iter().filter_map(|column| column.user_type));
+    if let Statement::Sql(sql) = &create.query.statement
+        && let ast::Statement::Query(query) = sql.as_ref()
+    {
+        needed.extend(user_types::cast_to(&scope, query));
+    }
+    needed.sort_unstable();
+    needed.dedup();
     let body = Body::View(ViewDef {
         query: create.query_text.clone(),
         search_path: scope.search_path.clone(),
@@ -67,7 +76,7 @@ pub(super) fn create(session: &mut Session, create: &CreateView, cancel: &Cancel
             }
             names::changed(existing, |object| {
                 object.body = body;
-                object.depends_on = relations;
+                object.depends_on = needed;
             })
         }
         Some(_) if create.if_not_exists => {
@@ -89,7 +98,7 @@ pub(super) fn create(session: &mut Session, create: &CreateView, cancel: &Cancel
             version: 1,
             comment: None,
             acl: names::initial_acl(session, scope.role, schema, On::Relation),
-            depends_on: relations,
+            depends_on: needed,
             body,
         }),
     };
@@ -113,11 +122,12 @@ fn view_columns(create: &CreateView, columns: &[Column]) -> Result<Vec<ColumnDef
             // What the query calls it: finds the column again when a `*` of the query has come to mean more.
             physical_name: column.name.clone(),
             name,
-            sql_type: sql_type.name(),
+            sql_type: sql_type.stored(),
             data_type: sql_type.data_type(),
             nullable: true,
             default: None,
             missing_value: None,
+            user_type: user_types::of(&sql_type),
             sequence: None,
             source_field: None,
             comment: None,

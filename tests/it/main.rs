@@ -43,6 +43,8 @@ mod sources;
 mod tidy;
 /// Plans that use the order of time.
 mod time_order;
+/// Types that users make: oids, documents, crashes.
+mod types;
 /// What drivers rely on beyond SQL.
 mod wire;
 

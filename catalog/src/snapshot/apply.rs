@@ -234,7 +234,9 @@ fn check_put(catalog: &Catalog, stored: Option<&Arc<Object>>, object: &Object) -
     let is_parent_right = match object.body {
         Body::Database {} | Body::Role(_) => object.parent == 0,
         Body::Schema {} => matches!(parent, Some(Body::Database {})),
-        Body::Table(_) | Body::View(_) | Body::Source(_) | Body::Sequence(_) => matches!(parent, Some(Body::Schema {})),
+        Body::Table(_) | Body::View(_) | Body::Source(_) | Body::Sequence(_) | Body::Type(_) => {
+            matches!(parent, Some(Body::Schema {}))
+        }
     };
     if !is_parent_right {
         return conflict(
@@ -354,6 +356,9 @@ impl Catalog {
             let names = def.indexes.iter().map(|index| (object.parent, index.name.clone()));
             self.index_names.extend(names.map(|name| (name, object.oid)));
         }
+        if let Body::Type(def) = &object.body {
+            self.parts.extend(def.part_oids().map(|part| (part, object.oid)));
+        }
         let siblings = self.children.entry(object.parent).or_default();
         if let Err(place) = siblings.binary_search(&object.oid) {
             siblings.insert(place, object.oid);
@@ -376,6 +381,11 @@ impl Catalog {
             }
             for index in &def.indexes {
                 self.index_names.remove(&(old.parent, index.name.clone()));
+            }
+        }
+        if let Body::Type(def) = &old.body {
+            for part in def.part_oids() {
+                self.parts.remove(&part);
             }
         }
         if let Some(siblings) = self.children.get_mut(&old.parent) {

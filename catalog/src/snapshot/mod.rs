@@ -47,7 +47,7 @@ pub struct Catalog {
     pub names: HashMap<(Oid, NameClass, String), Oid>,
     /// parent → children, in oid order.
     pub children: HashMap<Oid, Vec<Oid>>,
-    /// An index or constraint → its table.
+    /// An index or constraint → its table; an array → its type; a domain's constraint → the domain.
     pub parts: HashMap<Oid, Oid>,
     /// (schema, name of an index) → its table. Primary keys have no names of their own.
     pub index_names: HashMap<(Oid, String), Oid>,
@@ -66,6 +66,8 @@ pub enum NameClass {
     Role,
     /// Sources of a schema.
     Source,
+    /// Types of a schema.
+    Type,
 }
 
 /// A table's rows in one snapshot.
@@ -199,6 +201,7 @@ impl Body {
             Self::Table(_) | Self::View(_) | Self::Sequence(_) => NameClass::Relation,
             Self::Role(_) => NameClass::Role,
             Self::Source(_) => NameClass::Source,
+            Self::Type(_) => NameClass::Type,
         }
     }
 
@@ -210,6 +213,7 @@ impl Body {
             Self::Table(_) | Self::View(_) | Self::Sequence(_) => "relation",
             Self::Role(_) => "role",
             Self::Source(_) => "source",
+            Self::Type(_) => "type",
         }
     }
 }

@@ -343,6 +343,10 @@ impl<'a> Replay<'a> {
             Change::Put(object) => {
                 let inner = match &object.body {
                     Body::Table(def) => def.part_oids().max().unwrap_or(0),
+                    Body::Type(def) => {
+                        let labels = def.labels().unwrap_or_default().iter().map(|label| label.oid);
+                        def.part_oids().chain(labels).max().unwrap_or(0)
+                    }
                     _ => 0,
                 };
                 self.next_oid = self.next_oid.max(object.oid.max(inner).saturating_add(1));

@@ -75,7 +75,7 @@ fn kind_of(sql_type: &SqlType) -> Kind {
         SqlType::Float8 => Kind::Float8,
         SqlType::Numeric(modifier) => Kind::Numeric(*modifier),
         SqlType::Text | SqlType::Varchar(None) => Kind::Text,
-        SqlType::Varchar(_) | SqlType::Char(_) | SqlType::CharByte | SqlType::Name => Kind::Checked,
+        SqlType::Varchar(_) | SqlType::Char(_) | SqlType::CharByte | SqlType::Name | SqlType::Enum(_) => Kind::Checked,
         SqlType::Uuid => Kind::Uuid,
         SqlType::Json => Kind::Json,
         SqlType::Jsonb => Kind::Jsonb,

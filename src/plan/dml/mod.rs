@@ -99,7 +99,7 @@ pub(super) fn target(scope: &Arc<Scope>, name: &ObjectName, alias: Option<&Ident
 }
 
 pub(super) fn sql_type(column: &ColumnDef) -> Result<SqlType> {
-    Ok(SqlType::parse(&column.sql_type)?)
+    Ok(SqlType::of_stored(&column.sql_type)?)
 }
 
 fn undefined_column(target: &Target, name: &str, ident: &Ident) -> Error {
@@ -141,8 +141,9 @@ pub(super) fn default_value(
         let value = Typed::of(Expr::ScalarFunction(call), SqlType::Int8);
         return typing.assign(value, &to, column.data_type.clone(), &column.name);
     }
-    let Some(text) = &column.default else { return null_value(column, typing) };
-    let expr = parse::parse_expression(text).map_err(|error| {
+    let of_domain = || scope.domain(column.user_type?).and_then(|(_, domain)| domain.default.clone());
+    let Some(text) = column.default.clone().or_else(of_domain) else { return null_value(column, typing) };
+    let expr = parse::parse_expression(&text).map_err(|error| {
         Error::internal(format!("the default of column \"{}\" does not parse: {error}", column.name))
     })?;
     let value = planner.typed_expression(scope, &DFSchema::empty(), &expr, typing).map_err(Error::without_location)?;

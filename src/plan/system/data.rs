@@ -158,6 +158,10 @@ pub(crate) struct TypeRow {
     pub(crate) category: &'static str,
     /// pg_type.typarray
     pub(crate) array: Oid,
+    /// pg_type.typoutput
+    pub(crate) output: Oid,
+    /// pg_type.typsend
+    pub(crate) send: Oid,
 }
 
 static TYPE_ROWS: LazyLock<HashMap<Oid, TypeRow>> = LazyLock::new(|| {
@@ -166,6 +170,7 @@ static TYPE_ROWS: LazyLock<HashMap<Oid, TypeRow>> = LazyLock::new(|| {
     let (oid, name, length, by_value) = (column("oid"), column("typname"), column("typlen"), column("typbyval"));
     let (align, storage, collation) = (column("typalign"), column("typstorage"), column("typcollation"));
     let (element, category, array) = (column("typelem"), column("typcategory"), column("typarray"));
+    let (output, send) = (column("typoutput"), column("typsend"));
     let text = |row, column| table.text(row, column).unwrap_or_default();
     let row = |row| TypeRow {
         oid: table.oid(row, oid),
@@ -178,6 +183,8 @@ static TYPE_ROWS: LazyLock<HashMap<Oid, TypeRow>> = LazyLock::new(|| {
         element: table.oid(row, element),
         category: text(row, category),
         array: table.oid(row, array),
+        output: table.oid(row, output),
+        send: table.oid(row, send),
     };
     (0..table.len()).map(row).map(|row| (row.oid, row)).collect()
 });

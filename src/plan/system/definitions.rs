@@ -1,6 +1,6 @@
 //! Objects as the SQL that would make them: pg_get_viewdef, pg_get_constraintdef, pg_get_indexdef, pg_get_functiondef.
 
-use tidemill_catalog::record::ForeignKeyDef;
+use tidemill_catalog::record::{CheckDef, ForeignKeyDef};
 
 use super::names::{qualified, quote_ident, regclass_text};
 use super::objects::{self, Kind, Rel};
@@ -33,6 +33,30 @@ pub(crate) fn constraint_definition(scope: &Scope, constraint: &Constraint<'_>, 
         }
         ConstraintKind::Foreign(key) => foreign_key(scope, constraint, key),
     }
+}
+
+/// pg_get_constraintdef of a domain's constraint.
+pub(crate) fn domain_check_definition(check: &CheckDef, pretty: bool) -> String {
+    let condition = with_value(&check.condition);
+    if pretty { format!("CHECK ({condition})") } else { format!("CHECK (({condition}))") }
+}
+
+/// A domain's condition with VALUE in capitals, as PostgreSQL writes it.
+pub(crate) fn with_value(condition: &str) -> String {
+    let mut result = String::with_capacity(condition.len());
+    let mut rest = condition;
+    while let Some(first) = rest.chars().next() {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+        let end = match first {
+            '\'' | '"' => rest[1..].find(first).map_or(rest.len(), |end| end + 2),
+            first if is_word(first) => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
+            first => first.len_utf8(),
+        };
+        let (part, after) = rest.split_at(end);
+        result.push_str(if part.eq_ignore_ascii_case("value") { "VALUE" } else { part });
+        rest = after;
+    }
+    result
 }
 
 fn foreign_key(scope: &Scope, constraint: &Constraint<'_>, key: &ForeignKeyDef) -> String {

@@ -14,7 +14,7 @@ use crate::plan::types::sql_type_of;
 pub(crate) fn default_text(column: &ColumnDef) -> Option<Cow<'_, str>> {
     let text = column.default.as_deref()?;
     let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_expr());
-    let (Ok(parsed), Ok(sql_type)) = (parsed, SqlType::parse(&column.sql_type)) else { return Some(text.into()) };
+    let (Ok(parsed), Ok(sql_type)) = (parsed, SqlType::of_stored(&column.sql_type)) else { return Some(text.into()) };
     match &parsed {
         Expr::Value(value) if value.value == Value::Null => None,
         parsed => Some(constant(parsed, &sql_type).map_or(text.into(), Cow::Owned)),
@@ -40,7 +40,11 @@ fn constant(expr: &Expr, sql_type: &SqlType) -> Option<String> {
         },
         Expr::Cast { kind: CastKind::DoubleColon | CastKind::Cast, expr, data_type, .. } => match expr.as_ref() {
             Expr::Value(value) => match &value.value {
-                Value::SingleQuotedString(text) => Some(labelled(text, &sql_type_of(data_type).ok()?)),
+                Value::SingleQuotedString(text) => {
+                    // Of the types that users made only the column's can be meant.
+                    let own = Some(sql_type.clone()).filter(|own| matches!(own.innermost(), SqlType::Enum(_)));
+                    Some(labelled(text, &sql_type_of(None, data_type).ok().or(own)?))
+                }
                 _ => None,
             },
             _ => None,
@@ -115,6 +119,7 @@ mod tests {
                 nullable: true,
                 default: Some(default.to_owned()),
                 missing_value: None,
+                user_type: None,
                 sequence: None,
                 source_field: None,
                 comment: None,

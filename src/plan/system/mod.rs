@@ -40,6 +40,7 @@ mod stats;
 mod table_functions;
 mod tidemill;
 mod types;
+mod user_types;
 
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use tidemill_catalog::Oid;
+use tidemill_catalog::record::Body;
 use tidemill_udfs::types::SqlType;
 
 use super::objects::{self, Kind};
-use super::{data, routines, signatures};
+use super::{data, routines, signatures, user_types};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{PG_CATALOG, Scope};
 
@@ -152,6 +153,17 @@ pub fn resolve_regtype(scope: &Scope, text: &str) -> Result<Oid> {
     if let Some(row) = data::type_named(name).filter(|_| schema.is_none_or(|schema| schema == "pg_catalog")) {
         return if !is_array { Ok(row.oid) } else { Some(row.array).filter(|oid| *oid != 0).ok_or_else(undefined) };
     }
+    if let Some(object) = scope.user_type(schema, name)
+        && let Body::Type(def) = &object.body
+    {
+        return Ok(if is_array { def.array_oid } else { object.oid });
+    }
+    // `_mood` is the array of mood.
+    if let Some(object) = name.strip_prefix('_').and_then(|item| scope.user_type(schema, item))
+        && let Body::Type(def) = &object.body
+    {
+        return Ok(def.array_oid);
+    }
     let relation = find_regclass(scope, schema, name).and_then(|oid| objects::find_relation(scope, oid));
     let relation = relation.filter(|relation| matches!(relation.kind, Kind::Table(_) | Kind::View(_)));
     let oid = relation.ok_or_else(undefined)?.oid;
@@ -174,6 +186,9 @@ pub fn format_type(scope: &Scope, oid: Oid, typmod: Option<i32>) -> Option<Strin
             return Some(format!("{}[]", base_type_name(element, typmod)));
         }
         return Some(base_type_name(row, typmod));
+    }
+    if let Some(text) = user_types::type_text(scope, oid) {
+        return Some(text);
     }
     let (relation, suffix) = match oid {
         oid if oid == objects::row_array_type_oid(oid) => (oid ^ objects::row_array_type_oid(0), "[]"),

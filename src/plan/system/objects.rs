@@ -17,6 +17,7 @@ use tidemill_udfs::types::SqlType;
 use super::data;
 use super::registry::{self, Relation};
 use crate::plan::sequence_row::COLUMNS as SEQUENCE_COLUMNS;
+use crate::plan::user_types;
 use crate::plan::{PG_CATALOG, Scope, TEMP_SCHEMA};
 
 /// The owner of PostgreSQL's own objects where no superuser is stored.
@@ -166,15 +167,19 @@ pub(crate) struct Attribute<'a> {
 /// The oid and modifier of types by their stored names, each parsed once.
 #[derive(Default)]
 pub(crate) struct TypeNames<'a> {
-    known: HashMap<&'a str, (Oid, i32)>,
+    known: HashMap<(&'a str, Option<Oid>), (Oid, i32)>,
 }
 
 impl<'a> TypeNames<'a> {
     /// The oid and modifier of a column's type; text's for a name that nobody can read.
     pub(crate) fn of(&mut self, column: &'a ColumnDef) -> (Oid, i32) {
-        *self.known.entry(&column.sql_type).or_insert_with(|| {
+        *self.known.entry((&column.sql_type, column.user_type)).or_insert_with(|| {
             let sql_type = column_type(column);
-            (sql_type.oid(), sql_type.typmod())
+            match column.user_type {
+                // A domain: its type is what is below it.
+                Some(domain) if user_types::of(&sql_type) != Some(domain) => (domain, -1),
+                _ => (sql_type.oid(), sql_type.typmod()),
+            }
         })
     }
 
@@ -240,7 +245,7 @@ impl<'a> TypeNames<'a> {
 
 /// A column's type; text if nobody can read its name.
 pub(crate) fn column_type(column: &ColumnDef) -> SqlType {
-    SqlType::parse(&column.sql_type).unwrap_or(SqlType::Text)
+    SqlType::of_stored(&column.sql_type).unwrap_or(SqlType::Text)
 }
 
 /// The superuser who owns PostgreSQL's own objects: the oldest one.

@@ -11,7 +11,7 @@ use tidemill_catalog::Oid;
 use tidemill_udfs::types::SqlType;
 
 use super::batch::Batch;
-use super::{data, information_schema, relations, roles, routines, stats, tidemill, types};
+use super::{data, information_schema, relations, roles, routines, stats, tidemill, types, user_types};
 use crate::plan::{INFORMATION_SCHEMA, PG_CATALOG, Scope};
 
 /// Makes the rows of a relation.
@@ -171,7 +171,7 @@ fn nothing(_: &Scope, _: &mut Batch<'_>) {}
 fn fill(namespace: &str, name: &str) -> Fill {
     let lists: &[&[(&str, Fill)]] = match namespace {
         "information_schema" => &[information_schema::FILLS],
-        _ => &[relations::FILLS, types::FILLS, routines::FILLS, roles::FILLS, stats::FILLS],
+        _ => &[relations::FILLS, types::FILLS, user_types::FILLS, routines::FILLS, roles::FILLS, stats::FILLS],
     };
     lists.iter().flat_map(|list| list.iter()).find(|(of, _)| *of == name).map_or(nothing, |(_, fill)| *fill)
 }

@@ -15,7 +15,7 @@ use super::names;
 use super::objects::{self, Attribute, BTREE, HEAP, Kind, Rel, TypeNames};
 use super::privileges::Target;
 use super::registry::Fill;
-use super::{data, definitions, privileges, routines};
+use super::{data, definitions, privileges, routines, user_types};
 use crate::plan::Scope;
 
 /// The relations whose rows are made here.
@@ -166,8 +166,11 @@ fn pg_attribute(scope: &Scope, batch: &mut Batch<'_>) {
         }
         all.extend(types.attributes(relation).into_iter().map(|attribute| (relation, attribute)));
     }
-    let is_array = |oid| data::type_row(oid).is_some_and(|row| row.category == "A" && row.element != 0);
-    let properties = |(_, attribute): &(&Rel<'_>, Attribute<'_>)| objects::type_properties(attribute.type_oid);
+    let is_array = |oid| {
+        let row = user_types::properties(scope, oid);
+        row.category == "A" && row.element != 0
+    };
+    let properties = |(_, attribute): &(&Rel<'_>, Attribute<'_>)| user_types::properties(scope, attribute.type_oid);
     batch.rows(all.len());
     batch.column("attrelid", all.iter().map(|(rel, _)| rel.oid));
     batch.column("attname", all.iter().map(|(_, attribute)| attribute.name));
@@ -366,33 +369,44 @@ pub(crate) fn constraints_of<'a>(table: &Rel<'a>) -> Vec<Constraint<'a>> {
 
 fn pg_constraint(scope: &Scope, batch: &mut Batch<'_>) {
     let all = constraints(scope);
+    let domains = user_types::domain_checks(scope);
+    // What columns of tables' constraints have, constraints of domains have not.
+    let none = |value: Value<'static>| std::iter::repeat_n(value, domains.len());
     let action = |action: fn(&ForeignKeyDef) -> char| {
-        all.iter().map(move |constraint| constraint.foreign().map_or_else(|| " ".to_owned(), |key| action(key).into()))
+        let of = move |c: &Constraint<'_>| c.foreign().map_or_else(|| " ".to_owned(), |key| action(key).into());
+        all.iter().map(move |constraint| Value::from(of(constraint))).chain(none(" ".into()))
     };
-    batch.rows(all.len());
-    batch.column("oid", all.iter().map(|constraint| constraint.oid));
-    batch.column("conname", all.iter().map(|constraint| constraint.name.as_ref()));
-    batch.column("connamespace", all.iter().map(|constraint| constraint.table.namespace));
-    batch.column("contype", all.iter().map(|constraint| constraint.kind.letter()));
-    batch.column("condeferrable", all.iter().map(|c| c.foreign().is_some_and(|key| key.deferrable)));
-    batch.column("condeferred", all.iter().map(|c| c.foreign().is_some_and(|key| key.deferred)));
-    batch.column("convalidated", all.iter().map(|constraint| constraint.foreign().is_none()));
-    batch.column("conrelid", all.iter().map(|constraint| constraint.table.oid));
-    batch.column("conindid", all.iter().map(Constraint::index));
-    batch.column("confrelid", all.iter().map(|c| c.foreign().map_or(0, |key| key.table)));
+    let each = |value: fn(&Constraint<'_>) -> Value<'static>, other: Value<'static>| {
+        all.iter().map(value).chain(none(other)).collect::<Vec<_>>()
+    };
+    batch.rows(all.len() + domains.len());
+    batch.column("oid", all.iter().map(|c| c.oid).chain(domains.iter().map(|(_, check)| check.oid)));
+    let names = all.iter().map(|constraint| constraint.name.as_ref());
+    batch.column("conname", names.chain(domains.iter().map(|(_, check)| check.name.as_str())));
+    let namespaces = all.iter().map(|constraint| constraint.table.namespace);
+    batch.column("connamespace", namespaces.chain(domains.iter().map(|(domain, _)| domain.parent)));
+    batch.column("contype", each(|c| c.kind.letter().into(), "c".into()));
+    batch.column("condeferrable", each(|c| c.foreign().is_some_and(|key| key.deferrable).into(), false.into()));
+    batch.column("condeferred", each(|c| c.foreign().is_some_and(|key| key.deferred).into(), false.into()));
+    batch.column("convalidated", each(|c| c.foreign().is_none().into(), true.into()));
+    batch.column("conrelid", each(|c| c.table.oid.into(), 0.into()));
+    batch.column("contypid", std::iter::repeat_n(0, all.len()).chain(domains.iter().map(|(domain, _)| domain.oid)));
+    batch.column("conindid", each(|c| c.index().into(), 0.into()));
+    batch.column("confrelid", each(|c| c.foreign().map_or(0, |key| key.table).into(), 0.into()));
     batch.column("confupdtype", action(|key| key.on_update));
     batch.column("confdeltype", action(|key| key.on_delete));
     batch.column("confmatchtype", action(|key| if key.match_full { 'f' } else { 's' }));
     batch.constant("conislocal", true);
-    let is_check = |constraint: &Constraint<'_>| matches!(constraint.kind, ConstraintKind::Check(_));
-    batch.column("connoinherit", all.iter().map(|constraint| !is_check(constraint)));
-    batch.column("conkey", all.iter().map(|constraint| Value::from(constraint.numbers())));
-    batch.column("confkey", all.iter().map(|c| c.foreign().map_or(Value::Null, |key| Value::from(key.key.clone()))));
+    let is_inherited = |c: &Constraint<'_>| matches!(c.kind, ConstraintKind::Check(_));
+    batch.column("connoinherit", all.iter().map(|c| Value::from(!is_inherited(c))).chain(none(false.into())));
+    batch.column("conkey", each(|c| c.numbers().into(), Value::Null));
+    batch.column("confkey", each(|c| c.foreign().map_or(Value::Null, |key| key.key.clone().into()), Value::Null));
     let condition = |constraint: &Constraint<'_>| match constraint.kind {
         ConstraintKind::Check(check) => Some(check.condition.clone()),
         _ => None,
     };
-    batch.column("conbin", all.iter().map(condition));
+    let of_domains = domains.iter().map(|(_, check)| Some(check.condition.clone()));
+    batch.column("conbin", all.iter().map(condition).chain(of_domains));
 }
 
 /// An index, its table's oid and definition, and its own; `None`: a primary key.
@@ -490,7 +504,15 @@ type Dependency = (Oid, Oid, i32, Oid, Oid, i32, &'static str);
 fn pg_depend(scope: &Scope, batch: &mut Batch<'_>) {
     let mut all: Vec<Dependency> = Vec::new();
     for rel in objects::user_relations(scope) {
-        dependencies(&rel, &mut all);
+        dependencies(scope, &rel, &mut all);
+    }
+    for (object, def) in scope.user_types() {
+        use class::{CONSTRAINT, NAMESPACE, TYPE};
+        all.push((TYPE, object.oid, 0, NAMESPACE, object.parent, 0, "n"));
+        all.push((TYPE, def.array_oid, 0, TYPE, object.oid, 0, "i"));
+        all.extend(object.depends_on.iter().map(|on| (TYPE, object.oid, 0, TYPE, *on, 0, "n")));
+        let checks = def.domain().into_iter().flat_map(|domain| &domain.checks);
+        all.extend(checks.map(|check| (CONSTRAINT, check.oid, 0, TYPE, object.oid, 0, "a")));
     }
     batch.rows(all.len());
     batch.column("classid", all.iter().map(|row| row.0));
@@ -502,7 +524,7 @@ fn pg_depend(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("deptype", all.iter().map(|row| row.6));
 }
 
-fn dependencies(rel: &Rel<'_>, all: &mut Vec<Dependency>) {
+fn dependencies(scope: &Scope, rel: &Rel<'_>, all: &mut Vec<Dependency>) {
     use class::{ATTRDEF, CLASS, CONSTRAINT, NAMESPACE, REWRITE, TYPE};
     if let Kind::Index(table, def, index) = rel.kind {
         if index.is_none_or(|index| index.is_constraint) {
@@ -525,6 +547,8 @@ fn dependencies(rel: &Rel<'_>, all: &mut Vec<Dependency>) {
         all.push((ATTRDEF, default, 0, CLASS, rel.oid, column.id, "a"));
         all.extend(column.sequence.map(|sequence| (ATTRDEF, default, 0, CLASS, sequence.oid, 0, "n")));
     }
+    let types = rel.table().into_iter().flat_map(|def| &def.columns);
+    all.extend(types.filter_map(|column| Some((CLASS, rel.oid, column.id, TYPE, column.user_type?, 0, "n"))));
     for constraint in constraints_of(rel) {
         all.push((CONSTRAINT, constraint.oid, 0, CLASS, rel.oid, 0, "a"));
         if let Some(key) = constraint.foreign() {
@@ -536,7 +560,11 @@ fn dependencies(rel: &Rel<'_>, all: &mut Vec<Dependency>) {
         let rule = objects::rule_oid(rel.oid);
         all.push((REWRITE, rule, 0, CLASS, rel.oid, 0, "i"));
         all.push((REWRITE, rule, 0, CLASS, rel.oid, 0, "n"));
-        all.extend(object.depends_on.iter().map(|on| (REWRITE, rule, 0, CLASS, *on, 0, "n")));
+        let on = |oid: Oid| {
+            let is_type = scope.user_type_with(oid).is_some();
+            (REWRITE, rule, 0, if is_type { TYPE } else { CLASS }, oid, 0, "n")
+        };
+        all.extend(object.depends_on.iter().map(|oid| on(*oid)));
     }
 }
 
@@ -547,6 +575,9 @@ fn pg_description(scope: &Scope, batch: &mut Batch<'_>) {
         routines::descriptions().map(|(oid, text)| (oid, class::PROC, 0, text)).collect();
     for object in schemas.iter().filter_map(|schema| schema.object) {
         all.extend(object.comment.iter().map(|text| (object.oid, class::NAMESPACE, 0, text.as_str())));
+    }
+    for (object, _) in scope.user_types() {
+        all.extend(object.comment.iter().map(|text| (object.oid, class::TYPE, 0, text.as_str())));
     }
     for rel in &relations {
         let comment = rel.object.and_then(|object| object.comment.as_ref());
@@ -618,7 +649,7 @@ pub(crate) fn sequences(scope: &Scope) -> Vec<(Rel<'_>, &SequenceDef)> {
 
 /// The type of a sequence's numbers.
 pub(crate) fn sequence_type(def: &SequenceDef) -> SqlType {
-    SqlType::parse(&def.sql_type).unwrap_or(SqlType::Int8)
+    SqlType::of_stored(&def.sql_type).unwrap_or(SqlType::Int8)
 }
 
 fn pg_sequence(scope: &Scope, batch: &mut Batch<'_>) {

@@ -55,6 +55,7 @@ fn column(id: i32, name: &str, sql_type: &str, nullable: bool) -> ColumnDef {
         nullable,
         default: None,
         missing_value: None,
+        user_type: None,
         sequence: None,
         source_field: None,
         comment: None,

@@ -1,9 +1,12 @@
 //! pg_type, and what PostgreSQL itself has: operators, casts, operator classes, collations, languages, ranges.
 
+use tidemill_catalog::user_type::DomainDef;
+use tidemill_udfs::types::SqlType;
+
 use super::batch::{Batch, Value};
-use super::data;
-use super::objects::{self, Kind, Rel};
 use super::registry::{self, Fill, Relation};
+use super::user_types::{OwnType, own_types};
+use super::{data, objects};
 use crate::plan::{PG_CATALOG, Scope};
 
 /// The relations whose rows are made here.
@@ -64,69 +67,50 @@ fn pg_tablespace(scope: &Scope, batch: &mut Batch<'_>) {
     batch.constant("spcowner", objects::bootstrap_role(scope));
 }
 
-/// A row of pg_type that PostgreSQL does not have: the row type of a table or view, or its array.
-struct RowType<'r, 'a> {
-    relation: &'r Rel<'a>,
-    is_array: bool,
-}
-
-impl RowType<'_, '_> {
-    fn choose<T>(&self, row: T, array: T) -> T {
-        if self.is_array { array } else { row }
-    }
-}
-
 fn pg_type(scope: &Scope, batch: &mut Batch<'_>) {
     let table = data::types();
-    let relations = objects::user_relations(scope);
-    let composite = relations.iter().filter(|rel| matches!(rel.kind, Kind::Table(_) | Kind::View(_)));
-    let own: Vec<RowType<'_, '_>> =
-        composite.flat_map(|relation| [false, true].map(|is_array| RowType { relation, is_array })).collect();
+    let own = own_types(scope);
     batch.rows(table.len() + own.len());
     let definition = relation("pg_type");
-    let mut column = |name: &str, value: &dyn Fn(&RowType<'_, '_>) -> Value<'static>| {
+    let mut column = |name: &str, value: &dyn Fn(&OwnType<'_>) -> Value<'static>| {
         let data_type = definition.position(name).map(|index| definition.schema.field(index).data_type());
         let (Some(data_type), Some(position)) = (data_type, table.position(name)) else { return };
         let fixed = (0..table.len()).map(|row| data::value(data_type, table.text(row, position)));
         batch.column(name, fixed.chain(own.iter().map(value)));
     };
-    let text = |row: &'static str, array: &'static str| move |t: &RowType<'_, '_>| Value::from(t.choose(row, array));
-    let number = |row: i64, array: i64| move |t: &RowType<'_, '_>| Value::from(t.choose(row, array));
-    column("oid", &|t| {
-        let oid = t.relation.oid;
-        Value::from(t.choose(objects::row_type_oid(oid), objects::row_array_type_oid(oid)))
-    });
-    column("typname", &|t| {
-        let name = t.relation.name.as_ref();
-        Value::from(t.choose(name.to_owned(), format!("_{name}")))
-    });
-    column("typlen", &number(-1, -1));
-    column("typbyval", &|_| Value::from(false));
-    column("typtype", &text("c", "b"));
-    column("typcategory", &text("C", "A"));
-    column("typispreferred", &|_| Value::from(false));
-    column("typdelim", &text(",", ","));
-    // array_subscript_handler; record_in … record_send; array_in … array_send
-    column("typsubscript", &number(0, 6179));
-    column("typelem", &|t| Value::from(t.choose(0, objects::row_type_oid(t.relation.oid))));
-    column("typarray", &|t| Value::from(t.choose(objects::row_array_type_oid(t.relation.oid), 0)));
-    column("typinput", &number(2290, 750));
-    column("typoutput", &number(2291, 751));
-    column("typreceive", &number(2402, 2400));
-    column("typsend", &number(2403, 2401));
-    column("typmodin", &number(0, 0));
-    column("typmodout", &number(0, 0));
-    column("typalign", &text("d", "d"));
-    column("typstorage", &text("x", "x"));
-    column("typcollation", &number(0, 0));
+    column("oid", &|t| t.oid.into());
+    column("typname", &|t| t.name.as_ref().to_owned().into());
+    column("typlen", &|t| t.length.into());
+    column("typbyval", &|t| t.by_value.into());
+    column("typtype", &|t| t.kind.into());
+    column("typcategory", &|t| t.category.into());
+    column("typispreferred", &|_| false.into());
+    column("typdelim", &|_| ",".into());
+    column("typsubscript", &|t| t.subscript.into());
+    column("typelem", &|t| t.element.into());
+    column("typarray", &|t| t.array.into());
+    for (place, name) in ["typinput", "typoutput", "typreceive", "typsend"].into_iter().enumerate() {
+        column(name, &|t| t.functions[place].into());
+    }
+    column("typmodin", &|_| 0.into());
+    column("typmodout", &|_| 0.into());
+    column("typalign", &|t| t.align.into());
+    column("typstorage", &|t| t.storage.into());
+    column("typcollation", &|t| t.collation.into());
     let fixed = table.len();
-    let namespaces = own.iter().map(|t| t.relation.namespace);
-    batch.column("typnamespace", std::iter::repeat_n(PG_CATALOG, fixed).chain(namespaces));
+    batch.column("typnamespace", std::iter::repeat_n(PG_CATALOG, fixed).chain(own.iter().map(|t| t.namespace)));
     let owner = objects::bootstrap_role(scope);
-    batch.column("typowner", std::iter::repeat_n(owner, fixed).chain(own.iter().map(|t| t.relation.owner)));
+    batch.column("typowner", std::iter::repeat_n(owner, fixed).chain(own.iter().map(|t| t.owner)));
     batch.constant("typisdefined", true);
-    let rows = own.iter().map(|t| t.choose(t.relation.oid, 0));
-    batch.column("typrelid", std::iter::repeat_n(0, fixed).chain(rows));
+    batch.column("typrelid", std::iter::repeat_n(0, fixed).chain(own.iter().map(|t| t.relation)));
     batch.constant("typanalyze", 0);
-    batch.constant("typtypmod", -1);
+    let domains = own.iter().map(|t| t.domain);
+    let base = |domain: &DomainDef| SqlType::of_stored(&domain.base).unwrap_or(SqlType::Text);
+    let none = || std::iter::repeat_n(None, fixed);
+    let all = || none().chain(domains.clone());
+    batch.column("typnotnull", all().map(|domain| domain.is_some_and(|domain| domain.not_null)));
+    batch.column("typbasetype", all().map(|domain| domain.map_or(0, |domain| base(domain).oid())));
+    batch.column("typtypmod", all().map(|domain| domain.map_or(-1, |domain| base(domain).typmod())));
+    batch.column("typndims", all().map(|domain| i32::from(domain.is_some_and(|d| base(d).dimensions() > 0))));
+    batch.column("typdefault", all().map(|domain| domain.and_then(|domain| domain.default.as_deref())));
 }

@@ -16,8 +16,8 @@ use super::{Sight, Typed, Typing, element_of, is_textual, parameter_index, refer
 use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::plan::arithmetic::Arithmetic;
-use crate::plan::cast;
 use crate::plan::pending::{PendingFunction, PendingOperator};
+use crate::plan::{cast, enums};
 
 impl Typing<'_> {
     /// The expression with types, or unknown.
@@ -39,7 +39,7 @@ impl Typing<'_> {
             }
             Expr::Literal(value, metadata) => {
                 if let Some(name) = metadata.as_ref().and_then(|metadata| metadata.inner().get(SQL_TYPE_KEY)) {
-                    let sql_type = SqlType::parse(name)?;
+                    let sql_type = SqlType::of_stored(name)?;
                     return Ok(Typed::literal(value, sql_type));
                 }
                 literal(value)
@@ -205,8 +205,22 @@ impl Typing<'_> {
                 Ok(Typed::literal(ScalarValue::UInt32(Some(oid)), SqlType::RegType))
             }
             Some(pending) if pending.is_its_argument() && args.len() == 1 => Ok(args.remove(0)),
+            Some(PendingFunction { name, .. }) if name.starts_with("enum_") => self.enum_support(name, args),
             Some(pending) => self.cast_by_name(&pending.name, args),
             None => self.function(func, args),
+        }
+    }
+
+    /// `enum_range('a', x)`: literals beside an enum are its labels.
+    fn enum_support(&mut self, name: &str, args: Vec<Typed>) -> Result<Typed> {
+        let of = args.iter().map(|arg| &arg.sql_type).find(|sql_type| matches!(sql_type, SqlType::Enum(_))).cloned();
+        let mut args = match of {
+            Some(of) => args.into_iter().map(|arg| self.decide(arg, &of)).collect::<Result<Vec<_>>>()?,
+            None => args,
+        };
+        match enums::support(name, &mut args)? {
+            Some(result) => Ok(result),
+            None => Err(super::functions::undefined(name, &args)),
         }
     }
 
@@ -274,7 +288,7 @@ impl Typing<'_> {
             return Err(Error::internal("IN with items of several types"));
         }
         let (all, ..) = self.unify(all, "IN")?;
-        let mut all = all.into_iter().map(|value| self.ordered(value)).collect::<Result<Vec<_>>>()?;
+        let mut all = all.into_iter().map(|value| self.equatable(value)).collect::<Result<Vec<_>>>()?;
         let value = all.remove(0);
         let items = all.into_iter().map(|item| item.expr).collect();
         Ok(Typed::bool(Expr::InList(InList::new(Box::new(value.expr), items, list.negated))))
@@ -414,6 +428,12 @@ impl Typing<'_> {
     fn set_comparison(&mut self, comparison: SetComparison, sight: &Sight) -> Result<Typed> {
         let value = self.expression(*comparison.expr, sight)?;
         let subquery = self.subquery(comparison.subquery, sight)?;
+        if matches!(value.sql_type.innermost(), SqlType::Enum(_))
+            && !matches!(comparison.op, Operator::Eq | Operator::NotEq)
+        {
+            return Err(Error::unsupported("the order of an enum beside a subquery is not supported")
+                .hint("Compare with min or max of the subquery's column."));
+        }
         let (value, subquery) = self.beside_subquery(value, subquery, &ast_operator(comparison.op)?)?;
         Ok(Typed::bool(Expr::SetComparison(SetComparison::new(
             Box::new(value),

@@ -16,7 +16,7 @@ use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::plan::pending::{PendingAggregate, PendingWindow};
 use crate::plan::types::{Category, category, is_integer};
-use crate::plan::{asof, gapfill, latest, registry, window_join};
+use crate::plan::{asof, domains, enums, gapfill, latest, registry, window_join};
 
 /// 42883 for a function that does not exist with these arguments.
 pub(in crate::plan) fn undefined(name: &str, args: &[Typed]) -> Error {
@@ -109,6 +109,9 @@ impl Typing<'_> {
             let oid = value.sql_type.oid();
             return Ok(Typed::literal(ScalarValue::UInt32(Some(oid)), SqlType::RegType));
         }
+        if domains::is_check(&function) {
+            return domains::typed(self, &function, args);
+        }
         if asof::is_marker(&function) {
             return asof::typed(self, &function, args);
         }
@@ -147,6 +150,10 @@ impl Typing<'_> {
                     return Err(undefined(function.name(), &args));
                 }
                 let (args, sql_type, data_type) = self.unify(args, &word)?;
+                if let (SqlType::Enum(of), "greatest" | "least") = (&sql_type, function.name()) {
+                    let places = args.into_iter().map(enums::ordinal).collect();
+                    return Ok(enums::label(self.plain(&function, places)?, of));
+                }
                 let result = self.plain(&function, args)?;
                 let data_type = if matches!(sql_type, SqlType::Numeric(_)) { result.data_type } else { data_type };
                 Ok(Typed::new(result.expr, sql_type, data_type))
@@ -444,6 +451,7 @@ impl Typing<'_> {
 /// The aggregate of ours that stands in for the engine's of the same name, by the argument's type.
 fn own_aggregate(name: &str, args: &[Typed]) -> Option<Arc<AggregateUDF>> {
     match (name, &args.first()?.sql_type) {
+        (name, SqlType::Enum(of)) => enums::extreme(name, of),
         ("avg", integer) if is_integer(integer) => Some(tidemill_udfs::functions::exact_average()),
         (name, number) if is_integer(number) || matches!(number, SqlType::Numeric(_)) && name != "avg" => {
             tidemill_udfs::functions::exact_variance(name)

@@ -62,7 +62,7 @@ pub(super) fn named_field(name: &str, sql_type: &SqlType, nullable: bool) -> Fie
 }
 
 pub(super) fn type_metadata(sql_type: &SqlType) -> HashMap<String, String> {
-    HashMap::from([(SQL_TYPE_KEY.to_owned(), sql_type.name())])
+    HashMap::from([(SQL_TYPE_KEY.to_owned(), sql_type.stored())])
 }
 
 pub(super) fn field_metadata(sql_type: &SqlType) -> FieldMetadata {
@@ -328,7 +328,7 @@ pub(super) fn type_of(expr: &Expr, schema: &DFSchema) -> Result<SqlType> {
         Expr::Literal(value, metadata) => {
             let name = metadata.as_ref().and_then(|metadata| metadata.inner().get(SQL_TYPE_KEY));
             match name {
-                Some(name) => Ok(SqlType::parse(name)?),
+                Some(name) => Ok(SqlType::of_stored(name)?),
                 None if value.is_null() || matches!(value, ScalarValue::Utf8(_)) => Ok(SqlType::Unknown),
                 None => Ok(SqlType::of_data_type(&value.data_type())),
             }

@@ -13,6 +13,7 @@ use super::{Typed, Typing, element_of, is_json, is_number, is_textual};
 use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::plan::arithmetic::Arithmetic;
+use crate::plan::enums;
 use crate::plan::pending;
 use crate::plan::types::{common_type, is_integer, is_oid};
 
@@ -146,15 +147,22 @@ impl Typing<'_> {
             let zero = Typed::literal(ScalarValue::Int32(Some(0)), SqlType::Int4);
             return Ok(Typed::bool(native(order.expr, op, zero.expr)));
         }
-        if shared == SqlType::Interval {
-            let (left, right) = (self.ordered(left)?, self.ordered(right)?);
-            return Ok(Typed::bool(compared(left.expr, op, right.expr)));
-        }
+        let is_order = matches!(op, Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
+        let (left, right) = if is_order {
+            (self.ordered(left)?, self.ordered(right)?)
+        } else {
+            (self.equatable(left)?, self.equatable(right)?)
+        };
         Ok(Typed::bool(compared(left.expr, op, right.expr)))
     }
 
-    /// What stands for the value in comparisons, where its Arrow values do not compare as PostgreSQL's.
+    /// What stands for the value where it is sorted, where its Arrow values do not compare as PostgreSQL's.
     pub(super) fn ordered(&mut self, value: Typed) -> Result<Typed> {
+        Ok(enums::ordinal(self.equatable(value)?))
+    }
+
+    /// What stands for the value where it is looked whether it equals others.
+    pub(super) fn equatable(&mut self, value: Typed) -> Result<Typed> {
         if value.sql_type == SqlType::Interval { self.call("pg_interval_order", vec![value]) } else { Ok(value) }
     }
 

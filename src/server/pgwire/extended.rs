@@ -39,7 +39,7 @@ enum State {
 impl Client<'_> {
     pub(super) async fn parse(&mut self, name: &str, query: &str, types: &[u32]) -> Result<(), Failure> {
         self.work(query);
-        let types = types.iter().map(|oid| declared(*oid)).collect::<Result<Vec<_>>>()?;
+        let types = types.iter().map(|oid| self.declared(*oid)).collect::<Result<Vec<_>>>()?;
         let mut statements = parse::parse(query).map_err(|error| locate(error, query))?;
         if statements.len() > 1 {
             let message = "cannot insert multiple commands into a prepared statement";
@@ -269,20 +269,22 @@ impl Client<'_> {
         })
     }
 
+    /// The type a client declares for a parameter; 0: it does not.
+    fn declared(&mut self, oid: u32) -> Result<SqlType> {
+        match oid {
+            0 => Ok(SqlType::Unknown),
+            oid => self
+                .session
+                .type_with(oid)
+                .ok_or_else(|| Error::new(SqlState::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist"))),
+        }
+    }
+
     /// Portals live in a transaction: when an explicit one ended since `before`, so did they.
     pub(super) fn forget_portals(&mut self, before: TransactionStatus) {
         if before != TransactionStatus::Idle && self.session.status() == TransactionStatus::Idle {
             self.portals.clear();
         }
-    }
-}
-
-/// The type a client declares for a parameter; 0: it does not.
-fn declared(oid: u32) -> Result<SqlType> {
-    match oid {
-        0 => Ok(SqlType::Unknown),
-        oid => SqlType::from_oid(oid, -1)
-            .ok_or_else(|| Error::new(SqlState::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist"))),
     }
 }
 

@@ -57,11 +57,11 @@ impl Target {
                     format!("column \"{column}\" specified more than once"),
                 ));
             }
-            given.push((at, column.clone(), SqlType::parse(&def.columns[at].sql_type)?));
+            given.push((at, column.clone(), SqlType::of_stored(&def.columns[at].sql_type)?));
         }
         if columns.is_empty() {
             for (at, column) in def.columns.iter().enumerate() {
-                given.push((at, column.name.clone(), SqlType::parse(&column.sql_type)?));
+                given.push((at, column.name.clone(), SqlType::of_stored(&column.sql_type)?));
             }
         }
         let mut defaults = vec![];

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tidemill_catalog::Oid;
 use tidemill_catalog::acl::{self, AclItem, Edit, PUBLIC, Privileges, Refusal};
 use tidemill_catalog::record::{Body, Change, ColumnDef, Object};
-use tidemill_catalog::snapshot::Catalog;
+use tidemill_catalog::snapshot::{Catalog, NameClass};
 
 use super::names;
 use crate::error::SqlState;
@@ -68,14 +68,17 @@ pub(super) fn grant(session: &mut Session, grant: &Grant) -> Result<String> {
     Ok(tag.into())
 }
 
-/// Functions, types and languages are the server's own, and everybody's: there is nothing to store.
+/// Functions and languages are the server's own, and everybody's, as types are: there is nothing to store.
 fn of_everybody(session: &mut Session, grant: &Grant, tag: &str) -> Result<String> {
     if let Target::Named(kind, list) = &grant.target {
         for name in list {
             let known = match kind {
                 Kind::Function => system::has_function(name.last()),
                 Kind::Language => matches!(name.last(), "internal" | "c" | "sql" | "plpgsql"),
-                _ => tidemill_udfs::types::SqlType::parse(name.last()).is_ok(),
+                _ => {
+                    tidemill_udfs::types::SqlType::parse(name.last()).is_ok()
+                        || names::find(session, name, NameClass::Type)?.is_some()
+                }
             };
             if !known {
                 let (code, what) = match kind {

@@ -108,6 +108,7 @@ fn column(id: i32, name: &str, sql_type: &SqlType) -> ColumnDef {
         nullable: true,
         default: None,
         missing_value: None,
+        user_type: None,
         sequence: None,
         source_field: None,
         comment: None,

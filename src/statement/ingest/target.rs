@@ -221,7 +221,8 @@ impl Target {
                 SchemaChange::WidenColumn { name, to, sample, .. } => {
                     let at = def.columns.iter().position(|column| column.name == *name);
                     let at = at.ok_or_else(|| Error::internal("a column that is not there was widened"))?;
-                    def.columns[at].sql_type = to.name();
+                    def.columns[at].sql_type = to.stored();
+                    def.columns[at].user_type = None;
                     def.columns[at].data_type = to.data_type();
                     if self.defaults[at].is_some() {
                         let value = self.planner.column_default(&self.scope, &def.columns[at])?;
@@ -441,7 +442,7 @@ pub(super) fn shape_of(name: &str, def: &TableDef) -> Result<TableShape> {
     let columns = def.columns.iter().map(|column| {
         Ok(ShapeColumn {
             name: column.name.clone(),
-            sql_type: SqlType::parse(&column.sql_type)?,
+            sql_type: SqlType::of_stored(&column.sql_type)?,
             nullable: column.nullable,
             has_default: column.default.is_some() || column.sequence.is_some(),
             field: column.source_field.clone(),

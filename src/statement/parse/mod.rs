@@ -27,6 +27,7 @@ mod sequence;
 mod source;
 mod stretch;
 mod tokens;
+mod user_type;
 mod utility;
 
 pub use tokens::Offsets;

@@ -4,15 +4,15 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use tidemill_udfs::types::SqlType;
 
 use super::tokens::Tokens;
-use super::utility::{alter_object, alter_role, nested, parse_type, refused, role_options, value};
-use super::{constraint, sequence, source};
+use super::utility::{alter_object, alter_role, nested, refused, role_options, value};
+use super::{constraint, sequence, source, user_type};
 use crate::error::SqlState;
 use crate::statement::control::{AlterTable, CheckSyntax, ColumnSyntax, Control, CreateTable, CreateView, RoleOption};
-use crate::statement::trees::{Including, LikeSyntax, RelationKind, SequenceOptions};
+use crate::statement::trees::{Including, LikeSyntax, RelationKind, SequenceOptions, TypeName};
 use crate::{Error, Result};
 
 /// Words that begin a column constraint and so end a DEFAULT expression.
-const CONSTRAINT_WORDS: &[&str] = &[
+pub(super) const CONSTRAINT_WORDS: &[&str] = &[
     "NOT",
     "NULL",
     "DEFAULT",
@@ -60,6 +60,12 @@ pub(super) fn create(t: &mut Tokens<'_>) -> Result<Control> {
     }
     if t.eat(&["SOURCE"]) {
         return source::create(t);
+    }
+    if t.eat(&["TYPE"]) {
+        return user_type::create(t);
+    }
+    if t.eat(&["DOMAIN"]) {
+        return user_type::create_domain(t);
     }
     if t.eat(&["DATABASE"]) {
         return create_database(t);
@@ -287,11 +293,11 @@ fn column(t: &mut Tokens<'_>, table: &str) -> Result<ColumnSyntax> {
     }
     match serial(t) {
         Some(sql_type) => {
-            column.sql_type = Some(sql_type);
+            column.sql_type = Some(TypeName::Known(sql_type));
             column.serial = true;
             column.not_null = true;
         }
-        None => column.sql_type = Some(sql_type(t)?),
+        None => column.sql_type = Some(type_name(t)?),
     }
     loop {
         let offset = t.offset();
@@ -357,26 +363,42 @@ fn serial(t: &mut Tokens<'_>) -> Option<SqlType> {
     }
 }
 
-/// A type, to where its words, modifiers and brackets end.
+/// A type of the server's.
 pub(super) fn sql_type(t: &mut Tokens<'_>) -> Result<SqlType> {
+    match type_name(t)? {
+        TypeName::Known(sql_type) => Ok(sql_type),
+        TypeName::User { name, .. } => {
+            let message = format!("type \"{name}\" does not exist");
+            Err(Error::new(SqlState::UNDEFINED_OBJECT, message).at(name.offset))
+        }
+    }
+}
+
+/// A type, to where its words, modifiers and brackets end.
+pub(super) fn type_name(t: &mut Tokens<'_>) -> Result<TypeName> {
     let offset = t.offset();
     let begin = t.position();
-    t.name()?;
+    let name = t.name()?;
+    let (mut is_array, mut is_plain) = (false, true);
     // Types of several words, and modifiers that stand inside: `timestamp (3) with time zone`.
     loop {
         if t.peek() == &Token::LParen {
             t.parenthesized(Tokens::integer)?;
+            is_plain = false;
+        } else if t.eat(&["ARRAY"]) {
+            is_array = true;
         } else if t.eat(&["WITH", "TIME", "ZONE"])
             || t.eat(&["WITHOUT", "TIME", "ZONE"])
             || t.eat(&["PRECISION"])
             || t.eat(&["VARYING"])
-            || t.eat(&["ARRAY"])
         {
+            is_plain = false;
         } else if t.eat_token(&Token::LBracket) {
             if matches!(t.peek(), Token::Number(..)) {
                 t.advance();
             }
             t.expect_token(&Token::RBracket)?;
+            is_array = true;
         } else if t.eat_any(&["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"]).is_some() {
             if t.eat(&["TO"]) {
                 t.identifier()?;
@@ -386,8 +408,11 @@ pub(super) fn sql_type(t: &mut Tokens<'_>) -> Result<SqlType> {
         }
     }
     let end = t.end_offset(begin);
-    let text = t.offsets.text()[offset..end].to_owned();
-    parse_type(t, &text, offset)
+    match SqlType::parse(&t.offsets.text()[offset..end]).map_err(Error::from) {
+        Ok(sql_type) => Ok(TypeName::Known(sql_type)),
+        Err(error) if is_plain && *error.code() == SqlState::UNDEFINED_OBJECT => Ok(TypeName::User { name, is_array }),
+        Err(error) => Err(error.at(offset)),
+    }
 }
 
 /// `( key = value, … )`; keys may be dotted; a value may be a word, number, string, list or nothing (true).
@@ -453,6 +478,12 @@ pub(super) fn alter(t: &mut Tokens<'_>) -> Result<Control> {
     }
     if t.eat(&["SOURCE"]) {
         return source::alter(t);
+    }
+    if t.eat(&["TYPE"]) {
+        return user_type::alter(t);
+    }
+    if t.eat(&["DOMAIN"]) {
+        return user_type::alter_domain(t);
     }
     if t.eat(&["SCHEMA"]) {
         return Ok(Control::AlterSchema { name: t.name()?, action: alter_object(t)? });
@@ -574,7 +605,7 @@ fn alter_action(t: &mut Tokens<'_>, table: &str) -> Result<AlterTable> {
             return Ok(AlterTable::DropIdentity { column, if_exists: t.eat(&["IF", "EXISTS"]) });
         }
         if t.eat(&["SET", "DATA", "TYPE"]) || t.eat(&["TYPE"]) {
-            let sql_type = sql_type(t)?;
+            let sql_type = type_name(t)?;
             let using = if t.eat(&["USING"]) { Some(t.expression(&|_| false)?) } else { None };
             return Ok(AlterTable::Type { column, sql_type, using });
         }
@@ -614,6 +645,9 @@ pub(super) fn drop(t: &mut Tokens<'_>) -> Result<Control> {
         let if_exists = t.eat(&["IF", "EXISTS"]);
         let names = t.list(Tokens::name)?;
         return Ok(Control::DropRelation { kind, names, if_exists, cascade: cascade(t) });
+    }
+    if let Some(word) = t.eat_any(&["TYPE", "DOMAIN"]) {
+        return user_type::drop(t, word);
     }
     if t.eat(&["SOURCE"]) {
         let if_exists = t.eat(&["IF", "EXISTS"]);

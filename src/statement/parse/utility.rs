@@ -1,7 +1,6 @@
 //! The grammar of the statements that are ours, by first word. Relations have their own file.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
-use tidemill_udfs::types::SqlType;
 
 use super::tokens::{Tokens, string_of};
 use super::{Parsed, constraint, grant, parse_tokens, relation};
@@ -375,7 +374,7 @@ fn prepare(t: &mut Tokens<'_>) -> Result<Control> {
         return Ok(refused(t, "PREPARE TRANSACTION"));
     }
     let name = t.identifier()?;
-    let types = if t.peek() == &Token::LParen { t.parenthesized(relation::sql_type)? } else { vec![] };
+    let types = if t.peek() == &Token::LParen { t.parenthesized(relation::type_name)? } else { vec![] };
     t.expect(&["AS"])?;
     Ok(Control::Prepare { name, types, statement: nested(t)? })
 }
@@ -612,7 +611,9 @@ fn old_copy_options(t: &mut Tokens<'_>, options: &mut Vec<(String, CopyValue)>) 
 
 fn comment(t: &mut Tokens<'_>) -> Result<Control> {
     t.expect(&["COMMENT", "ON"])?;
-    let target = match t.eat_any(&["TABLE", "VIEW", "SEQUENCE", "COLUMN", "SCHEMA", "DATABASE", "ROLE", "SOURCE"]) {
+    let target = match t
+        .eat_any(&["TABLE", "VIEW", "SEQUENCE", "COLUMN", "SCHEMA", "DATABASE", "ROLE", "SOURCE", "TYPE", "DOMAIN"])
+    {
         Some("TABLE" | "VIEW" | "SEQUENCE") => CommentTarget::Relation(t.name()?),
         Some("COLUMN") => {
             let mut name = t.name()?;
@@ -626,6 +627,7 @@ fn comment(t: &mut Tokens<'_>) -> Result<Control> {
         Some("SCHEMA") => CommentTarget::Schema(t.name()?),
         Some("DATABASE") => CommentTarget::Database(t.name()?),
         Some("SOURCE") => CommentTarget::Source(t.name()?),
+        Some("TYPE" | "DOMAIN") => CommentTarget::Type(t.name()?),
         Some(_) => CommentTarget::Role(t.identifier()?),
         None => return Ok(refused(t, "COMMENT ON this kind of object")),
     };
@@ -830,10 +832,4 @@ pub(super) fn alter_object(t: &mut Tokens<'_>) -> Result<AlterObject> {
         t.expect(&["OWNER", "TO"])?;
         Ok(AlterObject::Owner(t.identifier()?))
     }
-}
-
-/// A type name with modifiers and array bounds, as text for [`SqlType::parse`].
-pub(super) fn parse_type(t: &mut Tokens<'_>, text: &str, offset: usize) -> Result<SqlType> {
-    let _ = t;
-    SqlType::parse(text).map_err(|error| crate::Error::from(error).at(offset))
 }

@@ -6,12 +6,12 @@
 //! | numeric(p,s) | Decimal128(p,s) | |
 //! | numeric | Decimal128(38,16) | metadata |
 //! | numeric, computed | Decimal128, Decimal256 of other scales; Decimal256(76,…) shows as many digits as a division | metadata |
-//! | text varchar(n) char(n) name "char" uuid json jsonb | Utf8View | metadata |
+//! | text varchar(n) char(n) name "char" uuid json jsonb, enums | Utf8View | metadata |
 //! | bytea | BinaryView | |
 //! | date time timestamp timestamptz | Date32 Time64(µs) Timestamp(µs) Timestamp(µs, UTC) | |
 //! | interval | Interval(MonthDayNano) | |
 //! | oid regclass regtype … | UInt32 | metadata; without: oid |
-//! | array | List | the element's metadata |
+//! | array | List | the element's metadata; of enums the field's own |
 //!
 //! Values are stored normalised, so that comparing the Arrow values compares the SQL values: uuid in lower-case canonical
 //! text, jsonb in PostgreSQL's jsonb text form (keys sorted and unique), char(n) without its trailing blanks.
@@ -31,6 +31,7 @@ pub(crate) mod calendar;
 mod datetime_in;
 mod datetime_out;
 pub(crate) mod datetime_words;
+mod enums;
 /// One value from its text.
 pub mod input;
 mod interval;
@@ -49,6 +50,7 @@ mod tests;
 
 pub use array_in::{DIMENSIONS_MAX, text_dimensions};
 pub use calendar::zone_by_name;
+pub use enums::EnumType;
 pub use json_out::JsonEncoder;
 pub use quotient::{
     QUOTIENT_PRECISION, QUOTIENT_SCALE, ROOT_SCALE, power_of_ten, quotient, quotient_root, quotient_type, root_type,
@@ -58,7 +60,7 @@ pub use sql_type::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX};
 pub use text_in::ColumnParser;
 pub use text_out::ColumnEncoder;
 
-/// Field metadata key that holds the SQL type, spelled as [`SqlType::name`].
+/// Field metadata key that holds the SQL type, spelled as [`SqlType::stored`].
 pub const SQL_TYPE_KEY: &str = "tidemill.type";
 
 /// A SQL type with its modifier.
@@ -128,6 +130,8 @@ pub enum SqlType {
     Int2Vector,
     /// oidvector
     OidVector,
+    /// An enum.
+    Enum(Arc<EnumType>),
     /// An array of another type.
     Array(Arc<SqlType>),
     /// The row of a relation or a row constructor.

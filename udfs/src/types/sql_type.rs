@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, TimeUnit};
 
 use super::quotient::QUOTIENT_PRECISION;
-use super::{SQL_TYPE_KEY, SqlType, ValueError};
+use super::{EnumType, SQL_TYPE_KEY, SqlType, ValueError};
 
 /// The most digits a Decimal128 holds.
 pub const NUMERIC_PRECISION_MAX: u8 = 38;
@@ -93,6 +93,29 @@ impl SqlType {
         }
     }
 
+    /// How metadata and definitions of columns spell it: as [`Self::name`], but an enum with all that it is.
+    pub fn stored(&self) -> String {
+        match self {
+            Self::Enum(of) => of.stored(),
+            Self::Array(element) => format!("{}[]", element.stored()),
+            other => other.name(),
+        }
+    }
+
+    /// The type of a stored spelling.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn of_stored(text: &str) -> Result<Self, ValueError> {
+        let Some((of, mut rest)) = EnumType::of_stored(text) else { return Self::parse(text) };
+        let mut found = Self::Enum(Arc::new(of));
+        while let Some(after) = rest.strip_prefix("[]") {
+            found = Self::Array(Arc::new(found));
+            rest = after;
+        }
+        if rest.is_empty() { Ok(found) } else { Err(syntax_error(text)) }
+    }
+
     /// Its name with modifier, as `format_type` prints it; further dimensions of an array are told (`integer[][]`).
     pub fn name(&self) -> String {
         match self {
@@ -100,6 +123,7 @@ impl SqlType {
             Self::Varchar(Some(n)) => format!("character varying({n})"),
             Self::Char(0) => "bpchar".into(),
             Self::Char(n) => format!("character({n})"),
+            Self::Enum(of) => of.to_string(),
             Self::Array(element) => format!("{}[]", element.name()),
             other => other.base().name.to_owned(),
         }
@@ -119,7 +143,8 @@ impl SqlType {
     /// pg_type.typname: `int4`, `_int4`.
     pub fn typname(&self) -> String {
         match self {
-            Self::Array(_) => format!("_{}", self.innermost().base().typname),
+            Self::Array(_) => format!("_{}", self.innermost().typname()),
+            Self::Enum(of) => of.name.clone(),
             other => other.base().typname.to_owned(),
         }
     }
@@ -127,7 +152,11 @@ impl SqlType {
     /// pg_type.oid
     pub fn oid(&self) -> u32 {
         match self {
-            Self::Array(_) => self.innermost().base().array_oid,
+            Self::Array(_) => match self.innermost() {
+                Self::Enum(of) => of.array_oid,
+                element => element.base().array_oid,
+            },
+            Self::Enum(of) => of.oid,
             other => other.base().oid,
         }
     }
@@ -184,6 +213,8 @@ impl SqlType {
     pub fn length(&self) -> i16 {
         match self {
             Self::Array(_) => -1,
+            // An oid, in PostgreSQL.
+            Self::Enum(_) => 4,
             other => other.base().length,
         }
     }
@@ -237,6 +268,10 @@ impl SqlType {
             Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
             Self::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
+            // What an enum is changes; the type of arrays must not.
+            Self::Array(element) if matches!(element.innermost(), Self::Enum(_)) => {
+                DataType::new_list(element.data_type(), true)
+            }
             Self::Array(element) => DataType::List(Arc::new(element.field(Field::LIST_FIELD_DEFAULT_NAME, true))),
             Self::Int2Vector => DataType::new_list(DataType::Int16, true),
             Self::OidVector => DataType::new_list(DataType::UInt32, true),
@@ -250,6 +285,7 @@ impl SqlType {
             | Self::Uuid
             | Self::Json
             | Self::Jsonb
+            | Self::Enum(_)
             | Self::Void
             | Self::Unknown => DataType::Utf8View,
             Self::Oid
@@ -273,16 +309,17 @@ impl SqlType {
     pub fn metadata(&self) -> HashMap<String, String> {
         let implied = match self {
             Self::Numeric(None) => false,
-            Self::Array(_) | Self::Record => true,
+            Self::Array(_) => !matches!(self.innermost(), Self::Enum(_)),
+            Self::Record => true,
             other => Self::of_data_type(&other.data_type()) == *other,
         };
-        if implied { HashMap::new() } else { HashMap::from([(SQL_TYPE_KEY.to_owned(), self.name())]) }
+        if implied { HashMap::new() } else { HashMap::from([(SQL_TYPE_KEY.to_owned(), self.stored())]) }
     }
 
     /// The SQL type of a field: its metadata if it fits the Arrow type, else what the Arrow type stands for (UInt64 and
     /// other types only DataFusion makes map to the nearest one that holds them).
     pub fn of_field(field: &Field) -> Self {
-        if let Some(declared) = field.metadata().get(SQL_TYPE_KEY).and_then(|name| Self::parse(name).ok())
+        if let Some(declared) = field.metadata().get(SQL_TYPE_KEY).and_then(|name| Self::of_stored(name).ok())
             && declared.fits(field.data_type())
         {
             return declared;
@@ -336,7 +373,7 @@ impl SqlType {
         let plain = Self::of_data_type(data_type);
         match self {
             Self::Numeric(_) => matches!(plain, Self::Numeric(_)),
-            Self::Uuid | Self::Json | Self::Jsonb | Self::Void => plain == Self::Text,
+            Self::Uuid | Self::Json | Self::Jsonb | Self::Enum(_) | Self::Void => plain == Self::Text,
             Self::Int2Vector => plain.element() == Some(Self::Int2),
             Self::OidVector => plain.element() == Some(Self::Oid),
             Self::Array(element) => plain.element().is_some_and(|plain| element.fits(&plain.data_type())),

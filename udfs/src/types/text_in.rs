@@ -94,7 +94,8 @@ impl ColumnParser {
             | SqlType::Name
             | SqlType::Uuid
             | SqlType::Json
-            | SqlType::Jsonb => Builder::Checked(StringViewBuilder::with_capacity(rows)),
+            | SqlType::Jsonb
+            | SqlType::Enum(_) => Builder::Checked(StringViewBuilder::with_capacity(rows)),
             SqlType::Bytea => Builder::Bytea(BinaryViewBuilder::with_capacity(rows), vec![]),
             SqlType::Date => Builder::Date(Date32Builder::with_capacity(rows)),
             SqlType::Time => Builder::Time(Time64MicrosecondBuilder::with_capacity(rows)),
@@ -283,6 +284,7 @@ pub(super) fn checked<'a>(sql_type: &SqlType, text: &'a str) -> Result<Cow<'a, s
             text
         }
         SqlType::Jsonb => return Ok(Cow::Owned(json::canonical(text)?)),
+        SqlType::Enum(of) => of.label(text)?,
         _ => text,
     }))
 }

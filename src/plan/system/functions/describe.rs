@@ -13,7 +13,7 @@ use crate::plan::Scope;
 use crate::plan::system::batch::{Value, array};
 use crate::plan::system::objects::{self, Kind, Rel};
 use crate::plan::system::relations::{self, class};
-use crate::plan::system::{data, definitions, names, routines, signatures};
+use crate::plan::system::{data, definitions, names, routines, signatures, user_types};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     function("format_type", 2, 2, "text", format_type).lenient(),
@@ -122,6 +122,9 @@ fn viewdef(call: &Call<'_>) -> Result<Value<'static>> {
 
 fn constraintdef(call: &Call<'_>) -> Result<Value<'static>> {
     let oid = call.oid(0)?;
+    if let Some((_, check)) = user_types::domain_check(call.scope, oid) {
+        return Ok(definitions::domain_check_definition(check, call.boolean(1).unwrap_or(false)).into());
+    }
     let Some(table) = constrained_table(call.scope, oid) else { return Ok(Value::Null) };
     let all = relations::constraints_of(&table);
     let constraint = all.iter().find(|constraint| constraint.oid == oid);
@@ -181,12 +184,16 @@ fn obj_description(call: &Call<'_>) -> Result<Value<'static>> {
     let oid = call.oid(0)?;
     let of = |catalog: Oid| comment(call.scope, catalog, oid);
     let catalog = match call.len() {
-        1 => return Ok(of(class::CLASS).or_else(|| of(class::NAMESPACE)).or_else(|| of(class::PROC)).into()),
+        1 => {
+            let classes = [class::CLASS, class::TYPE, class::NAMESPACE, class::PROC];
+            return Ok(classes.into_iter().find_map(of).into());
+        }
         _ => call.text(1).unwrap_or_default(),
     };
     Ok(match catalog {
         "pg_class" => of(class::CLASS),
         "pg_namespace" => of(class::NAMESPACE),
+        "pg_type" => of(class::TYPE),
         "pg_proc" => of(class::PROC),
         _ => None,
     }
@@ -201,6 +208,7 @@ fn comment(scope: &Scope, catalog: Oid, oid: Oid) -> Option<String> {
     let object = match catalog {
         class::CLASS => objects::find_relation(scope, oid)?.object?,
         class::NAMESPACE => objects::namespace(scope, oid)?.object?,
+        class::TYPE => scope.user_type_with(oid).filter(|(_, is_array)| !is_array)?.0,
         class::DATABASE => objects::databases(scope).find(|database| database.oid == oid)?,
         class::AUTHID => objects::role(scope, oid)?.0,
         _ => return None,
@@ -276,6 +284,9 @@ fn type_is_visible(call: &Call<'_>) -> Result<Value<'static>> {
     let oid = call.oid(0)?;
     if data::type_row(oid).is_some() {
         return Ok(names::system_is_visible(call.scope).into());
+    }
+    if let Some((object, _)) = call.scope.user_type_with(oid) {
+        return Ok(user_types::is_visible(call.scope, object).into());
     }
     let path = objects::search_path(call.scope, true);
     let rel = objects::find_relation(call.scope, oid & !objects::row_array_type_oid(0));

@@ -1,15 +1,15 @@
 //! information_schema.columns and element_types: columns and the standard's many words about their types.
 
 use tidemill_catalog::Oid;
-use tidemill_catalog::record::{Body, SequenceRule};
+use tidemill_catalog::record::{Body, Object, SequenceRule};
 use tidemill_catalog::sequence::SequenceDef;
 
 use super::{catalog, table_names, visible_relations, yes_no};
 use crate::plan::Scope;
 use crate::plan::system::batch::{Batch, Value};
 use crate::plan::system::data::{self, TypeRow};
-use crate::plan::system::names;
 use crate::plan::system::objects::{self, Attribute, Rel, TypeNames};
+use crate::plan::system::{names, user_types};
 
 /// A type with its modifier.
 #[derive(Clone, Copy)]
@@ -28,8 +28,23 @@ impl Typed {
     }
 
     /// The element's type, if it is an array (int2vector and oidvector are, in the standard's eyes).
-    fn element(self) -> Option<Oid> {
-        self.row().filter(|row| row.element != 0 && row.length == -1).map(|row| row.element)
+    fn element(self, scope: &Scope) -> Option<Oid> {
+        match self.row() {
+            Some(row) => (row.element != 0 && row.length == -1).then_some(row.element),
+            None => scope.user_type_with(self.oid).filter(|(_, is_array)| *is_array).map(|(object, _)| object.oid),
+        }
+    }
+
+    /// udt_schema and udt_name
+    pub(super) fn udt(self, scope: &Scope) -> (String, String) {
+        let own = user_types::schema_and_name(scope, self.oid).map(|(schema, name)| (schema.to_owned(), name));
+        own.unwrap_or_else(|| ("pg_catalog".to_owned(), self.name().to_owned()))
+    }
+
+    /// A domain's type is what is below it.
+    pub(super) fn below(self, scope: &Scope) -> Self {
+        let (oid, typmod) = user_types::below(scope, self.oid, self.typmod);
+        Self { oid, typmod }
     }
 
     fn modifier(self) -> Option<i32> {
@@ -38,7 +53,7 @@ impl Typed {
 
     /// data_type
     pub(super) fn data_type(self, scope: &Scope) -> String {
-        match (self.element(), self.row()) {
+        match (self.element(scope), self.row()) {
             (Some(_), _) => "ARRAY".to_owned(),
             (None, Some(_)) => names::format_type(scope, self.oid, None).unwrap_or_default(),
             (None, None) => "USER-DEFINED".to_owned(),
@@ -149,14 +164,17 @@ pub(super) fn columns(scope: &Scope, batch: &mut Batch<'_>) {
         all.iter().map(|(_, attribute)| attribute.column.and_then(|column| objects::default_of(scope, column))),
     );
     batch.column("is_nullable", all.iter().map(|(_, attribute)| yes_no(!attribute.not_null)));
-    let types = all.attributes.iter().map(|(_, a)| Typed { oid: a.type_oid, typmod: a.typmod });
-    type_columns(
-        scope,
-        batch,
-        types.clone(),
-        std::iter::repeat_n("pg_catalog".to_owned(), all.attributes.len()),
-        types.map(|typed| typed.name().to_owned()),
-    );
+    let types = all.attributes.iter().map(|(_, a)| Typed { oid: a.type_oid, typmod: a.typmod }.below(scope));
+    let udts: Vec<_> = types.clone().map(|typed| typed.udt(scope)).collect();
+    let (schemas, names) = (udts.iter().map(|udt| udt.0.clone()), udts.iter().map(|udt| udt.1.clone()));
+    type_columns(scope, batch, types, schemas, names);
+    let domains: Vec<_> = all.attributes.iter().map(|(_, a)| scope.domain(a.type_oid).map(|(own, _)| own)).collect();
+    let of_domain = |value: &dyn Fn(&Object) -> Option<String>| {
+        domains.iter().map(|own| own.and_then(|own| value(own))).collect::<Vec<_>>()
+    };
+    batch.column("domain_catalog", of_domain(&|_| Some(objects::database_name(scope).to_owned())));
+    batch.column("domain_schema", of_domain(&|own| Some(objects::namespace(scope, own.parent)?.name.to_owned())));
+    batch.column("domain_name", of_domain(&|own| Some(own.name.clone())));
     batch.column("dtd_identifier", all.iter().map(|(_, attribute)| attribute.number.to_string()));
     batch.constant("is_self_referencing", "NO");
     let identities: Vec<_> = all.iter().map(|(_, attribute)| identity(scope, attribute)).collect();
@@ -191,7 +209,9 @@ fn identity<'a>(scope: &'a Scope, attribute: &Attribute<'_>) -> Option<(&'static
 
 pub(super) fn element_types(scope: &Scope, batch: &mut Batch<'_>) {
     let columns = Columns::of(scope);
-    let element = |attribute: &Attribute<'_>| Typed { oid: attribute.type_oid, typmod: attribute.typmod }.element();
+    let element = |attribute: &Attribute<'_>| {
+        Typed { oid: attribute.type_oid, typmod: attribute.typmod }.below(scope).element(scope)
+    };
     let all: Vec<_> =
         columns.iter().filter_map(|(rel, attribute)| Some((rel, attribute, element(attribute)?))).collect();
     let types = all.iter().map(|(_, _, oid)| Typed { oid: *oid, typmod: -1 });
@@ -203,7 +223,8 @@ pub(super) fn element_types(scope: &Scope, batch: &mut Batch<'_>) {
     batch.column("collection_type_identifier", all.iter().map(|(_, attribute, _)| attribute.number.to_string()));
     batch.column("data_type", types.clone().map(|typed| Value::from(typed.data_type(scope))));
     catalog(scope, batch, &["udt_catalog"]);
-    batch.constant("udt_schema", "pg_catalog");
-    batch.column("udt_name", types.map(Typed::name));
+    let udts: Vec<_> = types.map(|typed| typed.udt(scope)).collect();
+    batch.column("udt_schema", udts.iter().map(|udt| &udt.0));
+    batch.column("udt_name", udts.iter().map(|udt| &udt.1));
     batch.column("dtd_identifier", all.iter().map(|(_, attribute, _)| format!("a{}", attribute.number)));
 }

@@ -15,6 +15,7 @@ use crate::plan::{Scope, rights};
 
 mod columns;
 mod constraints;
+mod domains;
 mod grants;
 mod routines;
 
@@ -25,6 +26,10 @@ pub(crate) const FILLS: &[(&str, Fill)] = &[
     ("tables", tables),
     ("views", views),
     ("columns", columns::columns),
+    ("domains", domains::domains),
+    ("domain_constraints", domains::domain_constraints),
+    ("domain_udt_usage", domains::domain_udt_usage),
+    ("column_domain_usage", domains::column_domain_usage),
     ("sequences", sequences),
     ("element_types", columns::element_types),
     ("character_sets", character_sets),
