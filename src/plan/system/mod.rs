@@ -136,6 +136,17 @@ pub fn attribute(schema: &str, relation: &str, column: &str) -> Option<(Oid, i16
     Some((relation.oid, i16::try_from(relation.position(column)? + 1).ok()?))
 }
 
+/// The types of the arguments of a system function that pg_proc lists once under its name: as many as are given.
+pub(crate) fn only_signature(name: &str, given: usize) -> Vec<SqlType> {
+    if !functions::names().any(|known| known == name) {
+        return vec![];
+    }
+    let [oid] = routines::named(name)[..] else { return vec![] };
+    let types = routines::argument_types(oid).unwrap_or_default();
+    let types: Option<Vec<SqlType>> = types.into_iter().map(|oid| SqlType::from_oid(oid, -1)).collect();
+    types.filter(|types| types.len() >= given).unwrap_or_default()
+}
+
 /// True if there is a function of that name.
 pub(crate) fn has_function(name: &str) -> bool {
     !routines::named(name).is_empty()

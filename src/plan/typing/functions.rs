@@ -16,7 +16,7 @@ use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::plan::pending::{PendingAggregate, PendingWindow};
 use crate::plan::types::{Category, category, is_integer};
-use crate::plan::{asof, domains, enums, gapfill, latest, registry, window_join};
+use crate::plan::{asof, domains, enums, gapfill, latest, registry, system, window_join};
 
 /// 42883 for a function that does not exist with these arguments.
 pub(in crate::plan) fn undefined(name: &str, args: &[Typed]) -> Error {
@@ -293,11 +293,18 @@ impl Typing<'_> {
         }
         let mut typed = Vec::with_capacity(args.len());
         let mut fields = Vec::with_capacity(args.len());
-        for (arg, wanted) in args.into_iter().zip(wanted) {
+        let listed = if args.iter().any(is_parameter) { system::only_signature(name, args.len()) } else { vec![] };
+        for (at, (arg, wanted)) in args.into_iter().zip(wanted).enumerate() {
             if arg.is_unknown() {
-                let to = match wanted.data_type() {
-                    DataType::Null => SqlType::Text,
-                    other => SqlType::of_data_type(other),
+                // A parameter is of the type that is listed where there is one choice: drivers send what they are told.
+                let listed = listed.get(at).filter(|_| is_parameter(&arg));
+                let to = match (listed, wanted.data_type()) {
+                    (
+                        Some(listed @ (SqlType::Bool | SqlType::Int2 | SqlType::Int4 | SqlType::Int8 | SqlType::Oid)),
+                        _,
+                    ) => listed.clone(),
+                    (_, DataType::Null) => SqlType::Text,
+                    (_, other) => SqlType::of_data_type(other),
                 };
                 let arg = self.decide(arg, &to)?;
                 fields.push(arg.field());
@@ -507,6 +514,11 @@ fn wide_literal(arg: Typed) -> Typed {
         }
         _ => arg,
     }
+}
+
+/// A parameter whose type nobody has said.
+fn is_parameter(arg: &Typed) -> bool {
+    arg.is_unknown() && matches!(arg.expr, Expr::Placeholder(_))
 }
 
 fn looks_like_array(expr: &Expr) -> bool {

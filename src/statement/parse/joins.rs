@@ -41,8 +41,7 @@ pub(super) fn parenthesized(tokens: &[TokenWithSpan]) -> Result<Option<Vec<Token
     let mut inserts: Vec<(usize, Token)> = vec![];
     // One for each parenthesis that is open.
     let mut levels: Vec<Vec<Open>> = vec![vec![]];
-    for at in 0..tokens.len() {
-        let token = &tokens[at].token;
+    for (at, TokenWithSpan { token, .. }) in tokens.iter().enumerate() {
         let ends =
             matches!(token, Token::RParen | Token::Comma | Token::SemiColon) || ENDS.iter().any(|word| is(at, *word));
         if ends && levels.last().is_some_and(|open| !open.is_empty()) {
