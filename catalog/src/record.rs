@@ -545,6 +545,9 @@ pub enum Change {
     Sequence(Oid, Mark),
     /// Changes nothing: the other changes are made only while that object has that version, else [`Error::Conflict`]. Not logged.
     Expect(Oid, u64),
+    /// As [`Change::Expect`]: while these objects, and no others, use that type; by oid, in order. Who changes what all of them say of
+    /// a type must not miss one that was made meanwhile.
+    ExpectUsers(Oid, Vec<Oid>),
 }
 
 /// Rows in, rows out, of one table. INSERT adds chunks; DELETE and UPDATE remove what they rewrite and add the rest;

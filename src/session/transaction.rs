@@ -176,7 +176,7 @@ pub(crate) fn is_temporary(oid: Oid) -> bool {
 fn target(change: &Change) -> Oid {
     match change {
         Change::Put(object) => object.oid,
-        Change::Remove(oid) | Change::Expect(oid, _) | Change::Sequence(oid, _) => *oid,
+        Change::Remove(oid) | Change::Expect(oid, _) | Change::ExpectUsers(oid, _) | Change::Sequence(oid, _) => *oid,
         Change::Write(write) => write.table,
     }
 }

@@ -181,7 +181,12 @@ pub(super) async fn alter(
             None => return Ok(tag),
         },
     };
-    let mut changes = vec![Change::Put(Arc::clone(&changed))];
+    let mut changes = vec![];
+    if !is_temporary(object.oid) {
+        let (main, _) = names::catalogs(session);
+        changes.push(Change::ExpectUsers(object.oid, main.users_of_type(object.oid)));
+    }
+    changes.push(Change::Put(Arc::clone(&changed)));
     if let SqlType::Enum(of) = user_types::sql_type(&changed)? {
         for user in users(session, &of) {
             let write = match (&user.body, rows) {

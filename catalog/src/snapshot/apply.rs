@@ -50,6 +50,8 @@ impl Snapshot {
             Change::Put(object) => return Ok(self.put(object, lsn)?.then_some(object.oid)),
             Change::Remove(oid) => self.remove(*oid)?,
             Change::Expect(oid, version) => self.expect(*oid, *version)?,
+            Change::ExpectUsers(oid, users) if self.catalog.users_of_type(*oid) == *users => {}
+            Change::ExpectUsers(oid, _) => conflict(*oid, "what uses it changed")?,
             Change::Sequence(oid, mark) => self.mark(*oid, mark),
             Change::Write(write) => self.write(write, lsn)?,
         }

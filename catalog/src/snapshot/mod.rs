@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use crate::hot::{self, HotChunk};
-use crate::record::{Body, Change, Object, TableDef};
+use crate::record::{Body, Change, ColumnDef, Object, TableDef};
 use crate::sequence::Marks;
 use crate::table::file::{FileEntry, FileIndex};
 use crate::{Lsn, Oid, Result};
@@ -232,6 +232,22 @@ impl Catalog {
     /// The table with an index of that name in that schema.
     pub fn table_of_index(&self, schema: Oid, name: &str) -> Option<&Arc<Object>> {
         self.index_names.get(&(schema, name.to_owned())).and_then(|oid| self.objects.get(oid))
+    }
+
+    /// The tables, views and domains that use a type that users made, in oid order.
+    pub fn users_of_type(&self, of: Oid) -> Vec<Oid> {
+        let has = |columns: &[ColumnDef]| columns.iter().any(|column| column.user_type == Some(of));
+        let uses = |object: &&Arc<Object>| {
+            let is_shown = match &object.body {
+                Body::Table(def) => has(&def.columns),
+                Body::View(view) => has(&view.columns),
+                _ => false,
+            };
+            is_shown || object.depends_on.contains(&of)
+        };
+        let mut users: Vec<Oid> = self.objects.values().filter(uses).map(|object| object.oid).collect();
+        users.sort_unstable();
+        users
     }
 
     /// What `parent` contains, in oid order.

@@ -306,7 +306,7 @@ pub(crate) fn with_physical_rows(state: &Snapshot, mut changes: Vec<Change>) -> 
                     defs.push((object.oid, Arc::clone(def)));
                 }
             }
-            Change::Remove(_) | Change::Sequence(..) | Change::Expect(..) => {}
+            Change::Remove(_) | Change::Sequence(..) | Change::Expect(..) | Change::ExpectUsers(..) => {}
             Change::Write(write) => {
                 if write.add_chunks.iter().all(|chunk| hot::is_physical(&chunk.batch)) {
                     continue;

@@ -328,7 +328,11 @@ impl<'a> Replay<'a> {
     fn is_applied(&self, change: &Change, lsn: Lsn) -> bool {
         let in_catalog = lsn <= self.catalog_lsn;
         match change {
-            Change::Put(_) | Change::Remove(_) | Change::Sequence(..) | Change::Expect(..) => in_catalog,
+            Change::Put(_)
+            | Change::Remove(_)
+            | Change::Sequence(..)
+            | Change::Expect(..)
+            | Change::ExpectUsers(..) => in_catalog,
             Change::Write(write) => match self.snapshot.table(write.table) {
                 Some(_) => self.rows_from.get(&write.table).is_some_and(|from| lsn <= *from),
                 // Dropped later, but before the catalog file was written.
@@ -351,7 +355,7 @@ impl<'a> Replay<'a> {
                 };
                 self.next_oid = self.next_oid.max(object.oid.max(inner).saturating_add(1));
             }
-            Change::Remove(_) | Change::Sequence(..) | Change::Expect(..) => {}
+            Change::Remove(_) | Change::Sequence(..) | Change::Expect(..) | Change::ExpectUsers(..) => {}
             Change::Write(write) => {
                 for chunk in &write.add_chunks {
                     self.next_chunk_id = self.next_chunk_id.max(chunk.id + 1);

@@ -47,7 +47,10 @@ pub(crate) fn encode(changes: &[Change]) -> Result<Payload> {
     let rows: usize = changes.iter().map(size_hint).sum();
     let mut out = Vec::with_capacity(64 + rows);
     out.push(FORMAT);
-    put_number(&mut out, changes.iter().filter(|change| !matches!(change, Change::Expect(..))).count() as u64);
+    put_number(
+        &mut out,
+        changes.iter().filter(|change| !matches!(change, Change::Expect(..) | Change::ExpectUsers(..))).count() as u64,
+    );
     for change in changes {
         match change {
             Change::Put(object) => {
@@ -67,7 +70,7 @@ pub(crate) fn encode(changes: &[Change]) -> Result<Payload> {
                 put_number(&mut out, u64::from(*oid));
                 put_json(&mut out, mark)?;
             }
-            Change::Expect(..) => {}
+            Change::Expect(..) | Change::ExpectUsers(..) => {}
         }
     }
     if out.len() > PAYLOAD_BYTES_MAX {
