@@ -6,10 +6,10 @@
 # Clients are installed into a temporary folder ($CONFORMANCE_CLIENTS: into that one, and kept) from the indexes that pip, npm and
 # Debian's apt are configured with. One that cannot be installed is skipped, loudly.
 set -euo pipefail
-cd "$(dirname "$0")"
-binary=../../target/debug/tidemill
+binary=$(dirname "$0")/../../target/debug/tidemill
 case ${1:-} in '' | --*) ;; *) binary=$1 && shift ;; esac
 binary=$(realpath "$binary")
+cd "$(dirname "$0")"
 program=main.py
 if [ "${1:-}" = --suites ]; then program=suites.py && shift; fi
 . ../support/servers.sh

@@ -4,8 +4,8 @@
 # SMITH_SECONDS (60): how long sqlsmith asks. POOL_SECONDS (10): how long each mode of pgbench runs behind pgbouncer.
 # Debian's sqlsmith, pgbouncer and pgbench; what cannot be installed is skipped, loudly.
 set -euo pipefail
+binary=$(realpath "${1:-$(dirname "$0")/../../target/debug/tidemill}")
 cd "$(dirname "$0")"
-binary=$(realpath "${1:-../../target/debug/tidemill}")
 . ../support/servers.sh
 failed=0
 
