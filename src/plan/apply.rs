@@ -36,6 +36,7 @@ use datafusion::physical_plan::collect;
 use parking_lot::Mutex;
 
 use super::engine::{Engine, StatementOptions};
+use super::extension::has_subquery;
 use super::run;
 use crate::error::{Error, SqlState};
 
@@ -770,11 +771,4 @@ fn graft(plan: &LogicalPlan, left: &Arc<LogicalPlan>, outer: bool) -> Result<Opt
         }
         _ => None,
     })
-}
-
-fn has_subquery(expr: &Expr) -> bool {
-    expr.exists(|expr| {
-        Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)))
-    })
-    .unwrap_or(true)
 }

@@ -75,8 +75,10 @@ impl ExtensionPlanner for Nodes {
 
 /// True if an expression has a query in it.
 pub(super) fn has_subquery(expr: &Expr) -> bool {
-    let is_query = |expr: &Expr| matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_));
-    expr.exists(|expr| Ok(is_query(expr))).unwrap_or(true)
+    expr.exists(|expr| {
+        Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)))
+    })
+    .unwrap_or(true)
 }
 
 /// A plan's node with the plans that it hides from DataFusion changed.

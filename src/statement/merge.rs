@@ -10,9 +10,8 @@ use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use futures::TryStreamExt;
-use tidemill_catalog::record::Change;
 
-use super::modify::{PLACE_BYTES, is_among, note, rewrite_units};
+use super::modify::{PLACE_BYTES, note, replace_rows};
 use super::sink::RowSink;
 use super::table;
 use crate::error::SqlState;
@@ -66,11 +65,6 @@ pub(crate) async fn execute(
         keys.iter_mut().try_for_each(|keys| keys.add_unique(&row))?;
         sink.write_exact(row).await?;
     }
-    let mut write = sink.finish().await?;
-    for keys in keys {
-        write.keys.push(keys.require_free(|place| is_among(&places, place)).await?);
-    }
-    rewrite_units(session, scope, &state, places, &mut write).await?;
-    session.apply(vec![Change::Write(write)])?;
+    replace_rows(session, scope, &state, places, sink, keys).await?;
     Ok(Outcome::Command(format!("MERGE {rows}")))
 }

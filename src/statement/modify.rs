@@ -14,11 +14,13 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use futures::TryStreamExt;
 use tidemill_catalog::record::{Change, Write};
+use tidemill_catalog::snapshot::TableState;
 use tidemill_catalog::table::rewrite;
 use tidemill_catalog::table::scan::{SnapshotTable, Unit};
 use tokio::sync::mpsc;
 
 use super::insert::Returned;
+use super::keys::UniqueKeys;
 use super::sink::RowSink;
 use super::table;
 use crate::plan::{ModifyPlan, Scope};
@@ -75,17 +77,32 @@ pub(crate) async fn execute(
             }
         }
     }
-    let mut write = sink.finish().await?;
-    for keys in keys {
-        write.keys.push(keys.require_free(|place| is_among(&places, place)).await?);
-    }
-    rewrite_units(session, scope, &state, places, &mut write).await?;
-    session.apply(vec![Change::Write(write)])?;
+    replace_rows(session, scope, &state, places, sink, keys).await?;
     let tag = format!("{command} {rows}");
     Ok(match returned {
         Some(returned) => returned.outcome(tag),
         None => Outcome::Command(tag),
     })
+}
+
+/// The change of a statement: rows go from these places, those in the sink come, if their keys are free then.
+///
+/// # Errors
+/// 23505.
+pub(super) async fn replace_rows(
+    session: &mut Session,
+    scope: &Arc<Scope>,
+    state: &Arc<TableState>,
+    places: HashMap<i32, std::collections::BTreeSet<u64>>,
+    sink: RowSink,
+    keys: Vec<UniqueKeys>,
+) -> Result<()> {
+    let mut write = sink.finish().await?;
+    for keys in keys {
+        write.keys.push(keys.require_free(|place| is_among(&places, place)).await?);
+    }
+    rewrite_units(session, scope, state, places, &mut write).await?;
+    session.apply(vec![Change::Write(write)])
 }
 
 /// True for the place of a row that goes.

@@ -73,9 +73,10 @@ pooled() {
     fi
     local port
     port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    # With auth_type = any a database says who its user is.
     cat >"$work/pgbouncer.ini" <<INI
 [databases]
-$PGDATABASE = host=127.0.0.1 port=$PGPORT
+$PGDATABASE = host=127.0.0.1 port=$PGPORT user=$PGUSER
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = $port
@@ -86,8 +87,6 @@ max_client_conn = 1100
 default_pool_size = 40
 ignore_startup_parameters = extra_float_digits
 INI
-    # Databases with auth_type = any need a user of their own.
-    sed -i "s/port=$PGPORT\$/port=$PGPORT user=$PGUSER/" "$work/pgbouncer.ini"
     chmod 755 "$work"
     chmod 644 "$work/pgbouncer.ini"
     ulimit -n 8192
