@@ -24,9 +24,10 @@ COLUMNS = ["ts", "hostname", "region", "usage_user", "usage_system", "usage_idle
 SCHEMA = ("ts timestamp NOT NULL, hostname text NOT NULL, region text NOT NULL, usage_user float8, usage_system float8, "
           "usage_idle float8, usage_nice float8, usage_iowait float8")
 MEASURES = ["copy", "insert", "queries", "select", "prepared", "disk", "restart"]
-# In ingest.py and series.py.
+# In ingest.py, series.py and clients.py.
 INGEST = ["ndjson", "lines", "wide", "upsert", "compact_files"]
 SERIES = ["gapfill", "asof", "asof_unsorted", "bucket", "last_point", "gapfill_memory", "day"]
+CLIENTS = ["describe", "asyncpg", "jdbc"]
 
 
 def note(text):
@@ -486,7 +487,8 @@ class Bench:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--only", default=",".join(MEASURES + INGEST + SERIES), help=f"of {','.join(MEASURES + INGEST + SERIES)}")
+    every = MEASURES + INGEST + SERIES + CLIENTS
+    parser.add_argument("--only", default=",".join(every), help=f"of {','.join(every)}")
     parser.add_argument("--binary", default=str(ROOT / "target" / "release" / "tidemill"))
     parser.add_argument("--rounds", type=int, default=5, help="of each query, after one to warm up; the best counts")
     parser.add_argument("--seconds", type=int, default=10, help="of each pgbench run")
@@ -494,7 +496,7 @@ def main():
     parser.add_argument("--work", help="folder for data, default: a temporary one")
     arguments = parser.parse_args()
     only = arguments.only.split(",")
-    if unknown := set(only) - set(MEASURES + INGEST + SERIES):
+    if unknown := set(only) - set(every):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     into_venv()
     if not os.access(arguments.binary, os.X_OK):
@@ -506,7 +508,8 @@ def main():
         for name in only:
             note(f"--- {name}")
             try:
-                measure = globals().get(name) or getattr(__import__("ingest" if name in INGEST else "series"), name)
+                module = "ingest" if name in INGEST else "series" if name in SERIES else "clients"
+                measure = globals().get(name) or getattr(__import__(module), name)
                 measure(bench)
             except Exception as error:  # One broken measure must not hide the others.
                 failed.append(name)

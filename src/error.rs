@@ -1,6 +1,8 @@
 //! Errors as the client sees them: SQLSTATE, message, detail, hint, position. The only file that knows SQLSTATEs of
 //! errors from below.
 
+use std::panic::Location;
+
 use datafusion::arrow;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
@@ -29,12 +31,18 @@ pub struct Report {
     pub position: Option<usize>,
     /// Where in PL or SQL the error arose.
     pub context: Option<String>,
+    /// The place, and the text it is in, of an error in a statement that the server made or was given within another.
+    pub inner: Option<(usize, String)>,
+    /// PostgreSQL's name of the function that raises it, for drivers that know an error by it, and where ours does.
+    pub routine: Option<(&'static str, &'static Location<'static>)>,
     /// The table, column, constraint a constraint error is about.
     pub schema: Option<String>,
     /// See `schema`.
     pub table: Option<String>,
     /// See `schema`.
     pub column: Option<String>,
+    /// The type it is about.
+    pub data_type: Option<String>,
     /// See `schema`.
     pub constraint: Option<String>,
     /// Byte offset in the statement's text while it is not yet turned into `position`.
@@ -107,9 +115,12 @@ impl Error {
             hint: None,
             position: None,
             context: None,
+            inner: None,
+            routine: None,
             schema: None,
             table: None,
             column: None,
+            data_type: None,
             constraint: None,
             offset: None,
             location: None,
@@ -140,6 +151,14 @@ impl Error {
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.0.detail = Some(detail.into());
+        self
+    }
+
+    /// With the name of the function that raises it in PostgreSQL.
+    #[must_use]
+    #[track_caller]
+    pub fn routine(mut self, name: &'static str) -> Self {
+        self.0.routine = Some((name, Location::caller()));
         self
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
@@ -56,6 +56,8 @@ pub struct Instance {
     pub shutdown: CancellationToken,
     /// When it started.
     pub started_at: Timestamp,
+    /// The number of the next transaction that asks for one.
+    transactions: AtomicU64,
 }
 
 /// How many memory consumers an out-of-memory error names.
@@ -96,7 +98,14 @@ impl Instance {
             sources: Statuses::default(),
             shutdown: CancellationToken::new(),
             started_at,
+            // Numbers are not stored: those of a later run are higher as long as no run takes a million of them a second.
+            transactions: AtomicU64::new(started_at.cast_unsigned()),
         }))
+    }
+
+    /// A transaction's number: higher than those given before.
+    pub(crate) fn next_transaction(&self) -> u64 {
+        self.transactions.fetch_add(1, Ordering::Relaxed)
     }
 }
 

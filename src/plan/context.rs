@@ -9,7 +9,9 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::catalog::{ScanArgs, ScanResult, Session, TableProvider};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue, Statistics, TableReference};
+use datafusion::common::{
+    Column, Constraint, Constraints, DFSchema, DataFusionError, ScalarValue, Statistics, TableReference,
+};
 use datafusion::datasource::{TableType, provider_as_source};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{
@@ -129,8 +131,11 @@ impl Scope {
             .ok_or_else(|| Error::new(SqlState::UNDEFINED_TABLE, format!("relation with OID {oid} does not exist")))?;
         // A relation of the session may show rows of a table of the catalog: its files are there.
         let store = (state.oid < TEMP_SCHEMA).then(|| Arc::clone(&self.instance.store));
+        let places = state.def.primary_key.iter().map(|name| state.schema.index_of(name).ok());
+        let places: Vec<usize> = places.collect::<Option<_>>().unwrap_or_default();
+        let key = (!places.is_empty()).then(|| Constraints::new_unverified(vec![Constraint::PrimaryKey(places)]));
         let table = SnapshotTable { store, state, locators };
-        Ok(Arc::new(Relation { place: Place::Table(oid), locators, provider: Arc::new(table) }))
+        Ok(Arc::new(Relation { place: Place::Table(oid), locators, provider: Arc::new(table), key }))
     }
 
     /// A copy of this scope that differs in one thing.
@@ -147,6 +152,7 @@ impl Scope {
             settings: Arc::clone(&self.settings),
             sequences: Arc::clone(&self.sequences),
             text: Arc::clone(&self.text),
+            transaction: Arc::clone(&self.transaction),
             transaction_at: self.transaction_at,
             statement_at: self.statement_at,
             locators: self.locators,
@@ -191,12 +197,14 @@ pub(super) struct Relation {
     /// A table read with its rows' places, as the target of UPDATE and DELETE is.
     locators: bool,
     provider: Arc<dyn TableProvider>,
+    /// The primary key: what stands beside it in GROUP BY's place needs no mention.
+    key: Option<Constraints>,
 }
 
 /// A sequence as a relation.
 fn sequence(oid: Oid, def: &Arc<SequenceDef>) -> Arc<dyn TableProvider> {
     let provider = Arc::new(SequenceRow::new(def));
-    Arc::new(Relation { place: Place::Sequence(oid), locators: false, provider })
+    Arc::new(Relation { place: Place::Sequence(oid), locators: false, provider, key: None })
 }
 
 /// A relation's columns without its rows: what a plan that is kept holds, so that it keeps no snapshot alive.
@@ -238,7 +246,7 @@ impl Relation {
     /// The same relation without rows.
     pub(super) fn unbound(&self) -> Arc<dyn TableProvider> {
         let provider = Arc::new(Columns(self.provider.schema()));
-        Arc::new(Self { place: self.place.clone(), locators: self.locators, provider })
+        Arc::new(Self { place: self.place.clone(), locators: self.locators, provider, key: self.key.clone() })
     }
 
     /// The same relation as another scope sees it.
@@ -256,7 +264,7 @@ impl Relation {
                 let provider = system::relation(scope, schema, name).ok_or_else(|| {
                     Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
                 })?;
-                Ok(Arc::new(Self { place: self.place.clone(), locators: false, provider }))
+                Ok(Arc::new(Self { place: self.place.clone(), locators: false, provider, key: None }))
             }
         }
     }
@@ -270,6 +278,10 @@ impl TableProvider for Relation {
 
     fn table_type(&self) -> TableType {
         self.provider.table_type()
+    }
+
+    fn constraints(&self) -> Option<&Constraints> {
+        self.key.as_ref()
     }
 
     fn get_logical_plan(&'_ self) -> Option<Cow<'_, LogicalPlan>> {
@@ -461,7 +473,7 @@ impl<'a> Names<'a> {
         match self.scope.resolve(name.catalog(), name.schema(), name.table())? {
             Resolved::System(schema, provider) => {
                 let place = Place::System(schema, name.table().to_owned());
-                Ok(provider_as_source(Arc::new(Relation { place, locators: false, provider })))
+                Ok(provider_as_source(Arc::new(Relation { place, locators: false, provider, key: None })))
             }
             Resolved::Object(object, _) => {
                 let name = parts.into_iter().map(str::to_owned).collect();

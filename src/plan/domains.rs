@@ -62,7 +62,7 @@ impl VisitorMut for Casts<'_> {
         let found = found.and_then(|object| self.scope.domain(object.oid));
         let Some((object, domain)) = found else { return ControlFlow::Continue(()) };
         let value = std::mem::replace(value.as_mut(), prepare::null());
-        match checked(self.scope, object, domain, value) {
+        match checked(self.scope, object, &domain, value) {
             Ok(checked) => {
                 *expr = checked;
                 ControlFlow::Continue(())

@@ -4,18 +4,34 @@ use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::streaming::StreamingTableExec;
 use futures::TryStreamExt;
 use serde_json::{Map, Value, json};
+use tidemill_catalog::Oid;
+use tidemill_catalog::table::scan::TableScanExec;
 
 use super::{Plan, Planner, Scope};
 use crate::Result;
 
 /// What EXPLAIN was asked for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Options {
-    pub(super) analyze: bool,
-    pub(super) verbose: bool,
-    pub(super) json: bool,
+pub(crate) struct Options {
+    /// Of the query part: run it, and tell what it took.
+    pub(crate) analyze: bool,
+    pub(crate) verbose: bool,
+    pub(crate) json: bool,
+    /// The change that the plan finds rows for.
+    pub(crate) change: Option<Change>,
+}
+
+/// INSERT, UPDATE, DELETE or MERGE.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change {
+    /// As PostgreSQL's plans call it.
+    pub(crate) operation: &'static str,
+    pub(crate) table: Oid,
+    /// What it took, microseconds, where ANALYZE ran it.
+    pub(crate) took: Option<i64>,
 }
 
 /// See [`Planner::explain`].
@@ -35,9 +51,16 @@ pub(super) async fn explain(
         while stream.try_next().await?.is_some() {}
         times = Some((planned - started, scope.instance.clock.now() - planned));
     }
+    if let Some(took) = options.change.and_then(|change| change.took) {
+        times = Some((planned - started, took));
+    }
     if options.json {
         let mut whole = Map::new();
-        whole.insert("Plan".into(), node(physical.as_ref(), options));
+        let mut plan = node(scope, physical.as_ref(), options);
+        if let Some(change) = options.change {
+            plan = change_node(scope, change, plan);
+        }
+        whole.insert("Plan".into(), plan);
         if let Some((planning, execution)) = times {
             whole.insert("Planning Time".into(), json!(milliseconds(planning)));
             whole.insert("Execution Time".into(), json!(milliseconds(execution)));
@@ -47,7 +70,17 @@ pub(super) async fn explain(
         return Ok(vec![text]);
     }
     let mut lines = vec![];
-    write(physical.as_ref(), 0, options, &mut lines);
+    if let Some(change) = options.change {
+        let mut line = change.operation.to_owned();
+        if let Some((_, table)) = named(scope, change.table) {
+            line.push_str(&format!(" on {table}"));
+        }
+        if let Some(took) = change.took {
+            line.push_str(&format!(" (actual time={:.3} rows=0)", milliseconds(took)));
+        }
+        lines.push(line);
+    }
+    write(scope, physical.as_ref(), usize::from(options.change.is_some()), options, &mut lines);
     if let Some((planning, execution)) = times {
         lines.push(format!("Planning Time: {:.3} ms", milliseconds(planning)));
         lines.push(format!("Execution Time: {:.3} ms", milliseconds(execution)));
@@ -60,11 +93,35 @@ fn milliseconds(micros: i64) -> f64 {
     micros as f64 / 1000.0
 }
 
-/// What people call an operator.
-fn name(plan: &dyn ExecutionPlan) -> String {
+/// A table's schema and name.
+fn named(scope: &Scope, oid: Oid) -> Option<(String, String)> {
+    let object = scope.object(oid)?;
+    let schema = if object.parent >= super::TEMP_SCHEMA {
+        "pg_temp".to_owned()
+    } else {
+        scope.object(object.parent)?.name.clone()
+    };
+    Some((schema, object.name.clone()))
+}
+
+/// Schema and name of the relation that an operator reads.
+fn relation(scope: &Arc<Scope>, plan: &dyn ExecutionPlan) -> Option<(String, String)> {
+    if let Some(scan) = plan.downcast_ref::<TableScanExec>() {
+        return named(scope, scan.table());
+    }
+    let rows = plan.downcast_ref::<StreamingTableExec>()?.partitions().first()?;
+    // A relation of the system calls itself by its name.
+    let text = format!("{rows:?}");
+    let (schema, name) = text.split_once('.')?;
+    super::system::relation(scope, schema, name)?;
+    Some((schema.to_owned(), name.to_owned()))
+}
+
+/// What people call an operator. `reads`: it reads a relation.
+fn name(plan: &dyn ExecutionPlan, reads: bool) -> String {
     let name = plan.name();
     match name {
-        "DataSourceExec" => "Table Scan".into(),
+        _ if reads => "Seq Scan".into(),
         "HashJoinExec" => "Hash Join".into(),
         "SortMergeJoinExec" => "Merge Join".into(),
         "NestedLoopJoinExec" | "CrossJoinExec" => "Nested Loop".into(),
@@ -101,7 +158,10 @@ fn detail(plan: &dyn ExecutionPlan, verbose: bool) -> String {
         datafusion::physical_plan::displayable(plan).one_line().to_string()
     };
     let text = text.lines().next().unwrap_or_default();
-    text.trim().trim_start_matches(plan.name()).trim_start_matches(':').trim().to_owned()
+    let text = text.trim().trim_start_matches(plan.name()).trim_start_matches(':').trim();
+    // The relation is told by its name.
+    let rest = text.strip_prefix("table=").and_then(|rest| rest.split_once(", ")).map(|(_, rest)| rest);
+    rest.unwrap_or(text).to_owned()
 }
 
 fn metrics(plan: &dyn ExecutionPlan) -> (Option<usize>, Option<f64>) {
@@ -111,12 +171,16 @@ fn metrics(plan: &dyn ExecutionPlan) -> (Option<usize>, Option<f64>) {
     (metrics.output_rows(), time)
 }
 
-fn write(plan: &dyn ExecutionPlan, depth: usize, options: Options, lines: &mut Vec<String>) {
+fn write(scope: &Arc<Scope>, plan: &dyn ExecutionPlan, depth: usize, options: Options, lines: &mut Vec<String>) {
     let indent = match depth {
         0 => String::new(),
         depth => format!("{}->  ", " ".repeat(depth * 6 - 4)),
     };
-    let mut line = format!("{indent}{}", name(plan));
+    let relation = relation(scope, plan);
+    let mut line = format!("{indent}{}", name(plan, relation.is_some()));
+    if let Some((_, relation)) = relation {
+        line.push_str(&format!(" on {relation}"));
+    }
     let detail = detail(plan, options.verbose);
     if !detail.is_empty() {
         line.push_str(&format!(": {detail}"));
@@ -129,14 +193,37 @@ fn write(plan: &dyn ExecutionPlan, depth: usize, options: Options, lines: &mut V
     }
     lines.push(line);
     for child in plan.children() {
-        write(child.as_ref(), depth + 1, options, lines);
+        write(scope, child.as_ref(), depth + 1, options, lines);
     }
 }
 
-fn node(plan: &dyn ExecutionPlan, options: Options) -> Value {
+/// The node of a change over that of the rows that it is about.
+fn change_node(scope: &Scope, change: Change, rows: Value) -> Value {
     let mut object = Map::new();
-    object.insert("Node Type".into(), Value::String(name(plan)));
+    object.insert("Node Type".into(), json!("ModifyTable"));
+    object.insert("Operation".into(), json!(change.operation));
     object.insert("Parallel Aware".into(), Value::Bool(false));
+    if let Some((schema, name)) = named(scope, change.table) {
+        object.insert("Relation Name".into(), Value::String(name));
+        object.insert("Schema".into(), Value::String(schema));
+    }
+    if let Some(took) = change.took {
+        object.insert("Actual Total Time".into(), json!(milliseconds(took)));
+        object.insert("Actual Rows".into(), json!(0));
+    }
+    object.insert("Plans".into(), Value::Array(vec![rows]));
+    Value::Object(object)
+}
+
+fn node(scope: &Arc<Scope>, plan: &dyn ExecutionPlan, options: Options) -> Value {
+    let mut object = Map::new();
+    let relation = relation(scope, plan);
+    object.insert("Node Type".into(), Value::String(name(plan, relation.is_some())));
+    object.insert("Parallel Aware".into(), Value::Bool(false));
+    if let Some((schema, name)) = relation {
+        object.insert("Relation Name".into(), Value::String(name));
+        object.insert("Schema".into(), Value::String(schema));
+    }
     let detail = detail(plan, options.verbose);
     if !detail.is_empty() {
         object.insert("Detail".into(), Value::String(detail));
@@ -150,7 +237,7 @@ fn node(plan: &dyn ExecutionPlan, options: Options) -> Value {
             object.insert("Actual Rows".into(), json!(rows));
         }
     }
-    let children: Vec<Value> = plan.children().into_iter().map(|child| node(child.as_ref(), options)).collect();
+    let children: Vec<Value> = plan.children().into_iter().map(|child| node(scope, child.as_ref(), options)).collect();
     if !children.is_empty() {
         object.insert("Plans".into(), Value::Array(children));
     }

@@ -319,7 +319,7 @@ fn chosen(
         for (number, (clause, places)) in (1_i32..).zip(clauses.iter().zip(places)) {
             let Some(place) = places.values.get(at) else { continue };
             let value = match place {
-                Some(place) => typing.assign(typed(*place), &to, column.data_type.clone(), &column.name)?,
+                Some(place) => dml::assign(typing, typed(*place), column)?,
                 None => dml::default_value(planner, scope, column, typing)?,
             };
             debug_assert!(matches!(clause.action, MergeAction::Insert | MergeAction::Update));

@@ -1,7 +1,7 @@
 //! HOW: the only place where DataFusion is configured. Names, types and functions resolve in a [`Scope`]; the
 //! [`Planner`] turns syntax trees into plans and plans into streams.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{Column as PlanColumn, DFSchema, DFSchemaRef, ScalarValue};
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tidemill_catalog::Oid;
 use tidemill_catalog::record::{ColumnDef, TableDef, UniqueKey, ViewDef, ViewRelation};
 use tidemill_catalog::snapshot::{Snapshot, TableState};
-use tidemill_udfs::types::{SqlType, TextSettings};
+use tidemill_udfs::types::{SQL_TYPE_KEY, SqlType, TextSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
@@ -42,7 +42,7 @@ mod dml;
 pub(crate) mod domains;
 mod engine;
 mod enums;
-mod explain;
+pub(crate) mod explain;
 mod extension;
 mod forms;
 mod gapfill;
@@ -116,6 +116,8 @@ pub struct Scope {
     pub sequences: Arc<Mutex<Sequences>>,
     /// How values print and parse.
     pub text: Arc<TextSettings>,
+    /// The transaction's number, once somebody asked.
+    pub transaction: Arc<OnceLock<u64>>,
     /// `now()`: when the transaction began, microseconds since the epoch.
     pub transaction_at: i64,
     /// `statement_timestamp()`.
@@ -545,16 +547,14 @@ impl Planner {
     ///
     /// # Errors
     /// As [`Self::physical`], and of the run.
-    pub async fn explain(
+    pub(crate) async fn explain(
         &self,
         scope: &Arc<Scope>,
         plan: &Plan,
         parameters: &[ScalarValue],
-        analyze: bool,
-        verbose: bool,
-        json: bool,
+        options: explain::Options,
     ) -> Result<Vec<String>> {
-        explain::explain(self, scope, plan, parameters, explain::Options { analyze, verbose, json }).await
+        explain::explain(self, scope, plan, parameters, options).await
     }
 
     fn finished(
@@ -690,7 +690,8 @@ fn columns(plan: &LogicalPlan) -> Vec<Column> {
             // oid::regclass changes nothing but the type, and is no column of the table any more.
             let origin = origin(plan, index).filter(|origin| origin.2.oid() == sql_type.oid());
             let (table_oid, attribute, _) = origin.unwrap_or((0, 0, SqlType::Unknown));
-            Column { name: prepare::shown(field.name()).to_owned(), sql_type, table_oid, attribute }
+            let precision = field.metadata().get(SQL_TYPE_KEY).and_then(|stored| SqlType::stored_precision(stored));
+            Column { name: prepare::shown(field.name()).to_owned(), sql_type, precision, table_oid, attribute }
         })
         .collect()
 }

@@ -157,9 +157,14 @@ impl VisitorMut for Prepare {
                 at: None,
             });
         }
-        if let TableFactor::Function { name, lateral, .. } = factor {
+        if let TableFactor::Function { name, lateral, args, .. } = factor {
             strip_schema(name);
-            *lateral = true;
+            // A RIGHT or FULL JOIN takes what looks at nothing beside it.
+            *lateral = args.iter().any(|arg| match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
+                | FunctionArg::Named { arg: FunctionArgExpr::Expr(expr), .. } => super::shape::names_column(expr),
+                _ => true,
+            });
         }
         ControlFlow::Continue(())
     }
@@ -227,7 +232,10 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
                 *expr = call(&name, vec![]);
             }
         }
-        Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) if !fits_numeric(digits) => {
+        // A frame's interval is a number too (`shape::frame`).
+        Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. })
+            if !fits_numeric(digits) && !digits.contains(' ') =>
+        {
             let digits = std::mem::take(digits);
             *expr = cast(string(digits), AstType::DoublePrecision);
         }
@@ -349,7 +357,7 @@ const SPECIAL_NAMES: [&str; 10] = [
 
 fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
     strip_schema(&mut function.name);
-    super::shape::frame(function);
+    super::shape::frame(function)?;
     let name = function.name.0.last().and_then(ObjectNamePart::as_ident).map(|ident| ident.value.to_lowercase());
     if name.as_deref() == Some("array")
         && let FunctionArguments::Subquery(query) = &mut function.args

@@ -10,6 +10,7 @@ use datafusion::common::{Column as PlanColumn, DFSchema, DataFusionError, Scalar
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use tidemill_catalog::record::ColumnSequence;
 use tidemill_udfs::types::SqlType;
 
@@ -22,6 +23,9 @@ use crate::error::{Error, SqlState};
 /// The input's columns besides the parameters.
 const TRANSACTION_AT: &str = "now";
 const STATEMENT_AT: &str = "statement_timestamp";
+
+/// Parameters of one expression above which it is not compiled: names are looked up one after the other.
+const PARAMETERS_MAX: usize = 64;
 
 /// VALUES, ready to run any number of times. Depends on nothing but the table's columns and the parameters' types.
 #[derive(Debug)]
@@ -65,7 +69,6 @@ impl RowProgram {
         fields.push(Field::new(TRANSACTION_AT, instant(), false));
         fields.push(Field::new(STATEMENT_AT, instant(), false));
         let input = Arc::new(Schema::new(fields));
-        let names = DFSchema::try_from(Arc::clone(&input)).ok()?;
         let engine = Engine::detached(scope);
         let mut columns: Vec<Vec<Cell>> = (0..table.fields().len()).map(|_| Vec::with_capacity(rows.len())).collect();
         for row in rows {
@@ -73,7 +76,7 @@ impl RowProgram {
                 return None;
             }
             for (column, expr) in columns.iter_mut().zip(row) {
-                column.push(cell(&engine, expr, &input, &names)?);
+                column.push(cell(&engine, expr, &input)?);
             }
         }
         let output = table.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
@@ -201,9 +204,9 @@ fn numbered(expr: &Expr) -> Option<(ColumnSequence, SqlType)> {
     }
 }
 
-fn cell(engine: &Engine, expr: &Expr, input: &Schema, names: &DFSchema) -> Option<Cell> {
+fn cell(engine: &Engine, expr: &Expr, input: &Schema) -> Option<Cell> {
     match expr {
-        Expr::Alias(alias) => return cell(engine, &alias.expr, input, names),
+        Expr::Alias(alias) => return cell(engine, &alias.expr, input),
         Expr::Literal(value, _) => return Some(Cell::Constant(value.clone())),
         Expr::ScalarFunction(_) => {
             if let Some((sequence, sql_type)) = numbered(expr) {
@@ -219,20 +222,31 @@ fn cell(engine: &Engine, expr: &Expr, input: &Schema, names: &DFSchema) -> Optio
         _ => {}
     }
     let mut is_free = true;
+    // The places of the input's columns that it reads.
+    let mut read: Vec<usize> = vec![];
+    let mut column = |at: usize| {
+        if !read.contains(&at) && read.len() <= PARAMETERS_MAX {
+            read.push(at);
+        }
+        Expr::Column(PlanColumn::new_unqualified(input.field(at).name()))
+    };
+    let parameters = input.fields().len() - 2;
     let compiled = expr.clone().transform_up(|expr| {
         Ok(match expr {
             Expr::Placeholder(Placeholder { ref id, field: Some(ref field) }) => {
-                let known = parameter_index(id).ok().and_then(|index| input.fields().get(index));
-                if known.is_none_or(|known| known.data_type() != field.data_type()) {
-                    is_free = false;
-                    return Ok(Transformed::no(expr));
+                let known = parameter_index(id).ok().filter(|at| *at < parameters);
+                match known.filter(|at| input.field(*at).data_type() == field.data_type()) {
+                    Some(at) => Transformed::yes(column(at)),
+                    None => {
+                        is_free = false;
+                        Transformed::no(expr)
+                    }
                 }
-                Transformed::yes(Expr::Column(PlanColumn::new_unqualified(id)))
             }
             Expr::ScalarFunction(call) => {
                 if let Some(name) = clock::instant(&call.func) {
-                    let name = if name == clock::Instant::Transaction { TRANSACTION_AT } else { STATEMENT_AT };
-                    return Ok(Transformed::yes(Expr::Column(PlanColumn::new_unqualified(name))));
+                    let at = parameters + usize::from(name != clock::Instant::Transaction);
+                    return Ok(Transformed::yes(column(at)));
                 }
                 is_free &= call.func.signature().volatility == Volatility::Immutable;
                 Transformed::no(Expr::ScalarFunction(call))
@@ -256,8 +270,20 @@ fn cell(engine: &Engine, expr: &Expr, input: &Schema, names: &DFSchema) -> Optio
         })
     });
     let compiled = compiled.ok()?.data;
-    if !is_free {
+    if !is_free || read.len() > PARAMETERS_MAX {
         return None;
     }
-    engine.expression(compiled, names).ok().map(Cell::Computed)
+    // With the columns that it reads only: thousands of rows have thousands of parameters.
+    let schema = DFSchema::try_from(input.project(&read).ok()?).ok()?;
+    let computed = engine.expression(compiled, &schema).ok()?;
+    let placed = computed.transform_up(|expr| {
+        Ok(match expr.downcast_ref::<Column>() {
+            Some(column) => {
+                let at = read.get(column.index()).copied().unwrap_or_default();
+                Transformed::yes(Arc::new(Column::new(column.name(), at)))
+            }
+            None => Transformed::no(expr),
+        })
+    });
+    placed.ok().map(|placed| Cell::Computed(placed.data))
 }

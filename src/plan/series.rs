@@ -224,7 +224,7 @@ impl Series {
     fn values(&mut self) -> std::result::Result<Option<ArrayRef>, Error> {
         Ok(match self {
             Self::Int4 { next, stop, step } => {
-                let values = integers(next, *stop, *step);
+                let values = integers(next, stop, *step);
                 // Both ends are int4, so all between are.
                 (!values.is_empty()).then(|| {
                     Arc::new(values.into_iter().filter_map(|value| i32::try_from(value).ok()).collect::<Int32Array>())
@@ -232,7 +232,7 @@ impl Series {
                 })
             }
             Self::Int8 { next, stop, step } => {
-                let values = integers(next, *stop, *step);
+                let values = integers(next, stop, *step);
                 (!values.is_empty()).then(|| Arc::new(Int64Array::from(values)) as ArrayRef)
             }
             Self::Numeric { next, stop, step, scale } => {
@@ -274,19 +274,14 @@ impl Series {
     }
 }
 
-fn integers(next: &mut i64, stop: i64, step: i64) -> Vec<i64> {
+/// The next values; where the following one is no integer any more, `stop` becomes what `next` is past.
+fn integers(next: &mut i64, stop: &mut i64, step: i64) -> Vec<i64> {
     let mut values = vec![];
-    // `next` past `stop` is the end; a series that reaches the last integer ends there.
-    while values.len() < ROWS && (if step > 0 { *next <= stop } else { *next >= stop }) {
+    while values.len() < ROWS && (if step > 0 { *next <= *stop } else { *next >= *stop }) {
         values.push(*next);
         match next.checked_add(step) {
             Some(following) => *next = following,
-            None => {
-                *next = if step > 0 { i64::MAX } else { i64::MIN };
-                if values.last() == Some(next) || stop == *next {
-                    return values;
-                }
-            }
+            None => (*next, *stop) = if step > 0 { (i64::MAX, i64::MIN) } else { (i64::MIN, i64::MAX) },
         }
     }
     values

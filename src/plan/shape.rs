@@ -3,13 +3,17 @@
 
 use std::ops::ControlFlow;
 
+use datafusion::arrow::datatypes::IntervalMonthDayNano;
+use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Cte, DataType as AstType, Distinct, ExcludeSelectItem, Expr, Function, FunctionArgumentList,
     FunctionArguments, GroupByExpr, Ident, JoinConstraint, LimitClause, LockType, NamedWindowDefinition,
     NamedWindowExpr, ObjectName, ObjectNamePart, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, Query, Select,
-    SelectItem, SetExpr, SetOperator, TableAlias, TableFactor, TableWithJoins, TypedString, Value, ValueWithSpan,
-    Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions, WindowFrameBound, WindowSpec, WindowType,
+    SelectItem, SetExpr, SetOperator, TableAlias, TableFactor, TableWithJoins, TypedString, UnaryOperator, Value,
+    ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions, WindowFrameBound, WindowSpec,
+    WindowType,
 };
+use tidemill_udfs::types::{SqlType, TextSettings, parse_scalar};
 
 use super::prepare::{apart, column_name, folded, number};
 use super::registry;
@@ -520,15 +524,61 @@ fn completed(mut spec: WindowSpec, known: &[(String, WindowSpec)]) -> Result<Win
 
 /// `RANGE BETWEEN interval '1 day' PRECEDING`: DataFusion takes a number's digits as they are, and reads the text when it
 /// knows what the rows are ordered by.
-pub(super) fn frame(function: &mut Function) {
-    let Some(WindowType::WindowSpec(WindowSpec { window_frame: Some(frame), .. })) = &mut function.over else { return };
+///
+/// # Errors
+/// 22013 for a negative offset.
+pub(super) fn frame(function: &mut Function) -> Result<()> {
+    let Some(WindowType::WindowSpec(WindowSpec { window_frame: Some(frame), .. })) = &mut function.over else {
+        return Ok(());
+    };
+    let negative = || {
+        let message = "invalid preceding or following size in window function";
+        Error::new(SqlState::INVALID_PRECEDING_OR_FOLLOWING_SIZE, message)
+    };
     for bound in std::iter::once(&mut frame.start_bound).chain(&mut frame.end_bound) {
         let (WindowFrameBound::Preceding(Some(expr)) | WindowFrameBound::Following(Some(expr))) = bound else {
             continue;
         };
-        if let Some(text) = interval_text(expr) {
-            **expr = number(&text);
+        if let Some(span) = interval_text(expr).and_then(|text| interval(&text)) {
+            let days = i64::from(span.months) * 30 + i64::from(span.days);
+            if i128::from(days) * 86_400_000_000_000 + i128::from(span.nanoseconds) < 0 {
+                return Err(negative());
+            }
+            // In words that DataFusion reads.
+            **expr = number(&format!("{} months {} days {} nanoseconds", span.months, span.days, span.nanoseconds));
+        } else if let Some(value) = constant(expr) {
+            if value < 0 {
+                return Err(negative());
+            }
+            **expr = number(&value.to_string());
         }
+    }
+    Ok(())
+}
+
+fn interval(text: &str) -> Option<IntervalMonthDayNano> {
+    match parse_scalar(&SqlType::Interval, text, &TextSettings::default()).ok()? {
+        ScalarValue::IntervalMonthDayNano(span) => span,
+        _ => None,
+    }
+}
+
+/// What whole numbers with operators between them come to.
+fn constant(expr: &Expr) -> Option<i64> {
+    match expr {
+        Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) => digits.parse().ok(),
+        Expr::Nested(inner) => constant(inner),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => constant(expr)?.checked_neg(),
+        Expr::BinaryOp { left, op, right } => {
+            let (left, right) = (constant(left)?, constant(right)?);
+            match op {
+                BinaryOperator::Plus => left.checked_add(right),
+                BinaryOperator::Minus => left.checked_sub(right),
+                BinaryOperator::Multiply => left.checked_mul(right),
+                _ => None,
+            }
+        }
+        _ => None,
     }
 }
 

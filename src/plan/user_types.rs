@@ -1,5 +1,6 @@
 //! Types that users made, by name and by oid.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -136,12 +137,38 @@ impl Scope {
         Some(if is_array { SqlType::Array(Arc::new(item)) } else { item })
     }
 
-    /// The domain with that oid.
-    pub(crate) fn domain(&self, oid: Oid) -> Option<(&Arc<Object>, &DomainDef)> {
+    /// The domain with that oid, as it was declared.
+    pub(crate) fn declared_domain(&self, oid: Oid) -> Option<(&Arc<Object>, &DomainDef)> {
         let object = self.snapshot_of(oid).catalog.get(oid)?;
         match &object.body {
             Body::Type(def) => Some((object, def.domain()?)),
             _ => None,
+        }
+    }
+
+    /// The domain with that oid, with what the domains below it ask: their conditions come first, as in PostgreSQL.
+    pub(crate) fn domain(&self, oid: Oid) -> Option<(&Arc<Object>, Cow<'_, DomainDef>)> {
+        let (object, own) = self.declared_domain(oid)?;
+        let Some((_, below)) = own.base_type.and_then(|base| self.domain(base)) else {
+            return Some((object, Cow::Borrowed(own)));
+        };
+        let mut all = below.into_owned();
+        all.not_null |= own.not_null;
+        all.checks.extend(own.checks.iter().cloned());
+        all.default.clone_from(&own.default);
+        Some((object, Cow::Owned(all)))
+    }
+
+    /// True if a type is that domain, or a domain over it.
+    pub(crate) fn is_over(&self, mut oid: Oid, domain: Oid) -> bool {
+        loop {
+            if oid == domain {
+                return true;
+            }
+            match self.declared_domain(oid).and_then(|(_, def)| def.base_type) {
+                Some(base) => oid = base,
+                None => return false,
+            }
         }
     }
 

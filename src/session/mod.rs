@@ -164,14 +164,29 @@ impl Session {
 
     /// Raises a notice: `NOTICE`, `WARNING` or `INFO`.
     pub(crate) fn notice(&mut self, severity: &'static str, code: SqlState, message: impl Into<String>) {
+        self.notice_with(severity, Error::new(code, message));
+    }
+
+    /// As [`Self::notice`], with all that an error can say.
+    pub(crate) fn notice_with(&mut self, severity: &'static str, said: Error) {
         let wanted = self.settings.lock().get("client_min_messages").unwrap_or_default();
-        let quiet = match wanted.as_str() {
-            "error" | "fatal" | "panic" => true,
-            "warning" => severity == "NOTICE",
-            _ => false,
+        let least = match wanted.as_str() {
+            "error" | "fatal" | "panic" => 4,
+            "warning" => 3,
+            "notice" => 2,
+            "log" => 1,
+            _ => 0,
         };
-        if !quiet {
-            self.notices.push((severity, Error::new(code, message).report().clone()));
+        let rank = match severity {
+            "DEBUG" => 0,
+            "LOG" => 1,
+            "NOTICE" => 2,
+            "WARNING" => 3,
+            // INFO comes always.
+            _ => 5,
+        };
+        if rank >= least {
+            self.notices.push((severity, said.report().clone()));
         }
     }
 
@@ -295,10 +310,16 @@ impl Session {
     pub(crate) fn scope_for(&mut self, cancel: &CancellationToken, locators: Option<Oid>) -> Arc<Scope> {
         let text = self.text_settings();
         let statement_at = self.handle.activity.lock().query_started_at;
-        let (snapshot, temp, transaction_at, statement_at) = match &self.transaction {
-            Some(open) => (Arc::clone(open.view()), Arc::clone(open.temp_view()), open.started_at, statement_at),
+        let (snapshot, temp, transaction, transaction_at, statement_at) = match &self.transaction {
+            Some(open) => {
+                let (main, temp) = (Arc::clone(open.view()), Arc::clone(open.temp_view()));
+                (main, temp, Arc::clone(&open.number), open.started_at, statement_at)
+            }
             // A statement alone is its own transaction.
-            None => (self.instance.store.snapshot(), Arc::clone(&self.temp), text.now_us, text.now_us),
+            None => {
+                let (main, temp) = (self.instance.store.snapshot(), Arc::clone(&self.temp));
+                (main, temp, Arc::default(), text.now_us, text.now_us)
+            }
         };
         let role = self.current_role(&snapshot);
         let session_role = self.session_role(&snapshot);
@@ -315,6 +336,7 @@ impl Session {
             settings: Arc::clone(&self.settings),
             sequences: Arc::clone(&self.sequences),
             text,
+            transaction,
             transaction_at,
             statement_at,
             locators,
@@ -524,7 +546,9 @@ impl Session {
                 .plan(parsed, if prepared.declared.is_empty() { &prepared.parameters } else { &prepared.declared })
                 .map_err(|error| placed(error, parsed))?;
             if columns != prepared.columns || parameters != prepared.parameters {
-                return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
+                // pgjdbc and asyncpg know by the routine that they may prepare the statement again.
+                let error = Error::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type");
+                return Err(error.routine("RevalidateCachedQuery"));
             }
             *prepared.planned.lock() = Planned { kind, validity: self.validity(), permitted: None };
         }
@@ -709,10 +733,7 @@ impl Session {
                 if matches!(control.as_ref(), Control::Commit { .. } | Control::Rollback { .. } | Control::RollbackTo(_))
         );
         if !ends && self.transaction.as_ref().is_some_and(|open| open.failed) {
-            return Err(Error::new(
-                SqlState::IN_FAILED_SQL_TRANSACTION,
-                "current transaction is aborted, commands ignored until end of transaction block",
-            ));
+            return Err(aborted());
         }
         Ok(())
     }
@@ -909,6 +930,12 @@ impl Session {
 
 /// Times a lone statement is tried again after another transaction got there first.
 const RETRIES_MAX: u32 = 8;
+
+/// 25P02
+pub fn aborted() -> Error {
+    let message = "current transaction is aborted, commands ignored until end of transaction block";
+    Error::new(SqlState::IN_FAILED_SQL_TRANSACTION, message)
+}
 
 /// Turns a byte offset in the statement into a character position in the client's text.
 fn placed(error: Error, parsed: &Parsed) -> Error {

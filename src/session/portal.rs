@@ -115,12 +115,20 @@ impl Prepared {
         }
     }
 
-    /// True for INSERT, UPDATE, DELETE and MERGE.
-    pub(crate) fn writes(&self) -> bool {
-        matches!(
-            self.planned.lock().kind,
-            PlanKind::Insert(_) | PlanKind::Modify(..) | PlanKind::Merge(_) | PlanKind::With(_)
-        )
+    /// True for INSERT, UPDATE, DELETE and MERGE, within WITH too.
+    pub(crate) fn changes(&self) -> bool {
+        matches!(self.planned.lock().kind, PlanKind::With(_)) || self.change().is_some()
+    }
+
+    /// What INSERT, UPDATE, DELETE and MERGE do to which table.
+    pub(crate) fn change(&self) -> Option<(&'static str, Oid)> {
+        match &self.planned.lock().kind {
+            PlanKind::Insert(plan) => Some(("Insert", plan.table)),
+            PlanKind::Modify(plan, "DELETE") => Some(("Delete", plan.table)),
+            PlanKind::Modify(plan, _) => Some(("Update", plan.table)),
+            PlanKind::Merge(plan) => Some(("Merge", plan.table)),
+            PlanKind::Query(_) | PlanKind::With(_) | PlanKind::Other => None,
+        }
     }
 
     /// The relations its query reads, by oid; views by their own.
@@ -136,6 +144,8 @@ pub struct Column {
     pub name: String,
     /// Its type.
     pub sql_type: SqlType,
+    /// The digits of a second that a column of a type of time keeps.
+    pub precision: Option<u8>,
     /// The table it comes from; 0: none.
     pub table_oid: u32,
     /// Its number there; 0: none.
@@ -145,7 +155,7 @@ pub struct Column {
 impl Column {
     /// A column that comes from no table.
     pub fn new(name: impl Into<String>, sql_type: SqlType) -> Self {
-        Self { name: name.into(), sql_type, table_oid: 0, attribute: 0 }
+        Self { name: name.into(), sql_type, precision: None, table_oid: 0, attribute: 0 }
     }
 }
 

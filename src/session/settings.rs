@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use chrono_tz::Tz;
-use tidemill_udfs::types::{DateOrder, DateOutput, IntervalStyle, TextSettings};
+use tidemill_udfs::types::{DateOrder, DateOutput, IntervalStyle, TextSettings, posix_offset};
 
 use crate::error::SqlState;
 use crate::{Error, Result};
@@ -636,9 +636,15 @@ fn time_zone(value: &str) -> Option<String> {
     if let Some(zone) = chrono_tz::TZ_VARIANTS.iter().find(|zone| zone.name().eq_ignore_ascii_case(value)) {
         return Some(zone.name().to_owned());
     }
-    // SET TIME ZONE 2 means two hours east; the tz database's names have the opposite sign.
-    let hours: i32 = value.trim_end_matches(":00").trim_start_matches('+').parse().ok()?;
-    match hours {
+    // A number is of hours east of UTC; a name that POSIX gives has the opposite sign, as those of the tz database have.
+    let hours = match value.parse::<f64>() {
+        Ok(hours) => hours,
+        Err(_) => posix_offset(value)? as f64 / 3600.0,
+    };
+    if hours.fract() != 0.0 {
+        return None;
+    }
+    match hours as i32 {
         0 => Some("UTC".into()),
         1..=14 => Some(format!("Etc/GMT-{hours}")),
         -12..=-1 => Some(format!("Etc/GMT+{}", -hours)),

@@ -2,7 +2,7 @@
 //!
 //! Permanent and temporary objects have a catalog transaction each; a change goes to the one its oid belongs to.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tidemill_catalog::Oid;
 use tidemill_catalog::record::Change;
@@ -28,6 +28,8 @@ pub(crate) struct OpenTransaction {
     pub(crate) read_only: bool,
     /// A query has run in it: its modes stay as they are.
     pub(crate) queried: bool,
+    /// `txid_current()`, once somebody asked.
+    pub(crate) number: Arc<OnceLock<u64>>,
     /// `now()`
     pub(crate) started_at: Timestamp,
     /// What a rollback restores.
@@ -62,6 +64,7 @@ impl OpenTransaction {
             failed: false,
             read_only: false,
             queried: false,
+            number: Arc::default(),
             started_at,
             settings,
             savepoints: vec![],

@@ -47,7 +47,7 @@ pub struct Expression {
 #[derive(Debug, Clone)]
 pub struct Block {
     /// What it does, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Located>,
     /// What it does where that fails.
     pub handlers: Vec<Handler>,
 }
@@ -58,7 +58,16 @@ pub struct Handler {
     /// The conditions; `None`: OTHERS.
     pub states: Vec<Option<SqlState>>,
     /// What it does.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Located>,
+}
+
+/// A statement of a block with its line of the body, from 1.
+#[derive(Debug, Clone)]
+pub struct Located {
+    /// The line.
+    pub line: u64,
+    /// The statement.
+    pub step: Step,
 }
 
 /// A statement of a block.
@@ -77,19 +86,64 @@ pub enum Step {
     /// IF
     If {
         /// Conditions, and what is done for the first that holds.
-        branches: Vec<(String, Vec<Step>)>,
+        branches: Vec<(String, Vec<Located>)>,
         /// ELSE
-        otherwise: Vec<Step>,
+        otherwise: Vec<Located>,
     },
     /// RAISE
-    Raise {
-        /// How.
-        level: Level,
-        /// With `%` for each argument.
-        format: String,
-        /// Expressions.
-        arguments: Vec<String>,
-    },
+    Raise(Raise),
+}
+
+/// RAISE of something; alone it raises again what the handler caught.
+#[derive(Debug, Clone)]
+pub struct Raise {
+    /// How.
+    pub level: Level,
+    /// What.
+    pub raised: Raised,
+    /// USING: expressions.
+    pub options: Vec<(RaiseOption, String)>,
+}
+
+/// What RAISE names in front of USING.
+#[derive(Debug, Clone)]
+pub enum Raised {
+    /// Nothing.
+    Nothing,
+    /// A text with `%` for each of the expressions.
+    Format(String, Vec<String>),
+    /// A condition with the name that the statement gives it.
+    Condition(SqlState, String),
+}
+
+/// An option of RAISE … USING.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are the words")]
+pub enum RaiseOption {
+    Errcode,
+    Message,
+    Detail,
+    Hint,
+    Column,
+    Constraint,
+    Datatype,
+    Table,
+    Schema,
+}
+
+impl RaiseOption {
+    /// All of them with their words.
+    pub const ALL: [(&str, Self); 9] = [
+        ("ERRCODE", Self::Errcode),
+        ("MESSAGE", Self::Message),
+        ("DETAIL", Self::Detail),
+        ("HINT", Self::Hint),
+        ("COLUMN", Self::Column),
+        ("CONSTRAINT", Self::Constraint),
+        ("DATATYPE", Self::Datatype),
+        ("TABLE", Self::Table),
+        ("SCHEMA", Self::Schema),
+    ];
 }
 
 /// A level of RAISE.

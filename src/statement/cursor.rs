@@ -49,7 +49,7 @@ pub(super) async fn declare(
         return Err(Error::new(SqlState::SYNTAX_ERROR, "DECLARE CURSOR must specify a query"));
     }
     let prepared = session.parse_inner(Some(query.clone()), &[], true)?;
-    if prepared.writes() {
+    if prepared.changes() {
         return Err(Error::unsupported("DECLARE CURSOR must not contain data-modifying statements in WITH"));
     }
     let inner = session.portal(&prepared, portal.values.clone(), vec![])?;

@@ -27,14 +27,13 @@ pub(super) fn create(session: &mut Session, create: &CreateDomain, cancel: &Canc
     let name = create.name.last();
     user_type::require_free(session, schema, name)?;
     let (base, base_type) = user_type::resolve(session, &create.base)?;
-    if base_type.is_some_and(|oid| Some(oid) != user_types::of(&base)) {
-        return Err(Error::unsupported("domains over domains are not supported").at(create.name.offset));
-    }
     if matches!(base, SqlType::Record | SqlType::Void | SqlType::Unknown) {
         let message = format!("\"{}\" is not a valid base type for a domain", base.name());
         return Err(Error::new(SqlState::DATATYPE_MISMATCH, message));
     }
     let scope = session.scope(cancel);
+    // As in PostgreSQL: a domain takes over the default of the one below, as it is now.
+    let below = base_type.and_then(|oid| scope.domain(oid)).map(|(_, def)| def.into_owned());
     if let Some(default) = &create.default {
         defaults::check(session, &scope, default, &base, name)?;
     }
@@ -42,7 +41,7 @@ pub(super) fn create(session: &mut Session, create: &CreateDomain, cancel: &Canc
         base: base.stored(),
         base_type,
         not_null: create.not_null,
-        default: create.default.as_ref().map(|default| default.text.clone()),
+        default: create.default.as_ref().map(|default| default.text.clone()).or(below.and_then(|def| def.default)),
         checks: vec![],
     };
     for check in &create.checks {
@@ -213,7 +212,9 @@ async fn verify(
     let planner = Arc::clone(&session.planner);
     for object in scope.snapshot.catalog.objects.values().chain(scope.temp.catalog.objects.values()) {
         let Body::Table(def) = &object.body else { continue };
-        for column in def.columns.iter().filter(|column| column.user_type == Some(domain.oid)) {
+        for column in
+            def.columns.iter().filter(|column| column.user_type.is_some_and(|of| scope.is_over(of, domain.oid)))
+        {
             let value = ast::Expr::Identifier(ast::Ident::with_quote('"', &column.name));
             let condition = domains::condition(condition, &value)?;
             let state = super::table::state(session, object.oid)?;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use datafusion::common::ScalarValue;
+use futures::TryStreamExt;
 use tidemill_udfs::types::SqlType;
 use tokio_util::sync::CancellationToken;
 
@@ -9,12 +11,28 @@ use super::control::{Control, Explain};
 use super::parse::Statement;
 use super::prepare;
 use super::set::rows;
-use crate::session::{Column, Outcome, Portal, Session};
+use crate::plan::explain::{Change, Options};
+use crate::session::{Column, Outcome, Portal, Prepared, Session};
 use crate::{Error, Result};
 
 /// The one column of its result.
 pub(super) fn column(explain: &Explain) -> Column {
     Column::new("QUERY PLAN", if explain.json { SqlType::Json } else { SqlType::Text })
+}
+
+/// Runs a statement that changes data: the microseconds that it took.
+async fn timed(
+    session: &mut Session,
+    prepared: &Arc<Prepared>,
+    values: &[ScalarValue],
+    cancel: &CancellationToken,
+) -> Result<i64> {
+    let began = session.instance.clock.now();
+    let portal = session.portal(prepared, values.to_vec(), vec![])?;
+    if let Outcome::Rows { mut stream, .. } = Box::pin(session.run_inner(&portal, cancel)).await? {
+        while stream.try_next().await?.is_some() {}
+    }
+    Ok(session.instance.clock.now() - began)
 }
 
 pub(super) async fn explain(
@@ -38,13 +56,15 @@ pub(super) async fn explain(
         return Err(Error::unsupported("EXPLAIN of this statement is not supported")
             .hint("Explain a query, INSERT, UPDATE, DELETE or EXECUTE of one of them."));
     };
-    if explain.analyze && prepared.writes() {
-        return Err(Error::unsupported("EXPLAIN ANALYZE of a statement that changes data is not supported")
-            .hint("Use EXPLAIN without ANALYZE."));
-    }
     session.check_access(&plan.access)?;
+    let (analyze, verbose, json) = (explain.analyze, explain.verbose, explain.json);
+    let mut options = Options { analyze, verbose, json, change: None };
+    if let Some((operation, table)) = prepared.change() {
+        let took = if analyze { Some(timed(session, &prepared, values, cancel).await?) } else { None };
+        options = Options { analyze: false, change: Some(Change { operation, table, took }), ..options };
+    }
     let scope = session.scope_for(cancel, locators);
     let planner = Arc::clone(&session.planner);
-    let lines = planner.explain(&scope, &plan, values, explain.analyze, explain.verbose, explain.json).await?;
+    let lines = planner.explain(&scope, &plan, values, options).await?;
     rows(vec![column(explain)], vec![lines], "EXPLAIN")
 }

@@ -31,11 +31,12 @@ pub(super) async fn alter_type(
     object: &Object,
     def: &mut TableDef,
     at: usize,
-    (to, user_type): (&SqlType, Option<Oid>),
+    (to, precision, user_type): (&SqlType, Option<u8>, Option<Oid>),
     using: Option<&Expression>,
 ) -> Result<Option<Write>> {
     let column = &mut def.columns[at];
-    if column.sql_type == to.stored() && column.user_type == user_type && using.is_none() {
+    let stored = to.stored_with(precision);
+    if column.sql_type == stored && column.user_type == user_type && using.is_none() {
         return Ok(None);
     }
     let name = column.name.clone();
@@ -47,7 +48,7 @@ pub(super) async fn alter_type(
             .detail(format!("rule _RETURN on view {view} depends on column \"{name}\"")));
     }
     let (was, default) = (SqlType::of_stored(&column.sql_type)?, column.default.clone());
-    column.sql_type = to.stored();
+    column.sql_type = stored;
     column.user_type = user_type;
     column.data_type = to.data_type();
     column.missing_value = None;

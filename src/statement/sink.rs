@@ -20,6 +20,7 @@ use tidemill_catalog::store::Store;
 use tidemill_catalog::table::file::FileEntry;
 use tidemill_catalog::table::writer::{TableWriter, WriteOptions};
 use tidemill_catalog::{Lsn, Oid};
+use tidemill_udfs::functions::round_time;
 use tidemill_udfs::types::{SqlType, TextSettings, array_to_text};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -269,6 +270,7 @@ impl RowSink {
 
     /// As [`Self::write`], of rows that have the table's own field names, types and metadata.
     pub(crate) async fn write_exact(&mut self, batch: RecordBatch) -> Result<()> {
+        let batch = self.rounded(batch)?;
         self.constraints.check(&batch)?;
         self.rows += batch.num_rows() as u64;
         if self.writer.is_none() {
@@ -287,6 +289,21 @@ impl RowSink {
             }
         }
         Ok(())
+    }
+
+    /// The batch with times of as many digits of a second as their columns keep.
+    fn rounded(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let mut columns = None;
+        for (at, column) in self.def.columns.iter().enumerate() {
+            if let Some(digits) = SqlType::stored_precision(&column.sql_type) {
+                let columns = columns.get_or_insert_with(|| batch.columns().to_vec());
+                columns[at] = round_time(&columns[at], digits)?;
+            }
+        }
+        match columns {
+            Some(columns) => Ok(RecordBatch::try_new(batch.schema(), columns).map_err(DataFusionError::from)?),
+            None => Ok(batch),
+        }
     }
 
     /// The batch under the table's own field names and metadata.

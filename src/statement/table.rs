@@ -137,10 +137,10 @@ fn columns_of_query(create: &CreateTable, columns: &[crate::session::Column]) ->
         .enumerate()
         .map(|(at, column)| ColumnSyntax {
             name: create.columns.get(at).map_or_else(|| column.name.clone(), |named| named.name.clone()),
-            sql_type: Some(TypeName::Known(match &column.sql_type {
-                SqlType::Unknown => SqlType::Text,
-                other => other.clone(),
-            })),
+            sql_type: Some(match &column.sql_type {
+                SqlType::Unknown => TypeName::Known(SqlType::Text, None),
+                other => TypeName::Known(other.clone(), column.precision),
+            }),
             not_null: false,
             default: None,
             serial: false,
@@ -268,7 +268,7 @@ fn column_def(
         id,
         name: syntax.name.clone(),
         physical_name: syntax.name.clone(),
-        sql_type: sql_type.stored(),
+        sql_type: sql_type.stored_with(user_type::precision(name)),
         data_type: sql_type.data_type(),
         nullable: !syntax.not_null && !primary_key.contains(&syntax.name),
         default: None,
@@ -650,10 +650,12 @@ async fn change(
         }
         AlterTable::Type { column, sql_type, using } => {
             let at = find(def, column)?;
+            let precision = user_type::precision(sql_type);
             let (sql_type, user_type) = user_type::resolve(session, sql_type)?;
             effects.before.extend(user_type::expected(session, user_type.into_iter()));
             effects.write =
-                retype::alter_type(session, scope, object, def, at, (&sql_type, user_type), using.as_ref()).await?;
+                retype::alter_type(session, scope, object, def, at, (&sql_type, precision, user_type), using.as_ref())
+                    .await?;
             if def.columns[at].is_identity() {
                 identity::check_type(&def.columns[at].sql_type)?;
                 // The sequence's numbers become that type too.

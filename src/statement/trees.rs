@@ -53,8 +53,8 @@ impl RelationKind {
 /// A type as a statement names it.
 #[derive(Debug, Clone)]
 pub enum TypeName {
-    /// One that the server has.
-    Known(SqlType),
+    /// One that the server has, with the digits of a second that a type of time keeps.
+    Known(SqlType, Option<u8>),
     /// One that users made, or nobody.
     User {
         /// Its name.

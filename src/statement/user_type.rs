@@ -33,7 +33,7 @@ const LABEL_BYTES_MAX: usize = 63;
 /// 42704 if there is none.
 pub(super) fn resolve(session: &mut Session, name: &TypeName) -> Result<(SqlType, Option<Oid>)> {
     match name {
-        TypeName::Known(sql_type) => Ok((sql_type.clone(), None)),
+        TypeName::Known(sql_type, _) => Ok((sql_type.clone(), None)),
         TypeName::User { name, is_array } => {
             let object = find(session, name).map_err(|error| match is_array {
                 true => user_types::undefined(&format!("{name}[]")).at(name.offset),
@@ -46,6 +46,14 @@ pub(super) fn resolve(session: &mut Session, name: &TypeName) -> Result<(SqlType
             }
             Ok((if *is_array { SqlType::Array(Arc::new(item)) } else { item }, Some(object.oid)))
         }
+    }
+}
+
+/// The digits of a second that a type of time keeps.
+pub(super) fn precision(name: &TypeName) -> Option<u8> {
+    match name {
+        TypeName::Known(_, precision) => *precision,
+        TypeName::User { .. } => None,
     }
 }
 
@@ -256,7 +264,7 @@ fn users(session: &mut Session, of: &EnumType) -> Vec<Arc<Object>> {
     let uses = |object: &&Arc<Object>| match &object.body {
         Body::Table(def) => has(&def.columns),
         Body::View(view) => has(&view.columns),
-        Body::Type(def) => def.domain().is_some_and(|domain| domain.base_type == Some(of.oid)),
+        Body::Type(def) => def.domain().is_some_and(|domain| is_of(&domain.base, of).is_some()),
         _ => false,
     };
     main.objects.values().chain(temp.objects.values()).filter(uses).cloned().collect()

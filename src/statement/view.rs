@@ -21,7 +21,7 @@ use crate::{Error, Result};
 pub(super) fn create(session: &mut Session, create: &CreateView, cancel: &CancellationToken) -> Result<String> {
     session.require_writable("CREATE VIEW")?;
     let prepared = session.parse_inner(Some((*create.query).clone()), &[], true)?;
-    if prepared.writes() {
+    if prepared.changes() {
         return Err(Error::unsupported("views must not contain data-modifying statements in WITH"));
     }
     let Some(columns) = &prepared.columns else {
@@ -122,7 +122,7 @@ fn view_columns(create: &CreateView, columns: &[Column]) -> Result<Vec<ColumnDef
             // What the query calls it: finds the column again when a `*` of the query has come to mean more.
             physical_name: column.name.clone(),
             name,
-            sql_type: sql_type.stored(),
+            sql_type: sql_type.stored_with(column.precision),
             data_type: sql_type.data_type(),
             nullable: true,
             default: None,

@@ -46,8 +46,6 @@ DIFFERENCES = [
     Expected("there are no range types, and no functions of theirs", "rows|tag", "psql.describe",
              r'p.proname as "Name", pg_catalog.pg_get_function_result.*p.proname OPERATOR.pg_catalog.~. .*(upper|lower)'),
     Expected("there is no type aclitem: lists of privileges are arrays of text", "columns", "pgjdbc.driver", r"c\.relacl"),
-    Expected("not yet: timestamps keep all digits, whatever precision their column was declared with", "rows", "psql.describe",
-             r"^SELECT a.attname, pg_catalog.format_type\(a.atttypid, a.atttypmod\)", right=r"'timestamp with time zone'"),
     Expected("not yet: numeric without a declared scale does not keep trailing zeros of parameters", "rows", "psycopg.basics",
              r"^SELECT \$1::int4 \+ 1, \$2::text, \$3, \$4::numeric"),
     Expected("there is no text search", "rows|tag", "psql.describe", r"FROM pg_catalog.pg_ts_config"),

@@ -11,8 +11,8 @@ use tidemill_catalog::record::{ColumnDef, SequenceRule, UniqueKey};
 use tidemill_udfs::types::SqlType;
 
 use super::{
-    Target, assigned, column_index, default_value, folded, generated, is_default, labelled, null_value, returning,
-    sql_type, target,
+    Target, assign, assigned, column_index, default_value, folded, generated, is_default, labelled, null_value,
+    returning, sql_type, target,
 };
 use crate::Result;
 use crate::error::{Error, SqlState};
@@ -186,9 +186,7 @@ fn on_conflict(
             default_value(planner, scope, column, typing)?
         } else {
             let value = planner.typed_expression(scope, &schema, expr, typing)?;
-            typing
-                .assign(value, &sql_type(column)?, column.data_type.clone(), &column.name)
-                .map_err(|error| locate::in_expression(error, expr))?
+            assign(typing, value, column).map_err(|error| locate::in_expression(error, expr))?
         };
         exprs.push(value.expr.unalias().alias(format!("\u{2}{place}")));
         places.push(place);
@@ -309,7 +307,6 @@ fn insert_values(
         return Err(Error::new(SqlState::SYNTAX_ERROR, "VALUES lists must all be the same length"));
     }
     check_width(width, places.len(), explicit)?;
-    let types = target.def.columns.iter().map(sql_type).collect::<Result<Vec<_>>>()?;
     let empty = DFSchema::empty();
     let mut defaults: HashMap<usize, Typed> = HashMap::new();
     let mut rows = Vec::with_capacity(values.rows.len());
@@ -321,9 +318,7 @@ fn insert_values(
                 continue;
             }
             let value = planner.typed_expression(scope, &empty, expr, typing)?;
-            let value = typing
-                .assign(value, &types[*place], column.data_type.clone(), &column.name)
-                .map_err(|error| locate::in_expression(error, expr))?;
+            let value = assign(typing, value, column).map_err(|error| locate::in_expression(error, expr))?;
             if overriding.takes(column)? {
                 given[*place] = Some(value);
             }
@@ -422,7 +417,7 @@ fn insert_query(
         if let Some(index) = places.iter().position(|given| *given == place).filter(|index| *index < width) {
             let (relation, field) = schema.qualified_field(index);
             let given = typing::column(PlanColumn::from((relation, field)), field);
-            let given = typing.assign(given, &to, column.data_type.clone(), &column.name)?;
+            let given = assign(typing, given, column)?;
             value = overriding.takes(column)?.then_some(given);
         }
         let value = match value {

@@ -16,11 +16,11 @@ use tidemill_catalog::Oid;
 use tidemill_catalog::acl::Privileges;
 use tidemill_catalog::record::{Body, ColumnDef, SequenceRule, TableDef};
 use tidemill_catalog::table::scan::{ROW_COLUMN, UNIT_COLUMN};
-use tidemill_udfs::types::SqlType;
+use tidemill_udfs::types::{SQL_TYPE_KEY, SqlType};
 
 use super::access::Accesses;
 use super::context::Resolved;
-use super::typing::{Typed, Typing, output_types, type_metadata};
+use super::typing::{self, Typed, Typing, output_types, type_metadata};
 use super::{ModifyPlan, Planner, Returning, Scope, locate, prepare};
 use crate::Result;
 use crate::error::{Error, SqlState};
@@ -102,6 +102,15 @@ pub(super) fn sql_type(column: &ColumnDef) -> Result<SqlType> {
     Ok(SqlType::of_stored(&column.sql_type)?)
 }
 
+/// A value as one of a column, to as many digits of a second as it keeps.
+pub(crate) fn assign(typing: &mut Typing<'_>, value: Typed, column: &ColumnDef) -> Result<Typed> {
+    let value = typing.assign(value, &sql_type(column)?, column.data_type.clone(), &column.name)?;
+    Ok(match SqlType::stored_precision(&column.sql_type) {
+        Some(digits) => typing::to_precision(value, digits),
+        None => value,
+    })
+}
+
 fn undefined_column(target: &Target, name: &str, ident: &Ident) -> Error {
     let error = Error::new(
         SqlState::UNDEFINED_COLUMN,
@@ -134,12 +143,11 @@ pub(super) fn default_value(
     column: &ColumnDef,
     typing: &mut Typing,
 ) -> Result<Typed> {
-    let to = sql_type(column)?;
     if let Some(sequence) = &column.sequence {
         let oid = Typed::literal(datafusion::common::ScalarValue::UInt32(Some(sequence.oid)), SqlType::RegClass);
         let call = ScalarFunction::new_udf(super::system::nextval(scope, sequence.rule), vec![oid.expr]);
         let value = Typed::of(Expr::ScalarFunction(call), SqlType::Int8);
-        return typing.assign(value, &to, column.data_type.clone(), &column.name);
+        return assign(typing, value, column);
     }
     let of_domain = || scope.domain(column.user_type?).and_then(|(_, domain)| domain.default.clone());
     let Some(text) = column.default.clone().or_else(of_domain) else { return null_value(column, typing) };
@@ -147,7 +155,7 @@ pub(super) fn default_value(
         Error::internal(format!("the default of column \"{}\" does not parse: {error}", column.name))
     })?;
     let value = planner.typed_expression(scope, &DFSchema::empty(), &expr, typing).map_err(Error::without_location)?;
-    typing.assign(value, &to, column.data_type.clone(), &column.name)
+    assign(typing, value, column)
 }
 
 /// NULL as a column's value.
@@ -200,7 +208,9 @@ pub(super) fn is_default(expr: &ast::Expr) -> bool {
 }
 
 pub(super) fn labelled(value: Typed, column: &ColumnDef, to: &SqlType) -> Expr {
-    let metadata = datafusion::common::metadata::FieldMetadata::from(type_metadata(to));
+    let stored = to.stored_with(SqlType::stored_precision(&column.sql_type));
+    let metadata = HashMap::from([(SQL_TYPE_KEY.to_owned(), stored)]);
+    let metadata = datafusion::common::metadata::FieldMetadata::from(metadata);
     value.expr.unalias().alias_with_metadata(&column.name, Some(metadata))
 }
 
@@ -369,6 +379,7 @@ fn returned(target: &Target, name: &str, sql_type: SqlType, origin: Option<&Colu
     Column {
         name: name.to_owned(),
         sql_type,
+        precision: origin.and_then(|column| SqlType::stored_precision(&column.sql_type)),
         table_oid: origin.map_or(0, |_| target.oid),
         attribute: origin.and_then(|column| i16::try_from(column.id).ok()).unwrap_or(0),
     }
@@ -596,7 +607,7 @@ fn assigned_rows(
         } else {
             let (relation, field) = schema.qualified_field(place + 2);
             let value = super::typing::column(PlanColumn::from((relation, field)), field);
-            typing.assign(value, &to, column.data_type.clone(), &column.name)?
+            assign(typing, value, column)?
         };
         exprs.push(labelled(value, column, &to));
     }

@@ -15,6 +15,8 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, IntervalUnit, TimeUnit};
 use datafusion::error::{DataFusionError, Result};
 
+use tidemill_catalog::Oid;
+
 use super::registry::Relation;
 
 /// One cell. The column's type decides what it becomes.
@@ -78,13 +80,15 @@ pub(crate) struct Batch<'r> {
     projection: Vec<usize>,
     rows: usize,
     columns: Vec<Option<ArrayRef>>,
+    /// The object that the rows are asked for; they may be about others too.
+    pub(crate) about: Option<Oid>,
 }
 
 impl<'r> Batch<'r> {
     /// No rows yet.
     pub(crate) fn new(relation: &'r Relation, projection: Vec<usize>) -> Self {
         let columns = vec![None; relation.columns.len()];
-        Self { relation, projection, rows: 0, columns }
+        Self { relation, projection, rows: 0, columns, about: None }
     }
 
     /// Says how many rows there are. Comes before the columns.

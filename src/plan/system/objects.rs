@@ -178,7 +178,7 @@ impl<'a> TypeNames<'a> {
             match column.user_type {
                 // A domain: its type is what is below it.
                 Some(domain) if user_types::of(&sql_type) != Some(domain) => (domain, -1),
-                _ => (sql_type.oid(), sql_type.typmod()),
+                _ => (sql_type.oid(), sql_type.typmod_with(SqlType::stored_precision(&column.sql_type))),
             }
         })
     }
@@ -365,6 +365,14 @@ pub(crate) fn relations(scope: &Scope) -> Vec<Rel<'_>> {
     let mut all: Vec<Rel<'_>> = registry::all().iter().map(|relation| system_relation(scope, relation)).collect();
     all.extend(user_relations(scope));
     all
+}
+
+/// The relation with that oid, or all.
+pub(crate) fn relations_about(scope: &Scope, about: Option<Oid>) -> Vec<Rel<'_>> {
+    match about {
+        Some(oid) => find_relation(scope, oid).into_iter().collect(),
+        None => relations(scope),
+    }
 }
 
 /// The relations of [`relations`] that users made.

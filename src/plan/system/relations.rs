@@ -70,7 +70,7 @@ fn pg_namespace(scope: &Scope, batch: &mut Batch<'_>) {
 }
 
 fn pg_class(scope: &Scope, batch: &mut Batch<'_>) {
-    let all = objects::relations(scope);
+    let all = objects::relations_about(scope, batch.about);
     batch.rows(all.len());
     batch.column("oid", all.iter().map(|rel| rel.oid));
     batch.column("relname", all.iter().map(|rel| rel.name.as_ref()));
@@ -153,7 +153,7 @@ const SYSTEM_COLUMNS: [(&str, i32, Oid); 6] =
     [("tableoid", -6, 26), ("cmax", -5, 29), ("xmax", -4, 28), ("cmin", -3, 29), ("xmin", -2, 28), ("ctid", -1, 27)];
 
 fn pg_attribute(scope: &Scope, batch: &mut Batch<'_>) {
-    let relations = objects::relations(scope);
+    let relations = objects::relations_about(scope, batch.about);
     let mut types = TypeNames::default();
     let mut all: Vec<(&Rel<'_>, Attribute<'_>)> = Vec::new();
     for relation in &relations {

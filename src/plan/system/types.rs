@@ -5,7 +5,7 @@ use tidemill_udfs::types::SqlType;
 
 use super::batch::{Batch, Value};
 use super::registry::{self, Fill, Relation};
-use super::user_types::{OwnType, own_types};
+use super::user_types::{OwnType, below_domain, own_types};
 use super::{data, objects};
 use crate::plan::{PG_CATALOG, Scope};
 
@@ -109,8 +109,8 @@ fn pg_type(scope: &Scope, batch: &mut Batch<'_>) {
     let none = || std::iter::repeat_n(None, fixed);
     let all = || none().chain(domains.clone());
     batch.column("typnotnull", all().map(|domain| domain.is_some_and(|domain| domain.not_null)));
-    batch.column("typbasetype", all().map(|domain| domain.map_or(0, |domain| base(domain).oid())));
-    batch.column("typtypmod", all().map(|domain| domain.map_or(-1, |domain| base(domain).typmod())));
+    batch.column("typbasetype", all().map(|domain| domain.map_or(0, |domain| below_domain(domain).0)));
+    batch.column("typtypmod", all().map(|domain| domain.map_or(-1, |domain| below_domain(domain).1)));
     batch.column("typndims", all().map(|domain| i32::from(domain.is_some_and(|d| base(d).dimensions() > 0))));
     batch.column("typdefault", all().map(|domain| domain.and_then(|domain| domain.default.as_deref())));
 }

@@ -14,7 +14,7 @@ use super::data::{self, TypeRow};
 use super::names::{qualified, quote_ident};
 use super::objects::{self, Kind};
 use super::registry::Fill;
-use crate::plan::{PG_CATALOG, Scope, TEMP_SCHEMA};
+use crate::plan::{PG_CATALOG, Scope, TEMP_SCHEMA, user_types};
 
 /// The relations whose rows are made here.
 pub(crate) const FILLS: &[(&str, Fill)] = &[("pg_enum", pg_enum)];
@@ -197,8 +197,17 @@ pub(crate) fn schema_and_name(scope: &Scope, oid: Oid) -> Option<(&str, String)>
 
 /// The type below a domain, and its modifier; any other type itself.
 pub(crate) fn below(scope: &Scope, oid: Oid, typmod: i32) -> (Oid, i32) {
-    let base = scope.domain(oid).and_then(|(_, domain)| SqlType::of_stored(&domain.base).ok());
-    base.map_or((oid, typmod), |base| (base.oid(), base.typmod()))
+    let Some((_, domain)) = scope.declared_domain(oid) else { return (oid, typmod) };
+    below_domain(domain)
+}
+
+/// What a domain is over directly, and its modifier: another domain, or the type of its values.
+pub(crate) fn below_domain(domain: &DomainDef) -> (Oid, i32) {
+    let base = SqlType::of_stored(&domain.base).unwrap_or(SqlType::Text);
+    match domain.base_type.filter(|oid| user_types::of(&base) != Some(*oid)) {
+        Some(domain) => (domain, -1),
+        None => (base.oid(), base.typmod()),
+    }
 }
 
 /// The CHECKs of all domains.

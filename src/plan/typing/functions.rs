@@ -11,7 +11,7 @@ use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_
 use datafusion::logical_expr::{AggregateUDF, Cast, Expr, ReturnFieldArgs, ScalarUDF, WindowFunctionDefinition};
 use tidemill_udfs::types::SqlType;
 
-use super::{Sight, Typed, Typing, canonical, element_of, is_textual, type_list};
+use super::{Sight, Typed, Typing, canonical, element_of, is_textual, limited, type_list};
 use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::plan::pending::{PendingAggregate, PendingWindow};
@@ -161,8 +161,7 @@ impl Typing<'_> {
             Shape::ArrayOf if args.is_empty() => self.plain(&function, args),
             Shape::ArrayOf => {
                 let (args, sql_type, _) = self.unify(args, "ARRAY")?;
-                // ARRAY[ARRAY[1], ARRAY[2]] is an array of two dimensions, of the same type.
-                let array = if element_of(&sql_type).is_some() { sql_type } else { SqlType::Array(Arc::new(sql_type)) };
+                let array = limited(SqlType::Array(Arc::new(sql_type)))?;
                 let result = self.plain(&function, args)?;
                 Ok(Typed { sql_type: array, ..result })
             }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
-use datafusion::logical_expr::expr::{Alias, Cast, Placeholder};
+use datafusion::logical_expr::expr::{Alias, Cast, Placeholder, ScalarFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable};
-use tidemill_udfs::types::{QUOTIENT_PRECISION, SQL_TYPE_KEY, SqlType, text_dimensions};
+use tidemill_udfs::types::{DIMENSIONS_MAX, QUOTIENT_PRECISION, SQL_TYPE_KEY, SqlType, text_dimensions};
 
 use super::access::Accesses;
 use super::types::{arrow_casts, category, common_type, is_canonical, is_integer, is_oid, is_text};
@@ -206,7 +206,7 @@ impl<'a> Typing<'a> {
         let own;
         let to = match to {
             SqlType::Array(_) => {
-                own = dimensioned(&value, to);
+                own = limited(dimensioned(&value, to))?;
                 &own
             }
             other => other,
@@ -310,6 +310,28 @@ impl<'a> Typing<'a> {
     /// An unknown that nothing gave a type is text.
     pub(super) fn settled(&mut self, value: Typed) -> Result<Typed> {
         if value.is_unknown() { self.decide(value, &SqlType::Text) } else { Ok(value) }
+    }
+}
+
+/// A time with that many digits of a second.
+pub(super) fn to_precision(value: Typed, digits: u8) -> Typed {
+    let Some(function) = super::registry::scalar("pg_round_time").filter(|_| value.sql_type.dimensions() == 0) else {
+        return value;
+    };
+    let digits = Typed::literal(ScalarValue::Int32(Some(i32::from(digits))), SqlType::Int4);
+    let call = ScalarFunction::new_udf(function, vec![value.expr.unalias(), digits.expr]);
+    Typed::new(Expr::ScalarFunction(call), value.sql_type, value.data_type)
+}
+
+/// The type itself, unless it is an array of more dimensions than there may be: 54000.
+pub(super) fn limited(sql_type: SqlType) -> Result<SqlType> {
+    match sql_type.dimensions() {
+        0..=DIMENSIONS_MAX => Ok(sql_type),
+        count => {
+            let message =
+                format!("number of array dimensions ({count}) exceeds the maximum allowed ({DIMENSIONS_MAX})");
+            Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message))
+        }
     }
 }
 

@@ -232,7 +232,9 @@ impl Typing<'_> {
         match (&left.sql_type, op, &right.sql_type) {
             (T::Date, BinaryOperator::Plus, T::Int2 | T::Int4 | T::Time) => self.call("pg_date_add", vec![left, right]),
             (T::Int2 | T::Int4 | T::Time, BinaryOperator::Plus, T::Date) => self.call("pg_date_add", vec![right, left]),
-            (T::Date, BinaryOperator::Minus, T::Int2 | T::Int4) => self.call("pg_date_sub", vec![left, right]),
+            (T::Date, BinaryOperator::Minus, T::Int2 | T::Int4 | T::Time) => {
+                self.call("pg_date_sub", vec![left, right])
+            }
             (T::Date, BinaryOperator::Minus, T::Date) => self.call("pg_date_diff", vec![left, right]),
             (T::Date | T::Timestamp | T::TimestampTz, BinaryOperator::Plus, T::Interval) => {
                 self.call("pg_timestamp_add_interval", vec![left, right])

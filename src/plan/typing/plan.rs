@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
     WindowFunctionDefinition,
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
-use tidemill_udfs::types::SqlType;
+use tidemill_udfs::types::{SQL_TYPE_KEY, SqlType};
 
 use super::{Sight, Typed, Typing, common, labelled};
 use crate::Result;
@@ -333,7 +333,7 @@ impl Typing<'_> {
             })?
             .data;
         // The nodes above the work table have schemas of the old one.
-        let term = self.plan(term, outer, true)?;
+        let term = self.plan(without_coercion(term)?, outer, true)?;
         let targets = output_types(&base);
         for (index, ((base_type, _), (term_type, _))) in targets.iter().zip(output_types(&term)).enumerate() {
             let same = super::without_modifier(base_type) == super::without_modifier(&term_type);
@@ -661,4 +661,21 @@ fn is_unknown_literal(expr: &Expr) -> bool {
 fn keep(slot: &mut Option<Error>, error: Error) -> datafusion::common::DataFusionError {
     *slot = Some(error);
     datafusion::common::DataFusionError::Plan(String::new())
+}
+
+/// A recursive term without the casts by which DataFusion fits it to the types that it took the other term for.
+fn without_coercion(term: LogicalPlan) -> Result<LogicalPlan> {
+    let LogicalPlan::Projection(projection) = term else { return Ok(term) };
+    let plain = |expr: Expr| {
+        let name = expr.schema_name().to_string();
+        match expr.unalias() {
+            // Casts that were written say their type.
+            Expr::Cast(cast) if !cast.field.metadata().contains_key(SQL_TYPE_KEY) => {
+                cast.expr.unalias().alias_if_changed(name)
+            }
+            other => other.alias_if_changed(name),
+        }
+    };
+    let exprs = projection.expr.into_iter().map(plain).collect::<datafusion::common::Result<_>>()?;
+    Ok(LogicalPlan::Projection(Projection::try_new(exprs, projection.input)?))
 }

@@ -139,7 +139,13 @@ impl Client<'_> {
 
     pub(super) async fn execute(&mut self, name: String, rows_max: i32) -> Result<(), Failure> {
         // Taken out while it runs: if it fails it is gone, and its stream with it.
-        let Some(mut bound) = self.portals.remove(&name) else { return Err(no_portal(&name).into()) };
+        let Some(mut bound) = self.portals.remove(&name) else {
+            // It may have been the one that failed.
+            return Err(match self.session.status() {
+                TransactionStatus::Failed => crate::session::aborted().into(),
+                _ => no_portal(&name).into(),
+            });
+        };
         let before = self.session.status();
         let rows_max = usize::try_from(rows_max).ok().filter(|rows| *rows > 0);
         let prepared = Arc::clone(&bound.portal.prepared);

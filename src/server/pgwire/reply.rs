@@ -149,20 +149,30 @@ fn fields(out: &mut BytesMut, severity: &str, report: &Report) {
     field(b'C', report.code.code());
     field(b'M', &report.message);
     let position = report.position.map(|position| position.to_string());
+    let (inner_position, inner_query) =
+        report.inner.clone().map(|(position, query)| (position.to_string(), query)).unzip();
     let optional = [
         (b'D', &report.detail),
         (b'H', &report.hint),
         (b'P', &position),
+        (b'p', &inner_position),
+        (b'q', &inner_query),
         (b'W', &report.context),
         (b's', &report.schema),
         (b't', &report.table),
         (b'c', &report.column),
+        (b'd', &report.data_type),
         (b'n', &report.constraint),
     ];
     for (kind, value) in optional {
         if let Some(value) = value {
             field(kind, value);
         }
+    }
+    if let Some((routine, place)) = report.routine {
+        field(b'F', place.file());
+        field(b'L', &place.line().to_string());
+        field(b'R', routine);
     }
     out.put_u8(0);
 }
@@ -187,7 +197,7 @@ pub(super) fn row_description(out: &mut BytesMut, columns: &[Column], formats: &
             out.put_i16(column.attribute);
             out.put_u32(column.sql_type.oid());
             out.put_i16(column.sql_type.length());
-            out.put_i32(column.sql_type.typmod());
+            out.put_i32(column.sql_type.typmod_with(column.precision));
             out.put_i16(format_of(formats, index));
         }
     });

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use super::tokens::{Offsets, is_word, string_of};
 use super::{near, tokenize};
 use crate::error::SqlState;
-use crate::statement::control::{Block, Handler, Level, Step};
+use crate::statement::control::{Block, Handler, Level, Located, Raise, RaiseOption, Raised, Step};
 use crate::{Error, Result};
 
 /// Nesting of blocks and IFs.
@@ -93,6 +93,22 @@ pub(super) fn parse(body: &str) -> Result<Block> {
     }
 }
 
+/// The state of a condition, by PostgreSQL's name.
+///
+/// # Errors
+/// 42704
+pub(crate) fn condition(name: &str) -> Result<SqlState> {
+    match CONDITIONS.iter().find(|(condition, _)| *condition == name) {
+        Some((_, state)) => Ok((*state).clone()),
+        None => Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("unrecognized exception condition \"{name}\""))),
+    }
+}
+
+/// True for five digits and capitals.
+pub(crate) fn is_code(text: &str) -> bool {
+    text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+}
+
 struct Reader<'a> {
     body: &'a str,
     offsets: Offsets<'a>,
@@ -159,17 +175,11 @@ impl Reader<'_> {
             };
             self.at += 1;
             if name == "sqlstate" {
-                let state = self.tokens.get(self.at).and_then(|token| string_of(&token.token));
-                states.push(Some(SqlState::from_code(&state.ok_or_else(|| self.error())?)));
-                self.at += 1;
+                states.push(Some(self.state()?));
             } else if name == "others" {
                 states.push(None);
             } else {
-                let known = CONDITIONS.iter().find(|(condition, _)| *condition == name);
-                let (_, state) = known.ok_or_else(|| {
-                    Error::new(SqlState::UNDEFINED_OBJECT, format!("unrecognized exception condition \"{name}\""))
-                })?;
-                states.push(Some((*state).clone()));
+                states.push(Some(condition(&name)?));
             }
             if !self.eat("OR") {
                 break;
@@ -179,14 +189,26 @@ impl Reader<'_> {
         Ok(Handler { states, steps: self.steps(&["WHEN", "END"], depth)? })
     }
 
+    /// What follows SQLSTATE.
+    fn state(&mut self) -> Result<SqlState> {
+        let code = self.tokens.get(self.at).and_then(|token| string_of(&token.token)).ok_or_else(|| self.error())?;
+        if !is_code(&code) {
+            let message = format!("invalid SQLSTATE code at or near \"'{code}'\"");
+            return Err(Error::new(SqlState::SYNTAX_ERROR, message));
+        }
+        self.at += 1;
+        Ok(SqlState::from_code(&code))
+    }
+
     /// Steps until one of the words, which is not read.
-    fn steps(&mut self, until: &[&str], depth: usize) -> Result<Vec<Step>> {
+    fn steps(&mut self, until: &[&str], depth: usize) -> Result<Vec<Located>> {
         if depth > DEPTH_MAX {
             return Err(Error::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded"));
         }
         let mut steps = vec![];
         while !self.is_any(until) {
-            steps.push(self.step(depth)?);
+            let line = self.tokens.get(self.at).map_or(1, |token| token.span.start.line);
+            steps.push(Located { line, step: self.step(depth)? });
         }
         Ok(steps)
     }
@@ -265,24 +287,66 @@ impl Reader<'_> {
         let level = levels.into_iter().find(|(word, _)| self.is(word));
         self.at += usize::from(level.is_some());
         let level = level.map_or(Level::Exception, |(_, level)| level);
-        let Some(format) = self.tokens.get(self.at).and_then(|token| string_of(&token.token)) else {
-            return Err(self.unsupported("RAISE without a format"));
-        };
-        self.at += 1;
-        let mut arguments = vec![];
-        while self.eat_token(&Token::Comma) {
-            arguments.push(self.stretch(&["USING"], true)?);
-        }
-        if self.is("USING") {
-            return Err(self.unsupported("RAISE … USING"));
+        let raised = self.raised()?;
+        let mut options = vec![];
+        if self.eat("USING") {
+            loop {
+                let known = RaiseOption::ALL.into_iter().find(|(word, _)| self.is(word));
+                let Some((_, option)) = known else { return Err(self.no_option()) };
+                self.at += 1;
+                if !self.eat_token(&Token::Eq) && !self.eat_token(&Token::Assignment) {
+                    return Err(self.error());
+                }
+                options.push((option, self.stretch(&[], true)?));
+                if !self.eat_token(&Token::Comma) {
+                    break;
+                }
+            }
         }
         self.semicolon()?;
-        let holes = format.replace("%%", "").matches('%').count();
-        if holes != arguments.len() {
-            let few = if holes > arguments.len() { "few" } else { "many" };
-            return Err(Error::new(SqlState::SYNTAX_ERROR, format!("too {few} parameters specified for RAISE")));
+        Ok(Step::Raise(Raise { level, raised, options }))
+    }
+
+    fn raised(&mut self) -> Result<Raised> {
+        if self.is("USING") || self.tokens.get(self.at).is_some_and(|token| token.token == Token::SemiColon) {
+            return Ok(Raised::Nothing);
         }
-        Ok(Step::Raise { level, format, arguments })
+        if self.eat("SQLSTATE") {
+            let state = self.state()?;
+            let name = state.code().to_owned();
+            return Ok(Raised::Condition(state, name));
+        }
+        match self.tokens.get(self.at).map(|token| &token.token) {
+            Some(Token::Word(word)) => {
+                let name = word.value.to_lowercase();
+                let state = condition(&name)?;
+                self.at += 1;
+                Ok(Raised::Condition(state, name))
+            }
+            Some(token) => {
+                let format = string_of(token).ok_or_else(|| self.error())?;
+                self.at += 1;
+                let mut arguments = vec![];
+                while self.eat_token(&Token::Comma) {
+                    arguments.push(self.stretch(&["USING"], true)?);
+                }
+                let holes = format.replace("%%", "").matches('%').count();
+                if holes != arguments.len() {
+                    let few = if holes > arguments.len() { "few" } else { "many" };
+                    let message = format!("too {few} parameters specified for RAISE");
+                    return Err(Error::new(SqlState::SYNTAX_ERROR, message));
+                }
+                Ok(Raised::Format(format, arguments))
+            }
+            None => Err(self.error()),
+        }
+    }
+
+    fn no_option(&self) -> Error {
+        let mut error = self.error();
+        let message = &mut error.report_mut().message;
+        *message = message.replace("syntax error", "unrecognized RAISE statement option");
+        error
     }
 
     /// The text until a semicolon or one of the words, neither within parentheses or CASE.

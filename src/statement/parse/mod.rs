@@ -14,9 +14,10 @@ use crate::{Error, Result};
 
 mod asof;
 /// The body of DO.
-mod block;
+pub(super) mod block;
 mod constraint;
 mod distinct;
+mod frames;
 /// GRANT, REVOKE and kin.
 mod grant;
 mod joins;
@@ -305,6 +306,8 @@ fn sql(offsets: &Offsets<'_>, tokens: &[TokenWithSpan]) -> Result<ast::Statement
     let tokens = tokens.as_ref();
     let nested = joins::parenthesized(tokens).map_err(|at| near(offsets, tokens.get(at)))?;
     let tokens = nested.as_deref().unwrap_or(tokens);
+    let framed = frames::parenthesized(tokens);
+    let tokens = framed.as_deref().unwrap_or(tokens);
     let mut statement = run_parser(offsets, &plainer(tokens), |parser| parser.parse_statement())?;
     if let Some(mark) = overriding {
         mark_insert(&mut statement, mark)?;

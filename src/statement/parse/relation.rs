@@ -293,7 +293,7 @@ fn column(t: &mut Tokens<'_>, table: &str) -> Result<ColumnSyntax> {
     }
     match serial(t) {
         Some(sql_type) => {
-            column.sql_type = Some(TypeName::Known(sql_type));
+            column.sql_type = Some(TypeName::Known(sql_type, None));
             column.serial = true;
             column.not_null = true;
         }
@@ -366,7 +366,7 @@ fn serial(t: &mut Tokens<'_>) -> Option<SqlType> {
 /// A type of the server's.
 pub(super) fn sql_type(t: &mut Tokens<'_>) -> Result<SqlType> {
     match type_name(t)? {
-        TypeName::Known(sql_type) => Ok(sql_type),
+        TypeName::Known(sql_type, _) => Ok(sql_type),
         TypeName::User { name, .. } => {
             let message = format!("type \"{name}\" does not exist");
             Err(Error::new(SqlState::UNDEFINED_OBJECT, message).at(name.offset))
@@ -408,8 +408,8 @@ pub(super) fn type_name(t: &mut Tokens<'_>) -> Result<TypeName> {
         }
     }
     let end = t.end_offset(begin);
-    match SqlType::parse(&t.offsets.text()[offset..end]).map_err(Error::from) {
-        Ok(sql_type) => Ok(TypeName::Known(sql_type)),
+    match SqlType::parse_precise(&t.offsets.text()[offset..end]).map_err(Error::from) {
+        Ok((sql_type, precision)) => Ok(TypeName::Known(sql_type, precision)),
         Err(error) if is_plain && *error.code() == SqlState::UNDEFINED_OBJECT => Ok(TypeName::User { name, is_array }),
         Err(error) => Err(error.at(offset)),
     }

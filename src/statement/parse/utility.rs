@@ -324,7 +324,8 @@ fn zone(t: &mut Tokens<'_>) -> Result<String> {
     if t.eat(&["INTERVAL"]) {
         let text = t.string()?;
         let _ = t.eat(&["HOUR", "TO", "MINUTE"]);
-        return Ok(text);
+        // Hours east of UTC, as a number is.
+        return Ok(text.trim_end_matches(":00").to_owned());
     }
     value(t)
 }

@@ -22,6 +22,7 @@ mod system;
 mod text;
 mod time;
 pub use time::bucket::Bucket;
+pub use time::round_time;
 mod values;
 mod window;
 

@@ -135,6 +135,25 @@ pub(crate) fn offset_of_local(zone: Tz, local_us: i64) -> i32 {
     }
 }
 
+/// `+05:30`, `UTC-3`, `-08`: seconds east of UTC, where POSIX counts those west of it.
+pub fn posix_offset(name: &str) -> Option<i64> {
+    let offset = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    let (sign, digits) = match offset.as_bytes().first()? {
+        b'+' => (-1, &offset[1..]),
+        b'-' => (1, &offset[1..]),
+        _ => return None,
+    };
+    let mut parts = digits.split(':').map(|part| {
+        let plain = !part.is_empty() && part.len() <= 2 && part.bytes().all(|b| b.is_ascii_digit());
+        if plain { part.parse::<i64>().ok() } else { None }
+    });
+    let hours = parts.next()??;
+    let minutes = parts.next().unwrap_or(Some(0))?;
+    let seconds = parts.next().unwrap_or(Some(0))?;
+    let valid = hours <= 15 && minutes < 60 && seconds < 60 && parts.next().is_none();
+    valid.then_some(sign * (hours * 3600 + minutes * 60 + seconds))
+}
+
 /// The zone of that name, in any case.
 pub fn zone_by_name(name: &str) -> Option<Tz> {
     static BY_NAME: LazyLock<HashMap<String, Tz>> =

@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 
 use super::calendar::{
     DAY, FIRST_DAY, HOUR, LAST_DAY, MINUTE, SECOND, days_from_civil, days_in_month, offset_at, offset_of_abbreviation,
-    offset_of_local, zone_by_name,
+    offset_of_local, posix_offset, zone_by_name,
 };
 use super::datetime_words::{Keyword, keyword, zone_abbreviation};
 use super::{DateOrder, TextSettings, ValueError, input_error};
@@ -459,8 +459,11 @@ impl<'a> Decoder<'a> {
             None if self.time_only && starts_with_digit && !text.contains(['/', '.']) && text.len() < 10 => {}
             None if !self.has_date() => return self.date_parts(text),
             None if !starts_with_digit => {
-                let zone = zone_by_name(text).ok_or_else(|| Fault::Zone(text.to_owned()))?;
-                return self.set_zone(Zone::Named(zone));
+                if let Some(zone) = zone_by_name(text) {
+                    return self.set_zone(Zone::Named(zone));
+                }
+                let offset = posix_offset(text).and_then(|offset| offset.try_into().ok());
+                return self.set_zone(Zone::Offset(offset.ok_or_else(|| Fault::Zone(text.to_owned()))?));
             }
             None | Some(Keyword::Time) => {}
             Some(_) => return Err(Fault::Syntax),

@@ -49,7 +49,7 @@ mod text_out;
 mod tests;
 
 pub use array_in::{DIMENSIONS_MAX, text_dimensions};
-pub use calendar::zone_by_name;
+pub use calendar::{posix_offset, zone_by_name};
 pub use enums::EnumType;
 pub use json_out::JsonEncoder;
 pub use quotient::{

@@ -78,19 +78,34 @@ impl SqlType {
     /// The type of that name, as PostgreSQL's grammar and `format_type` spell it: `int4`, `character varying(10)[]`,
     /// `_text`, `pg_catalog.int4`, `"char"`.
     ///
-    /// The precision of `timestamp(3)`, `time(3)` and `interval(3)` and the fields of `interval year to month` are
-    /// accepted and not kept: values have microseconds.
+    /// The precision of `timestamp(3)`, `time(3)` and `interval(3)` is no part of the type ([`Self::parse_precise`] gives it);
+    /// the fields of `interval year to month` are accepted and not kept.
     ///
     /// # Errors
     /// 42704 for an unknown name, 42601 for bad syntax, 22023 for a bad modifier, 0A000 for what PostgreSQL has and we not.
     pub fn parse(name: &str) -> Result<Self, ValueError> {
+        Self::parse_precise(name).map(|(parsed, _)| parsed)
+    }
+
+    /// As [`Self::parse`], with the digits of a second, 0 to 6, that a type of time keeps; `None`: all.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_precise(name: &str) -> Result<(Self, Option<u8>), ValueError> {
         let mut words = Words::new(name)?;
         let element = words.element()?;
         let dimensions = words.dimensions()?;
         match words.peek() {
-            None => Ok((0..dimensions).fold(element, |inner, _| Self::Array(Arc::new(inner)))),
+            None => Ok(((0..dimensions).fold(element, |inner, _| Self::Array(Arc::new(inner))), words.precision)),
             Some(_) => Err(words.syntax_error()),
         }
+    }
+
+    /// The digits of a second that a stored spelling has.
+    pub fn stored_precision(text: &str) -> Option<u8> {
+        // Of most columns nothing needs to be parsed.
+        let may_be = text.contains('(') && (text.starts_with("time") || text.starts_with("interval"));
+        if may_be { Self::parse_precise(text).ok()?.1 } else { None }
     }
 
     /// How metadata and definitions of columns spell it: as [`Self::name`], but an enum with all that it is.
@@ -99,6 +114,18 @@ impl SqlType {
             Self::Enum(of) => of.stored(),
             Self::Array(element) => format!("{}[]", element.stored()),
             other => other.name(),
+        }
+    }
+
+    /// As [`Self::stored`], of a type of time that keeps that many digits of a second.
+    pub fn stored_with(&self, precision: Option<u8>) -> String {
+        let name = self.stored();
+        match (self.innermost(), precision) {
+            (Self::Timestamp | Self::TimestampTz | Self::Time | Self::Interval, Some(digits)) => {
+                let (word, rest) = name.split_at(name.find([' ', '[']).unwrap_or(name.len()));
+                format!("{word}({digits}){rest}")
+            }
+            _ => name,
         }
     }
 
@@ -182,6 +209,16 @@ impl SqlType {
             Self::Char(n) if *n > 0 => length(*n),
             Self::Array(_) => self.innermost().typmod(),
             _ => -1,
+        }
+    }
+
+    /// As [`Self::typmod`], of a type of time that keeps that many digits of a second.
+    pub fn typmod_with(&self, precision: Option<u8>) -> i32 {
+        match (self.innermost(), precision) {
+            // All fields of an interval, then its digits.
+            (Self::Interval, Some(digits)) => 0x7fff_0000 | i32::from(digits),
+            (Self::Timestamp | Self::TimestampTz | Self::Time, Some(digits)) => i32::from(digits),
+            _ => self.typmod(),
         }
     }
 
@@ -428,6 +465,8 @@ struct Words<'a> {
     text: &'a str,
     words: Vec<Word>,
     next: usize,
+    /// Digits of a second that a type of time was given.
+    precision: Option<u8>,
 }
 
 impl<'a> Words<'a> {
@@ -455,7 +494,7 @@ impl<'a> Words<'a> {
                 rest = &rest[first.len_utf8()..];
             }
         }
-        Ok(Self { text, words, next: 0 })
+        Ok(Self { text, words, next: 0, precision: None })
     }
 
     fn peek(&self) -> Option<&Word> {
@@ -575,7 +614,7 @@ impl<'a> Words<'a> {
             SqlType::Varchar(_) => Ok(SqlType::Varchar(self.length("varchar")?)),
             SqlType::Char(_) => Ok(SqlType::Char(self.length("char")?.unwrap_or(0))),
             SqlType::Timestamp | SqlType::TimestampTz | SqlType::Time => {
-                self.modifiers()?;
+                self.precision(&name.to_uppercase())?;
                 Ok(base.sql_type.clone())
             }
             SqlType::Interval => self.interval(),
@@ -663,10 +702,7 @@ impl<'a> Words<'a> {
     }
 
     fn time(&mut self, name: &str) -> Result<SqlType, ValueError> {
-        if self.modifiers()?.iter().any(|precision| *precision < 0) {
-            let message = format!("{}({}) precision must not be negative", name.to_uppercase(), -1);
-            return Err(ValueError::new("22023", message));
-        }
+        self.precision(&name.to_uppercase())?;
         let zoned = self.names(&["with", "time", "zone"]);
         if !zoned {
             self.names(&["without", "time", "zone"]);
@@ -681,15 +717,31 @@ impl<'a> Words<'a> {
 
     fn interval(&mut self) -> Result<SqlType, ValueError> {
         const FIELDS: [&str; 6] = ["year", "month", "day", "hour", "minute", "second"];
-        self.modifiers()?;
+        self.precision("INTERVAL")?;
         if FIELDS.iter().any(|field| self.name(field)) {
-            self.modifiers()?;
+            self.precision("INTERVAL")?;
             if self.name("to") && !FIELDS.iter().any(|field| self.name(field)) {
                 return Err(self.syntax_error());
             }
-            self.modifiers()?;
+            self.precision("INTERVAL")?;
         }
         Ok(SqlType::Interval)
+    }
+
+    /// `(3)`: more digits than six are six, as in PostgreSQL.
+    fn precision(&mut self, name: &str) -> Result<(), ValueError> {
+        match self.modifiers()?[..] {
+            [] => Ok(()),
+            [digits] if digits < 0 => {
+                let message = format!("{name}({digits}) precision must not be negative");
+                Err(ValueError::new("22023", message))
+            }
+            [digits] => {
+                self.precision = Some(u8::try_from(digits.min(6)).unwrap_or(6));
+                Ok(())
+            }
+            _ => Err(ValueError::new("22023", "invalid type modifier")),
+        }
     }
 }
 

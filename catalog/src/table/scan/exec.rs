@@ -222,6 +222,11 @@ impl TableScanExec {
         Some(scan)
     }
 
+    /// The table's oid.
+    pub fn table(&self) -> crate::Oid {
+        self.scan.state.oid
+    }
+
     /// The table column that an expression over the output is.
     fn table_column(&self, expression: &Arc<dyn PhysicalExpr>) -> Option<usize> {
         let column = expression.downcast_ref::<Column>()?;

@@ -50,9 +50,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
     function("pg_is_other_temp_schema", 1, 1, "bool", |_| Ok(false.into())),
     function("txid_current", 0, 0, "int8", transaction),
-    function("txid_current_if_assigned", 0, 0, "int8", |_| Ok(Value::Null)),
+    function("txid_current_if_assigned", 0, 0, "int8", assigned),
     function("pg_current_xact_id", 0, 0, "text", transaction),
-    function("pg_current_xact_id_if_assigned", 0, 0, "text", |_| Ok(Value::Null)),
+    function("pg_current_xact_id_if_assigned", 0, 0, "text", assigned),
     function("pg_current_wal_lsn", 0, 0, "text", wal_position),
     function("pg_current_wal_insert_lsn", 0, 0, "text", wal_position),
     function("pg_current_wal_flush_lsn", 0, 0, "text", wal_position),
@@ -141,9 +141,14 @@ fn pg_notify(call: &Call<'_>) -> Result<Value<'static>> {
     Ok("".into())
 }
 
-/// The number of the last transaction that the statement sees.
+/// The transaction's number, given to it now if it has none.
 fn transaction(call: &Call<'_>) -> Result<Value<'static>> {
-    Ok(call.scope.snapshot.lsn.into())
+    Ok((*call.scope.transaction.get_or_init(|| call.scope.instance.next_transaction())).into())
+}
+
+/// The transaction's number, if it has one.
+fn assigned(call: &Call<'_>) -> Result<Value<'static>> {
+    Ok(call.scope.transaction.get().copied().into())
 }
 
 /// The log's position in pg_lsn's text form.

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use tidemill_catalog::record::{CheckDef, Object};
 use tidemill_catalog::user_type::DomainDef;
-use tidemill_udfs::types::SqlType;
 
 use super::columns::{Typed, type_columns};
 use super::{catalog, visible_relations};
 use crate::plan::Scope;
 use crate::plan::system::batch::Batch;
-use crate::plan::system::objects;
+use crate::plan::system::{objects, user_types};
 
 /// A domain with the name of its schema.
 struct Domain<'a> {
@@ -21,8 +20,8 @@ struct Domain<'a> {
 
 impl Domain<'_> {
     fn base(&self) -> Typed {
-        let base = SqlType::of_stored(&self.def.base).unwrap_or(SqlType::Text);
-        Typed { oid: base.oid(), typmod: base.typmod() }
+        let (oid, typmod) = user_types::below_domain(self.def);
+        Typed { oid, typmod }
     }
 }
 

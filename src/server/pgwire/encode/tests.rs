@@ -4,7 +4,7 @@ use super::*;
 use datafusion::arrow::array::{ArrayRef, Int32Array, RecordBatch, StringViewArray, UInt64Array};
 
 fn column(sql_type: SqlType) -> Column {
-    Column { name: "x".into(), sql_type, table_oid: 0, attribute: 0 }
+    Column::new("x", sql_type)
 }
 
 fn batch() -> RecordBatch {

@@ -3,7 +3,9 @@
 //! The operators come here under the names `pg_timestamp_add_interval`, `pg_date_add`, …; `age`, `justify_*`, `timezone` and
 //! `isfinite` under their own.
 
-use arrow::array::ArrayRef;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray};
 use datafusion_common::Result;
 
 use super::super::call::{Call, Date, Interval, Time, Timestamp, Value, fail};
@@ -320,12 +322,16 @@ fn operators() -> Vec<Function> {
             .on("date, time -> timestamp", |c| {
                 c.map2(|d: Date, t: Time| add(local_midnight(d), Interval::new(0, 0, t.0 * 1000)).map(Timestamp))
             }),
-        def("pg_date_sub", "date - days.", "date '2024-01-08' - 7").on("date, int4 -> date", |c| {
-            c.map2(|d: Date, days: i32| match days.checked_neg() {
-                Some(days) => date_add(d, days),
-                None => fail("22008", "date out of range"),
+        def("pg_date_sub", "date - days, or date - time.", "date '2024-01-08' - 7")
+            .on("date, int4 -> date", |c| {
+                c.map2(|d: Date, days: i32| match days.checked_neg() {
+                    Some(days) => date_add(d, days),
+                    None => fail("22008", "date out of range"),
+                })
             })
-        }),
+            .on("date, time -> timestamp", |c| {
+                c.map2(|d: Date, t: Time| add(local_midnight(d), Interval::new(0, 0, -t.0 * 1000)).map(Timestamp))
+            }),
         def("pg_date_diff", "date - date: days.", "date '2024-01-08' - date '2024-01-01'")
             .on("date, date -> int4", |c| c.map2(date_diff)),
         def("pg_time_add_interval", "time + interval, within the day.", "time '23:00' + interval '2 hours'")
@@ -372,6 +378,41 @@ fn round_timestamp(at: Timestamp, digits: i32) -> Value<Timestamp> {
     }
     let since = at.0.checked_sub(POSTGRES_EPOCH).map_or_else(out_of_range, Ok)?;
     checked(round_micros(since, digits)?.checked_add(POSTGRES_EPOCH)).map(Timestamp)
+}
+
+fn round_interval(span: Interval, digits: i32) -> Value<Interval> {
+    interval(span.months.into(), span.days.into(), round_micros(micros(span), digits)?)
+}
+
+/// Times with that many digits of a second, as columns of `timestamp(3)`, `time(0)` and `interval(6)` hold them; arrays of other
+/// types as they are.
+///
+/// # Errors
+/// 22008 beyond the range of the type.
+pub fn round_time(array: &ArrayRef, digits: u8) -> Result<ArrayRef> {
+    use arrow::datatypes::{
+        DataType, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+    };
+    let digits = i32::from(digits);
+    Ok(match array.data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let round = |at| round_timestamp(Timestamp(at), digits).map(|at| at.0);
+            let rounded =
+                array.as_primitive::<TimestampMicrosecondType>().try_unary::<_, TimestampMicrosecondType, _>(round)?;
+            Arc::new(rounded.with_timezone_opt(zone.clone()))
+        }
+        DataType::Time64(TimeUnit::Microsecond) => {
+            let round = |at| round_micros(at, digits);
+            Arc::new(array.as_primitive::<Time64MicrosecondType>().try_unary::<_, Time64MicrosecondType, _>(round)?)
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            let round = |span| round_interval(span, digits);
+            Arc::new(
+                array.as_primitive::<IntervalMonthDayNanoType>().try_unary::<_, IntervalMonthDayNanoType, _>(round)?,
+            )
+        }
+        _ => Arc::clone(array),
+    })
 }
 
 /// `(start, end) OVERLAPS (start, end)`: the ends of a pair in any order, one of them may be missing.
@@ -430,11 +471,7 @@ fn named() -> Vec<Function> {
             .on("timestamp, int4 -> timestamp", |c| c.map2(round_timestamp))
             .on("timestamptz, int4 -> timestamptz", |c| c.map2(round_timestamp))
             .on("time, int4 -> time", |c| c.map2(|t: Time, digits: i32| Ok(Time(round_micros(t.0, digits)?))))
-            .on("interval, int4 -> interval", |c| {
-                c.map2(|span: Interval, digits: i32| {
-                    interval(span.months.into(), span.days.into(), round_micros(micros(span), digits)?)
-                })
-            }),
+            .on("interval, int4 -> interval", |c| c.map2(round_interval)),
         def(
             "overlaps",
             "Have two stretches of time a moment in common? The operator OVERLAPS.",

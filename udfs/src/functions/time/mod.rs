@@ -3,6 +3,7 @@
 use super::define::Function;
 
 mod arithmetic;
+pub use arithmetic::round_time;
 pub(crate) mod bucket;
 mod fields;
 mod format;

@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use datafusion_common::Result;
 
-use super::super::call::{Call, Date, Interval, Timestamp, Value, fail};
+use super::super::call::{Call, Date, Interval, Time, Timestamp, Value, fail};
 use super::super::define::{Function, def};
 use super::fields::{Unit, iso_week};
 use super::zone::Zone;
@@ -209,7 +209,10 @@ pub(crate) fn functions() -> Vec<Function> {
             c.map2(|name: &str, date: Date| trunc_zoned(name, midnight(date, zone), zone))
         })
         .monotonic_in(1)
-        .on("text, interval -> interval", |c| c.map2(trunc_interval)),
+        .on("text, interval -> interval", |c| c.map2(trunc_interval))
+        .on("text, time -> interval", |c| {
+            c.map2(|name: &str, time: Time| trunc_interval(name, Interval::new(0, 0, time.0 * 1000)))
+        }),
         def(
             "date_bin",
             "The start of the bin of a fixed length, counted from an origin.",

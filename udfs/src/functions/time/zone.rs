@@ -3,6 +3,7 @@
 use chrono_tz::Tz;
 
 use super::super::call::{Value, fail};
+use crate::types::calendar::posix_offset;
 use crate::types::calendar::{SECOND, abbreviation_at, offset_at, offset_of_local};
 use crate::types::datetime_words::zone_abbreviation;
 use crate::types::zone_by_name;
@@ -25,25 +26,6 @@ pub(crate) enum Zone {
     Fixed(i64),
 }
 
-/// `+05:30`, `UTC-3`, `-08`: in POSIX style, as AT TIME ZONE reads it, west of UTC is positive.
-fn posix(name: &str) -> Option<i64> {
-    let offset = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
-    let (sign, digits) = match offset.as_bytes().first()? {
-        b'+' => (-1, &offset[1..]),
-        b'-' => (1, &offset[1..]),
-        _ => return None,
-    };
-    let mut parts = digits.split(':').map(|part| {
-        let plain = !part.is_empty() && part.len() <= 2 && part.bytes().all(|b| b.is_ascii_digit());
-        if plain { part.parse::<i64>().ok() } else { None }
-    });
-    let hours = parts.next()??;
-    let minutes = parts.next().unwrap_or(Some(0))?;
-    let seconds = parts.next().unwrap_or(Some(0))?;
-    let valid = hours <= 15 && minutes < 60 && seconds < 60 && parts.next().is_none();
-    valid.then_some(sign * (hours * 3600 + minutes * 60 + seconds))
-}
-
 impl Zone {
     /// A zone by abbreviation, name or POSIX offset.
     ///
@@ -57,7 +39,7 @@ impl Zone {
         }
         match zone_by_name(name) {
             Some(zone) => Ok(Self::Named(zone)),
-            None => match posix(name) {
+            None => match posix_offset(name) {
                 Some(seconds) => Ok(Self::Fixed(seconds)),
                 None => fail("22023", format!("time zone \"{name}\" not recognized")),
             },
