@@ -28,6 +28,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 
 use super::Scope;
+use super::constants;
 use super::distinct_on::DistinctOnFirstRow;
 use super::extension;
 use super::gapfill::Interleave;
@@ -159,7 +160,9 @@ impl Engine {
     pub(super) fn optimized(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let options = self.config.options();
         let plan = TEMPLATE.analyzer().execute_and_check(plan, options, |_, _| {})?;
-        TEMPLATE.optimizer().optimize(plan, self, |_, _| {})
+        let plan = TEMPLATE.optimizer().optimize(plan, self, |_, _| {})?;
+        constants::check(self, &plan)?;
+        Ok(plan)
     }
 
     /// The physical plan of an optimized one.

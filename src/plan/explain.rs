@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::streaming::StreamingTableExec;
 use futures::TryStreamExt;
 use serde_json::{Map, Value, json};
@@ -117,6 +120,25 @@ fn relation(scope: &Arc<Scope>, plan: &dyn ExecutionPlan) -> Option<(String, Str
     Some((schema.to_owned(), name.to_owned()))
 }
 
+/// The operator below those that only pass rows on, or choose and compute columns: PostgreSQL's plans have no nodes for these.
+/// With the condition of a filter right above a relation, which is part of its scan there.
+fn shown(plan: &dyn ExecutionPlan) -> (&dyn ExecutionPlan, Option<String>) {
+    let mut plan = plan;
+    loop {
+        let [child] = plan.children()[..] else { return (plan, None) };
+        let child = child.as_ref();
+        if plan.is::<CooperativeExec>() || plan.is::<ProjectionExec>() {
+            plan = child;
+            continue;
+        }
+        let Some(filter) = plan.downcast_ref::<FilterExec>() else { return (plan, None) };
+        return match shown(child) {
+            (scan, None) if scan.children().is_empty() => (scan, Some(filter.predicate().to_string())),
+            _ => (plan, None),
+        };
+    }
+}
+
 /// What people call an operator. `reads`: it reads a relation.
 fn name(plan: &dyn ExecutionPlan, reads: bool) -> String {
     let name = plan.name();
@@ -176,6 +198,7 @@ fn write(scope: &Arc<Scope>, plan: &dyn ExecutionPlan, depth: usize, options: Op
         0 => String::new(),
         depth => format!("{}->  ", " ".repeat(depth * 6 - 4)),
     };
+    let (plan, filter) = shown(plan);
     let relation = relation(scope, plan);
     let mut line = format!("{indent}{}", name(plan, relation.is_some()));
     if let Some((_, relation)) = relation {
@@ -192,6 +215,9 @@ fn write(scope: &Arc<Scope>, plan: &dyn ExecutionPlan, depth: usize, options: Op
         line.push_str(&format!(" (actual time={time} rows={rows})"));
     }
     lines.push(line);
+    if let Some(filter) = filter {
+        lines.push(format!("{}Filter: {filter}", " ".repeat(depth * 6 + 2)));
+    }
     for child in plan.children() {
         write(scope, child.as_ref(), depth + 1, options, lines);
     }
@@ -216,6 +242,7 @@ fn change_node(scope: &Scope, change: Change, rows: Value) -> Value {
 }
 
 fn node(scope: &Arc<Scope>, plan: &dyn ExecutionPlan, options: Options) -> Value {
+    let (plan, filter) = shown(plan);
     let mut object = Map::new();
     let relation = relation(scope, plan);
     object.insert("Node Type".into(), Value::String(name(plan, relation.is_some())));
@@ -228,9 +255,13 @@ fn node(scope: &Arc<Scope>, plan: &dyn ExecutionPlan, options: Options) -> Value
     if !detail.is_empty() {
         object.insert("Detail".into(), Value::String(detail));
     }
+    if let Some(filter) = filter {
+        object.insert("Filter".into(), Value::String(filter));
+    }
     if options.analyze {
         let (rows, time) = metrics(plan);
-        if let Some(time) = time {
+        // A relation of the system does not measure its time.
+        if let Some(time) = time.or(rows.map(|_| 0.0)) {
             object.insert("Actual Total Time".into(), json!(time));
         }
         if let Some(rows) = rows {

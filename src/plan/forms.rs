@@ -66,6 +66,12 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<bool> {
             args.extend(overlay_for.as_mut().map(take));
             *expr = call("overlay", args);
         }
+        // Any array is one already.
+        Expr::Cast { expr: value, data_type: AstType::Custom(name, _), .. }
+            if name.to_string().eq_ignore_ascii_case("anyarray") =>
+        {
+            *expr = take(value);
+        }
         Expr::Cast { expr: value, data_type, .. } => {
             let Some((plain, digits)) = without_precision(data_type) else { return Ok(false) };
             let value = cast(take(value), plain);

@@ -35,6 +35,7 @@ mod arithmetic;
 mod asof;
 mod cast;
 mod clock;
+mod constants;
 mod context;
 mod distinct_on;
 mod dml;

@@ -16,11 +16,22 @@ pub(super) const NAME: &str = "\u{1}row";
 /// The same where an outer join may have found no row: then all columns are NULL, and so is the row.
 pub(super) const OUTER_NAME: &str = "\u{1}outer row";
 
+/// What `ROW(…)` becomes, in the place of DataFusion's function: its fields forget PostgreSQL's types.
+const CONSTRUCTED: &str = "named_struct";
+
 /// The function of one of these names.
 pub(super) fn function(name: &str) -> Option<Arc<ScalarUDF>> {
-    let name = [NAME, OUTER_NAME].into_iter().find(|own| *own == name)?;
+    [NAME, OUTER_NAME].into_iter().find(|own| *own == name).map(named)
+}
+
+/// The function of `ROW(…)`.
+pub(super) fn constructor() -> Arc<ScalarUDF> {
+    named(CONSTRUCTED)
+}
+
+fn named(name: &'static str) -> Arc<ScalarUDF> {
     let signature = Signature::one_of(vec![TypeSignature::VariadicAny], Volatility::Immutable);
-    Some(Arc::new(ScalarUDF::new_from_impl(Row { name, signature })))
+    Arc::new(ScalarUDF::new_from_impl(Row { name, signature }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -65,6 +65,7 @@ impl Registry {
             .chain(super::latest::all())
             .chain(super::window_join::all())
             .chain(super::gapfill::all())
+            .chain([super::record::constructor()])
         {
             insert(&mut scalar, function.name().to_owned(), function.aliases().to_vec(), &function);
         }
