@@ -17,6 +17,12 @@ use tidemill::{demo, telemetry};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// mi_option_purge_delay of mimalloc 3, which has no name in the crate.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+/// Freed memory goes back to the system after a second, not after ten milliseconds: the next query asks for as much, and the
+/// system clears every page that it gives.
+const PURGE_DELAY_MS: std::ffi::c_long = 1000;
+
 /// An analytical database server: Postgres on the wire, DataFusion inside, Delta Lake on disk.
 #[derive(Debug, Parser)]
 #[command(version, about, infer_long_args = true)]
@@ -46,6 +52,13 @@ enum Command {
 const EXIT_POISONED: u8 = 3;
 
 fn main() -> ExitCode {
+    if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
+        #[expect(unsafe_code, reason = "not thread safe, and no other thread is there yet")]
+        // SAFETY: it sets a number.
+        unsafe {
+            libmimalloc_sys::mi_option_set(PURGE_DELAY, PURGE_DELAY_MS);
+        }
+    }
     let cli = Cli::parse();
     let options = match cli.config.as_deref().map(Options::from_file).transpose() {
         Ok(file) => cli.options.or(file.unwrap_or_default()),

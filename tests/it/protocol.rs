@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::support::client::Client;
+use crate::support::client::{Client, Error};
 use crate::support::server::Server;
 
 /// Sends bytes on a new connection, ends the sending side, and reads until the server hangs up.
@@ -237,4 +237,96 @@ fn startup_parameters_are_reported() {
     assert_eq!(reported("standard_conforming_strings"), "on");
     assert!(reported("server_version").starts_with("15"));
     assert!(client.key.0 > 0, "BackendKeyData");
+}
+
+/// pgjdbc and asyncpg prepare a statement again where its plan was of other columns: they know the error by its routine.
+#[test]
+fn a_plan_of_other_columns_names_its_routine() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run("CREATE TABLE t (a int)");
+    client.send(b'P', b"s\0SELECT * FROM t\0\0\0").unwrap();
+    client.send(b'S', &[]).unwrap();
+    client.answers().unwrap();
+    client.run("ALTER TABLE t ADD COLUMN b text");
+    client.send(b'B', b"\0s\0\0\0\0\0\0\0").unwrap();
+    client.send(b'S', &[]).unwrap();
+    let Err(Error::Db(error)) = client.answers() else { panic!("an error") };
+    assert_eq!((error.code(), error.field('R')), ("0A000", "RevalidateCachedQuery"));
+    assert!(error.field('F').ends_with(".rs") && error.field('L').parse::<u32>().is_ok(), "{error:?}");
+}
+
+/// The portal that failed is still there for PostgreSQL, which says that the transaction is over.
+#[test]
+fn a_failed_portal_asked_again() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run("BEGIN");
+    client.send(b'P', b"\0SELECT 1 / (g - 2) FROM generate_series(1, 3) g\0\0\0").unwrap();
+    client.send(b'B', b"p\0\0\0\0\0\0\0\0").unwrap();
+    client.send(b'E', b"p\0\0\0\0\0").unwrap();
+    client.send(b'S', &[]).unwrap();
+    assert_eq!(client.answers().expect_err("division by zero").code(), "22012");
+    client.send(b'E', b"p\0\0\0\0\0").unwrap();
+    client.send(b'S', &[]).unwrap();
+    assert_eq!(client.answers().expect_err("the transaction failed").code(), "25P02");
+    client.run("ROLLBACK");
+    client.send(b'E', b"p\0\0\0\0\0").unwrap();
+    client.send(b'S', &[]).unwrap();
+    assert_eq!(client.answers().expect_err("no such portal").code(), "34000");
+}
+
+/// Where in a block an error arose, in which statement of it, and what RAISE adds to a notice.
+#[test]
+fn errors_in_do_say_where() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let mut fails = |sql: &str| match client.simple(sql) {
+        Err(Error::Db(error)) => error,
+        other => panic!("{sql}: {other:?}"),
+    };
+    let error = fails("DO $$\nBEGIN\n  PERFORM 1;\n  INSERT INTO nope VALUES (1);\nEND $$");
+    assert_eq!((error.code(), error.field('P')), ("42P01", ""));
+    assert_eq!((error.field('p'), error.field('q')), ("13", "INSERT INTO nope VALUES (1)"));
+    assert_eq!(error.field('W'), "PL/pgSQL function inline_code_block line 4 at SQL statement");
+    let error = fails("DO $$ BEGIN IF 1/0 = 1 THEN NULL; END IF; END $$");
+    assert_eq!(error.field('W'), "SQL expression \"1/0 = 1\"\nPL/pgSQL function inline_code_block line 1 at IF");
+    let error = fails("DO $$ BEGIN PERFORM 1/0; END $$");
+    assert_eq!(error.field('W'), "SQL statement \"SELECT 1/0\"\nPL/pgSQL function inline_code_block line 1 at PERFORM");
+    let error =
+        fails("DO $$ BEGIN RAISE 'x' USING TABLE = 't', COLUMN = 'c', DATATYPE = 'd', CONSTRAINT = 'k'; END $$");
+    assert_eq!("tcdn".chars().map(|code| error.field(code)).collect::<String>(), "tcdk");
+    assert_eq!(
+        (error.field('R'), error.field('W')),
+        ("exec_stmt_raise", "PL/pgSQL function inline_code_block line 1 at RAISE")
+    );
+    client.notices.clear();
+    client.run("DO $$ BEGIN RAISE WARNING 'w'; RAISE DEBUG 'd'; RAISE INFO 'i' USING HINT = 'h'; END $$");
+    let said: Vec<_> = client
+        .notices
+        .iter()
+        .map(|notice| format!("{} {} {}", notice.field('S'), notice.code(), notice.field('H')))
+        .collect();
+    assert_eq!(said, ["WARNING 01000 ", "INFO 00000 h"]);
+}
+
+/// Mappers send thousands of rows in one statement, each value with a cast. It took time by the square of them.
+#[test]
+fn an_insert_of_all_the_parameters_there_may_be() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run("CREATE TABLE wide (at timestamptz, n int, v float8)");
+    let rows: Vec<String> = (0..21_845)
+        .map(|row| {
+            format!("(${}::text::timestamptz, ${}::int + 1, ${}::float8)", row * 3 + 1, row * 3 + 2, row * 3 + 3)
+        })
+        .collect();
+    let values: Vec<Option<&str>> = ["2024-01-01Z", "41", "0.5"].into_iter().cycle().take(65_535).map(Some).collect();
+    let answer = client.extended(&format!("INSERT INTO wide VALUES {}", rows.join(", ")), &values).unwrap();
+    assert_eq!(answer.tag, "INSERT 0 21845");
+    assert_eq!(client.value("SELECT count(*) FILTER (WHERE n = 42 AND v = 0.5) FROM wide"), "21845");
+    let values: Vec<String> = (1..=32_767).map(|number| format!("${number}")).collect();
+    let ones: Vec<Option<&str>> = vec![Some("1"); values.len()];
+    let answer = client.extended(&format!("SELECT cardinality(ARRAY[{}])", values.join(",")), &ones).unwrap();
+    assert_eq!(answer.rows, [[Some("32767".to_owned())]]);
 }

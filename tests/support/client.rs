@@ -137,7 +137,7 @@ impl Client {
     }
 
     fn bind(&mut self, parameters: &[Option<&str>]) -> Result<()> {
-        let count = i16::try_from(parameters.len()).expect("few parameters");
+        let count = u16::try_from(parameters.len()).expect("few parameters");
         let mut bind = [cstr(""), cstr(""), vec![0, 0], count.to_be_bytes().to_vec()].concat();
         for parameter in parameters {
             match parameter {
