@@ -35,8 +35,6 @@ def describe(bench):
                 if round_number:
                     times[name].append(seconds * 1000)
         compare(bench, f"psql {command.split()[0]} with {TABLES:,} tables, {what}", times, "< 300 ms")
-    for server in databases.values():
-        server.psql("DROP SCHEMA many CASCADE")
 
 
 def compare(bench, what, times, goal):

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""A steady stream of line protocol for minutes, while a query reads the last minute twice a second: does the server keep up?
+"""A steady stream of line protocol for minutes, while queries read the last minute: does the server keep up?
 
     python3 benches/steady.py                               # 1 M rows/s for 600 s, release build
     python3 benches/steady.py --rate 20000 --seconds 20 --binary target/debug/tidemill
 
-100,000 sensors on eight connections report in turn, each with one request at a time. Prints at intervals, and in the end:
-rows per second, p50 and p99 of the query, the server's memory, files and those of them that are not merged yet.
+100,000 sensors on eight connections report in turn, each with one request at a time. Twice a second somebody looks at one of them, second by
+second, as dashboards do; every ten seconds at all 60 million rows of the minute. Prints at intervals, and in the end: rows per second, p50 and
+p99 of the first query, p50 of the second, the server's memory, files and those of them that are not merged yet.
 """
 import argparse
 import http.client
@@ -22,9 +23,11 @@ from run import ROOT, Tidemill, into_venv, note
 CLIENTS = 8
 # The time that stands in prepared bodies until they are sent: as many digits as one of now.
 THEN = b" 1704067200000000000\n"
-QUERY = ("SELECT site, count(*), avg(temperature), max(humidity) FROM sensors WHERE time > now() - interval '1 minute' "
-         "GROUP BY site ORDER BY site")
-QUERY_EVERY = 0.5
+ONE = ("SELECT time_bucket('1 s', time), count(*), avg(temperature), max(humidity) FROM sensors WHERE device = 'd{device}' "
+       "AND time > now() - interval '1 minute' GROUP BY 1 ORDER BY 1")
+ALL = ("SELECT site, count(*), avg(temperature), max(humidity) FROM sensors WHERE time > now() - interval '1 minute' "
+       "GROUP BY site ORDER BY site")
+ONE_EVERY, ALL_EVERY = 0.5, 10
 
 
 class Load:
@@ -33,7 +36,7 @@ class Load:
     def __init__(self, server, arguments):
         self.server, self.rate, self.series, self.batch = server, arguments.rate, arguments.series, arguments.batch
         self.stop, self.lock, self.failures = threading.Event(), threading.Lock(), []
-        self.rows, self.late, self.spent = 0, 0.0, []
+        self.rows, self.late, self.spent, self.spent_on_all = 0, 0.0, [], []
 
     def bodies(self, client):
         """A client's sensors, as requests that come one after the other."""
@@ -64,15 +67,17 @@ class Load:
             self.stop.wait(max(wait, 0))
         connection.close()
 
-    def query(self):
+    def query(self, every, sql, times):
         with self.server.connect() as connection:
+            asked = 0
             while not self.stop.is_set():
                 began = time.monotonic()
-                connection.execute(QUERY).fetchall()
+                asked += 1
+                connection.execute(sql.format(device=asked * 7919 % self.series)).fetchall()
                 spent = time.monotonic() - began
                 with self.lock:
-                    self.spent.append(spent)
-                self.stop.wait(max(QUERY_EVERY - spent, 0))
+                    times.append(spent)
+                self.stop.wait(max(every - spent, 0))
 
     def run(self, work):
         try:
@@ -99,23 +104,24 @@ def measure(server, arguments):
     first = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=60)
     first.request("POST", "/api/v2/write?bucket=tidemill", b"sensors,device=d,site=s temperature=1,humidity=1i,voltage=1\n")
     assert first.getresponse().status == 204
-    works = [lambda client=client: load.write(client) for client in range(CLIENTS)] + [load.query]
+    works = [lambda client=client: load.write(client) for client in range(CLIENTS)]
+    works += [lambda: load.query(ONE_EVERY, ONE, load.spent), lambda: load.query(ALL_EVERY, ALL, load.spent_on_all)]
     threads = [threading.Thread(target=load.run, args=[work]) for work in works]
     began = time.monotonic()
     for thread in threads:
         thread.start()
-    print("| s | rows/s | query p50 | p99 | memory | files | not merged | hot rows |\n|---|---|---|---|---|---|---|---|")
+    print("| s | rows/s | one sensor, p50 | p99 | all, p50 | memory | files | not merged | hot rows |\n|---|---|---|---|---|---|---|---|---|")
     seen, queried, then, residents, unmerged = 0, 0, began, [], []
     while time.monotonic() - began < arguments.seconds and not load.stop.wait(min(arguments.interval, arguments.seconds)):
         now = time.monotonic()
         with load.lock:
-            rows, spent = load.rows, load.spent[queried:]
+            rows, spent, on_all = load.rows, load.spent[queried:], load.spent_on_all[-1:]
         rate = (rows - seen) / (now - then)
         files, level_0, hot = state(server)
         residents.append(server.resident())
         unmerged.append(level_0)
         print(f"| {now - began:.0f} | {rate:,.0f} | {quantile(spent, 0.5) * 1e3:.0f} ms | {quantile(spent, 0.99) * 1e3:.0f} ms "
-              f"| {residents[-1] >> 20} MB | {files} | {level_0} | {hot:,} |", flush=True)
+              f"| {quantile(on_all, 0.5) * 1e3:.0f} ms | {residents[-1] >> 20} MB | {files} | {level_0} | {hot:,} |", flush=True)
         seen, queried, then = rows, queried + len(spent), now
     took = time.monotonic() - began
     load.stop.set()
@@ -127,7 +133,9 @@ def measure(server, arguments):
     assert stored == load.rows + 1, f"{stored} of {load.rows + 1} rows"
     half = len(residents) // 2
     print(f"\n{load.rows / took:,.0f} rows/s of {arguments.rate:,} wanted for {took:.0f} s, at most {load.late:.1f} s behind; all {stored:,} rows are there")
-    print(f"query on the last minute, {len(load.spent)} times: p50 {quantile(load.spent, 0.5) * 1e3:.0f} ms, "
+    print(f"all rows of the last minute, {len(load.spent_on_all)} times: p50 {quantile(load.spent_on_all, 0.5) * 1e3:.0f} ms, "
+          f"p99 {quantile(load.spent_on_all, 0.99) * 1e3:.0f} ms")
+    print(f"one sensor in the last minute, {len(load.spent)} times: p50 {quantile(load.spent, 0.5) * 1e3:.0f} ms, "
           f"p99 {quantile(load.spent, 0.99) * 1e3:.0f} ms (wanted < 300 ms)")
     if half:
         print(f"memory: at most {max(residents[:half]) >> 20} MB in the first half, {max(residents[half:]) >> 20} MB in the second (wanted: flat)")

@@ -36,8 +36,8 @@ pub struct Instance {
     pub store: Arc<Store>,
     /// DataFusion's memory pool, disk manager and caches.
     pub runtime: Arc<RuntimeEnv>,
-    /// The threads that compute queries. Clients, the log and the background have others: a query cannot hold them up.
-    pub query_threads: tokio::runtime::Handle,
+    /// The threads that compute: queries, and what is ingested. Clients, the log and the background have others.
+    pub threads: Threads,
     /// Its clock.
     pub clock: Clock,
     /// Clients now connected, by process id.
@@ -60,6 +60,23 @@ pub struct Instance {
     transactions: AtomicU64,
 }
 
+/// Threads apart from those that hear clients, so that nothing that computes can hold these up.
+#[derive(Debug, Clone)]
+pub struct Threads {
+    /// Queries.
+    pub queries: tokio::runtime::Handle,
+    /// Documents and messages on their way into tables: decoding one request takes longer than many a query, and in one queue
+    /// with it each step of the query would wait for several of them.
+    pub ingestion: tokio::runtime::Handle,
+}
+
+impl From<tokio::runtime::Handle> for Threads {
+    /// The same for both.
+    fn from(all: tokio::runtime::Handle) -> Self {
+        Self { queries: all.clone(), ingestion: all }
+    }
+}
+
 /// How many memory consumers an out-of-memory error names.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
 
@@ -68,7 +85,7 @@ impl Instance {
     ///
     /// # Errors
     /// With a hint that can be acted on: the directory cannot be written, another server has it, its log is damaged.
-    pub fn open(config: Config, query_threads: tokio::runtime::Handle) -> Result<Arc<Self>> {
+    pub fn open(config: Config, threads: impl Into<Threads>) -> Result<Arc<Self>> {
         let clock = Clock::default();
         let started_at = clock.now();
         let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
@@ -88,7 +105,7 @@ impl Instance {
             config,
             store,
             runtime,
-            query_threads,
+            threads: threads.into(),
             clock,
             sessions: Mutex::default(),
             metrics: Metrics::default(),

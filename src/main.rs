@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use futures::FutureExt;
 use tidemill::background::{self, Supervisor};
 use tidemill::config::{self, Config, Options};
-use tidemill::instance::Instance;
+use tidemill::instance::{Instance, Threads};
 use tidemill::server::Server;
 use tidemill::{demo, telemetry};
 
@@ -83,11 +83,13 @@ fn main() -> ExitCode {
 /// Makes the threads, and runs the server on them to its end.
 fn run(config: Config, command: Command) -> anyhow::Result<ExitCode> {
     let runtime = threads(&config, "tidemill")?;
-    let queries = threads(&config, "query")?;
-    let instance = Instance::open(config, queries.handle().clone())?;
+    let (queries, ingestion) = (threads(&config, "query")?, threads(&config, "ingest")?);
+    let computing = Threads { queries: queries.handle().clone(), ingestion: ingestion.handle().clone() };
+    let instance = Instance::open(config, computing)?;
     let code = runtime.block_on(serve(instance, command));
     // Work that outlives the drain (a client's long sort) must not hold the exit.
     queries.shutdown_background();
+    ingestion.shutdown_background();
     runtime.shutdown_background();
     code
 }

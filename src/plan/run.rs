@@ -190,7 +190,7 @@ pub(super) fn stream(scope: &Arc<Scope>, plan: Arc<dyn ExecutionPlan>) -> Result
     }
     let (sender, receiver) = tokio::sync::mpsc::channel::<datafusion::common::Result<RecordBatch>>(BATCHES_AHEAD);
     // Operators start tasks of their own on the threads on which they are started.
-    let task = AbortOnDropHandle::new(scope.instance.query_threads.spawn(async move {
+    let task = AbortOnDropHandle::new(scope.instance.threads.queries.spawn(async move {
         let mut input = match union_order::execute(plan, task) {
             Ok(input) => input,
             Err(error) => {

@@ -539,7 +539,11 @@ pub(super) fn frame(function: &mut Function) -> Result<()> {
         let (WindowFrameBound::Preceding(Some(expr)) | WindowFrameBound::Following(Some(expr))) = bound else {
             continue;
         };
-        if let Some(span) = interval_text(expr).and_then(|text| interval(&text)) {
+        let text = interval_text(expr);
+        if let Some(count) = text.as_deref().map(str::trim).filter(|text| text.parse::<f64>().is_ok()) {
+            // `'1' PRECEDING`: of what it is, the column says that rows are in the order of.
+            **expr = number(count);
+        } else if let Some(span) = text.and_then(|text| interval(&text)) {
             let days = i64::from(span.months) * 30 + i64::from(span.days);
             if i128::from(days) * 86_400_000_000_000 + i128::from(span.nanoseconds) < 0 {
                 return Err(negative());

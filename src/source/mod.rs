@@ -386,7 +386,7 @@ impl Sources {
             stop: stop.clone(),
         };
         // Decoding computes; clients and the log have threads of their own.
-        let task = self.instance.query_threads.spawn(work(job));
+        let task = self.instance.threads.ingestion.spawn(work(job));
         Running { version: source.version, stop, task }
     }
 }

@@ -146,7 +146,7 @@ impl UniqueKeys {
         &self,
         work: impl Future<Output = tidemill_catalog::Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let task = AbortOnDropHandle::new(self.instance.query_threads.spawn(work));
+        let task = AbortOnDropHandle::new(self.instance.threads.queries.spawn(work));
         Ok(task.await.map_err(|error| Error::internal(format!("looking for keys ended early: {error}")))??)
     }
 

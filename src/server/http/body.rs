@@ -209,7 +209,7 @@ pub(super) async fn ingest(
     let stop = guest.session.handle.terminate.child_token();
     let reader = Reader::new(body, packing, instance.config.http_idle_timeout, stop.clone())?;
     // Decoding computes; clients and the log have threads of their own.
-    let work = instance.query_threads.clone().spawn(site.tasks.track_future(async move {
+    let work = instance.threads.ingestion.clone().spawn(site.tasks.track_future(async move {
         let done = run(&instance, &mut guest.session, (&job, &source), key.as_deref(), reader, &stop).await;
         guest.session.end();
         done
