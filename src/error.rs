@@ -307,6 +307,10 @@ fn root(error: &DataFusionError) -> Error {
         DataFusionError::IoError(inner) => io(inner),
         DataFusionError::SQL(inner, _) => parser(&inner.to_string()),
         DataFusionError::NotImplemented(message) => Error::unsupported(first_line(message)),
+        // A subplan in a place that no operator lifts it out of.
+        DataFusionError::Internal(message) if message.starts_with("async functions should not be called directly") => {
+            Error::unsupported("a subquery that refers to other tables in this place is not supported")
+        }
         DataFusionError::Internal(message) => Error::internal(first_line(message)),
         DataFusionError::Plan(message) => plan(message),
         DataFusionError::Configuration(message) => Error::new(SqlState::INVALID_PARAMETER_VALUE, first_line(message)),

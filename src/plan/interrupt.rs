@@ -22,6 +22,7 @@ use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder};
@@ -39,6 +40,13 @@ impl PhysicalOptimizerRule for Interrupts {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let scope = config.extensions.get::<StatementOptions>().and_then(|options| options.scope.as_ref());
         let plan = plan.transform_up(|plan| {
+            if let Some(aggregate) = plan.downcast_ref::<AggregateExec>()
+                && aggregate.limit_options().is_some_and(|limit| limit.descending.is_none())
+                && !aggregate.is_unordered_unfiltered_group_by_distinct()
+            {
+                // A rule after DataFusion's gave its rows an order: as it is, it would fail for want of a direction.
+                return Ok(Transformed::yes(Arc::new(aggregate.clone().with_limit_options(None)) as _));
+            }
             if !multiplies(plan.as_ref()) {
                 return Ok(Transformed::no(plan));
             }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{
-    AggregateFunction, AggregateFunctionParams, Case, ScalarFunction, WindowFunction,
+    AggregateFunction, AggregateFunctionParams, Case, ScalarFunction, Sort, WindowFunction,
 };
 use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_with_udf};
-use datafusion::logical_expr::{AggregateUDF, Cast, Expr, ReturnFieldArgs, ScalarUDF, WindowFunctionDefinition};
+use datafusion::logical_expr::{
+    AggregateUDF, Cast, Expr, ExprSchemable, ReturnFieldArgs, ScalarUDF, WindowFrame, WindowFrameBound,
+    WindowFrameUnits, WindowFunctionDefinition,
+};
 use tidemill_udfs::types::SqlType;
 
 use super::{Sight, Typed, Typing, canonical, element_of, is_textual, limited, type_list};
@@ -398,6 +401,7 @@ impl Typing<'_> {
             .map(|expr| Ok(self.settled_expression(expr, sight)?.expr))
             .collect::<Result<_>>()?;
         params.order_by = self.sorts(params.order_by, sight)?;
+        peers_by_groups(&mut params.window_frame, &params.order_by, sight);
         params.filter = match params.filter {
             Some(filter) => {
                 let filter = self.expression(*filter, sight)?;
@@ -442,6 +446,14 @@ impl Typing<'_> {
 
     /// `lag(x, 1, 0)`: the default is of x's type, the offset is int8 as DataFusion wants it.
     fn window_args(&mut self, name: &str, args: Vec<Typed>) -> Result<Vec<Typed>> {
+        let mut args = args;
+        if let ("lag" | "lead", [value, _, default]) = (name, args.as_mut_slice())
+            && value.is_unknown()
+            && !default.is_unknown()
+        {
+            // NULL is of the default's type.
+            *value = self.implicitly(value.clone(), &default.sql_type)?;
+        }
         let first = args.first().map(|first| first.sql_type.clone());
         args.into_iter()
             .enumerate()
@@ -451,6 +463,28 @@ impl Typing<'_> {
                 _ => Ok(wide_literal(arg)),
             })
             .collect()
+    }
+}
+
+/// A frame without offsets has the same rows by RANGE and by GROUPS, and DataFusion knows RANGE of some types only.
+fn peers_by_groups(frame: &mut WindowFrame, order_by: &[Sort], sight: &Sight) {
+    let plain = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::CurrentRow => true,
+        WindowFrameBound::Preceding(offset) | WindowFrameBound::Following(offset) => offset.is_null(),
+    };
+    let Some(first) = order_by.first() else { return };
+    let ranges = |data_type: &DataType| {
+        data_type.is_numeric()
+            || data_type.is_string()
+            || data_type.is_null()
+            || matches!(
+                data_type,
+                DataType::List(_) | DataType::Boolean | DataType::Timestamp(..) | DataType::Date32 | DataType::Date64
+            )
+    };
+    let is_known = first.expr.get_type(sight.schema).is_ok_and(|data_type| ranges(&data_type));
+    if frame.units == WindowFrameUnits::Range && plain(&frame.start_bound) && plain(&frame.end_bound) && !is_known {
+        frame.units = WindowFrameUnits::Groups;
     }
 }
 
