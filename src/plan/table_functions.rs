@@ -112,7 +112,8 @@ fn function(
     let planned =
         args.iter().map(|arg| context.sql_expr_to_logical_expr(arg.clone(), &empty)).collect::<Result<Vec<_>>>()?;
     // A series of constants is made as it is read; the ends of others are known only when the plan runs.
-    let is_open = planned.iter().any(|arg| arg.contains_outer() || has_parameter(arg));
+    let is_open =
+        planned.iter().any(|arg| arg.contains_outer() || has_parameter(arg) || super::extension::has_subquery(arg));
     if function == "generate_series" && is_open {
         let plan = unnested(vec![prepare::call("generate_series", args)], context)?;
         return named(plan, &function, None, alias, ordinality);
