@@ -45,8 +45,10 @@ pub(super) fn over(name: &str) -> String {
     format!("\u{1}{name}")
 }
 
-/// DataFusion's functions that would answer with the engine's name, version or type names instead of PostgreSQL's.
-const NOT_OURS: [&str; 3] = ["version", "arrow_typeof", "arrow_cast"];
+/// DataFusion's functions that would answer with the engine's name, version or type names instead of PostgreSQL's, or with maps, for
+/// which there is no type.
+const NOT_OURS: [&str; 8] =
+    ["version", "arrow_typeof", "arrow_cast", "map", "map_keys", "map_values", "map_entries", "map_extract"];
 
 impl Registry {
     fn new() -> Self {
