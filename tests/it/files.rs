@@ -268,6 +268,7 @@ fn killed_compaction_leaves_inputs_or_output() {
     let mut random = StdRng::seed_from_u64(seed);
     let mut server = Server::start();
     let (mut finished, mut interrupted) = (0, 0);
+    let mut longest = Duration::from_secs(5);
     for round in 0..12 {
         let folder = folder();
         let dir = folder.path();
@@ -275,7 +276,7 @@ fn killed_compaction_leaves_inputs_or_output() {
         let sql = compact(dir, "*.ndjson", "");
         let address = server.pg();
         // The first round tells how long it takes.
-        let life = Duration::from_millis(if round == 0 { 5000 } else { random.random_range(0..600) });
+        let life = if round == 0 { longest } else { longest.mul_f64(random.random_range(0.0..1.0)) };
         std::thread::scope(|scope| {
             let call = scope.spawn(|| {
                 let session = Client::connect(address, "tidemill", "tidemill");
@@ -285,9 +286,12 @@ fn killed_compaction_leaves_inputs_or_output() {
                     Err(error) => panic!("seed {seed}, round {round}: {error:?}"),
                 }
             });
-            let deadline = Instant::now() + life;
-            while Instant::now() < deadline && !call.is_finished() {
+            let began = Instant::now();
+            while began.elapsed() < life && !call.is_finished() {
                 std::thread::sleep(Duration::from_millis(1));
+            }
+            if round == 0 {
+                longest = began.elapsed();
             }
             server.kill();
             if call.join().expect("no panic") { finished += 1 } else { interrupted += 1 }
