@@ -121,19 +121,21 @@ impl Scope {
         snapshot.table(oid).map(Arc::clone)
     }
 
-    fn table_provider(&self, oid: Oid) -> Result<Arc<dyn TableProvider>> {
-        self.table_at(oid, self.locators == Some(oid))
+    fn table_provider(&self, oid: Oid, keyed: bool) -> Result<Arc<dyn TableProvider>> {
+        self.table_at(oid, self.locators == Some(oid), keyed)
     }
 
-    fn table_at(&self, oid: Oid, locators: bool) -> Result<Arc<dyn TableProvider>> {
+    /// `keyed`: it tells its primary key.
+    fn table_at(&self, oid: Oid, locators: bool, keyed: bool) -> Result<Arc<dyn TableProvider>> {
         let state = self
             .table(oid)
             .ok_or_else(|| Error::new(SqlState::UNDEFINED_TABLE, format!("relation with OID {oid} does not exist")))?;
         // A relation of the session may show rows of a table of the catalog: its files are there.
         let store = (state.oid < TEMP_SCHEMA).then(|| Arc::clone(&self.instance.store));
-        let places = state.def.primary_key.iter().map(|name| state.schema.index_of(name).ok());
-        let places: Vec<usize> = places.collect::<Option<_>>().unwrap_or_default();
-        let key = (!places.is_empty()).then(|| Constraints::new_unverified(vec![Constraint::PrimaryKey(places)]));
+        let places = || state.def.primary_key.iter().map(|name| state.schema.index_of(name).ok()).collect();
+        let places: Option<Vec<usize>> = if keyed { places() } else { None };
+        let key = places.filter(|places| !places.is_empty());
+        let key = key.map(|places| Constraints::new_unverified(vec![Constraint::PrimaryKey(places)]));
         let table = SnapshotTable { store, state, locators };
         Ok(Arc::new(Relation { place: Place::Table(oid), locators, provider: Arc::new(table), key }))
     }
@@ -254,7 +256,7 @@ impl Relation {
         match &self.place {
             Place::Table(oid) => {
                 // A plan of UPDATE reads its target with locators, wherever it runs.
-                scope.table_at(*oid, self.locators)
+                scope.table_at(*oid, self.locators, self.key.is_some())
             }
             Place::Sequence(oid) => match scope.object(*oid).map(|object| object.body.clone()) {
                 Some(Body::Sequence(def)) => Ok(sequence(*oid, &def)),
@@ -352,12 +354,15 @@ pub(super) struct Names<'a> {
     pub(super) used: std::cell::RefCell<Vec<Oid>>,
     /// The names as written, and what they stand for.
     pub(super) written: std::cell::RefCell<Vec<ViewRelation>>,
+    /// Tables tell their primary keys: what follows from one needs no mention in GROUP BY. Only for a statement that lives from
+    /// that, as the planner then groups by all of such a table's columns, which asks for the privileges of all.
+    pub(super) keyed: std::cell::Cell<bool>,
 }
 
 impl<'a> Names<'a> {
     pub(super) fn new(planner: &'a Planner, scope: &'a Arc<Scope>, view_depth: usize) -> Self {
         let (used, written) = (std::cell::RefCell::default(), std::cell::RefCell::default());
-        Self { planner, scope, view_depth, view: None, used, written }
+        Self { planner, scope, view_depth, view: None, used, written, keyed: std::cell::Cell::new(false) }
     }
 
     /// What a name of the view's text was bound to when the view was made.
@@ -430,7 +435,7 @@ impl<'a> Names<'a> {
         }
         drop(used);
         match &object.body {
-            Body::Table(_) => Ok(provider_as_source(self.scope.table_provider(object.oid)?)),
+            Body::Table(_) => Ok(provider_as_source(self.scope.table_provider(object.oid, self.keyed.get())?)),
             Body::View(view) => self.view(object.oid, view),
             Body::Sequence(def) => Ok(provider_as_source(sequence(object.oid, def))),
             _ => Err(Error::internal("a relation that is neither table nor view")),

@@ -676,7 +676,18 @@ fn resolved(names: &Names<'_>, mut query: ast::Query) -> Result<LogicalPlan> {
     sources::query(names, &mut query)?;
     prepare::query(&mut query)?;
     domains::casts(names.scope, &mut query)?;
-    Ok(SqlToRel::new(names).sql_statement_to_plan(ast::Statement::Query(Box::new(query)))?)
+    let planned = |query| -> Result<LogicalPlan> {
+        Ok(SqlToRel::new(names).sql_statement_to_plan(ast::Statement::Query(Box::new(query)))?)
+    };
+    match planned(query.clone()) {
+        Err(error) if *error.code() == SqlState::GROUPING_ERROR => {
+            names.keyed.set(true);
+            let again = planned(query);
+            names.keyed.set(false);
+            again
+        }
+        first => first,
+    }
 }
 
 /// The columns of a typed plan's result.
