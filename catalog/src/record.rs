@@ -4,6 +4,7 @@
 //! database, tables and views under a schema. Objects are stored as JSON, in the log and in the catalog file; unknown
 //! fields are refused, so an older server never drops what a newer one wrote.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -239,6 +240,9 @@ pub struct TableDef {
     /// Declared primary key: names of columns.
     #[serde(default)]
     pub primary_key: Vec<String>,
+    /// The name of the primary key's constraint and index, if it is not the table's with `_pkey`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary_key_name: Option<String>,
     /// Indexes and UNIQUE constraints, but for the primary key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub indexes: Vec<IndexDef>,
@@ -468,6 +472,22 @@ impl ColumnDef {
 }
 
 impl TableDef {
+    /// The name of the primary key's constraint and index, of a table of that name; `None` without a key.
+    pub fn key_name<'a>(&'a self, table: &str) -> Option<Cow<'a, str>> {
+        let own = || format!("{table}_pkey").into();
+        (!self.primary_key.is_empty()).then(|| self.primary_key_name.as_deref().map_or_else(own, Cow::Borrowed))
+    }
+
+    /// Gives the primary key a name; the table's with `_pkey` is not written down.
+    pub fn set_key_name(&mut self, table: &str, name: Option<&str>) {
+        self.primary_key_name = name.filter(|name| **name != format!("{table}_pkey")).map(str::to_owned);
+    }
+
+    /// The names of its indexes, but for a primary key's that is the table's with `_pkey`.
+    pub(crate) fn index_names(&self) -> impl Iterator<Item = &String> {
+        self.primary_key_name.iter().chain(self.indexes.iter().map(|index| &index.name))
+    }
+
     /// The Arrow schema of the table's rows.
     pub fn schema(&self) -> SchemaRef {
         Arc::new(Schema::new(self.columns.iter().map(ColumnDef::field).collect::<Vec<_>>()))

@@ -45,6 +45,7 @@ pub(crate) fn def(columns: Vec<ColumnDef>) -> TableDef {
         indexes: vec![],
         foreign_keys: vec![],
         primary_key: vec![],
+        primary_key_name: None,
         options: TableOptions {
             time_column: None,
             sort_key: vec![],

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::clock::Timestamp;
+use crate::config::THREAD_STACK_BYTES;
 use crate::instance::Instance;
 
 /// Old dead letters.
@@ -43,6 +44,53 @@ where
 {
     #[expect(clippy::disallowed_methods, reason = "as above")]
     tokio::spawn(future)
+}
+
+/// Whether somebody waits for a piece of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Haste {
+    /// It gives way: of a busy processor it has a tenth, of an idle one all.
+    Background,
+    /// It has its share.
+    Foreground,
+}
+
+/// By how much the system's niceness of a thread in the background is higher: at 10 its weight is a tenth of others' on Linux.
+#[cfg(target_os = "linux")]
+const NICENESS: std::ffi::c_int = 10;
+
+/// Runs `work`, which blocks, on a new thread: one of a pool could not be given its priority back.
+///
+/// # Errors
+/// There is no thread to be had, or `work` panicked.
+async fn on_thread<T: Send + 'static>(
+    name: &str,
+    haste: Haste,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JobError> {
+    let (sender, done) = tokio::sync::oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    let run = move || {
+        // The work may start tasks.
+        let _runtime = runtime.enter();
+        if haste == Haste::Background {
+            give_way();
+        }
+        // Nobody waits any more: the work was done all the same.
+        let _ = sender.send(work());
+    };
+    std::thread::Builder::new().name(name.to_owned()).stack_size(THREAD_STACK_BYTES).spawn(run)?;
+    Ok(done.await.map_err(|_| format!("the thread \"{name}\" panicked"))?)
+}
+
+/// Lowers the priority of this thread, for good.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    #[expect(unsafe_code, reason = "no crate of our tree has this call with the features it is built with")]
+    // SAFETY: it takes a number. On Linux it is about the calling thread alone; where it fails nothing changes.
+    unsafe {
+        let _ = libc::nice(NICENESS);
+    }
 }
 
 /// What a tick found.

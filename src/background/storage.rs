@@ -1,5 +1,5 @@
-//! Flush, compact and checkpoint: each asks the store what is due (a pure function decides), and does it on a thread that
-//! may block.
+//! Flush, compact and checkpoint: each asks the store what is due (a pure function decides), and does it on a thread of its
+//! own, which may block and gives way to those that clients wait for.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidemill_catalog::store::{Store, Work};
 use tidemill_catalog::{Error, Lsn};
 
-use super::{Job, JobError, Progress};
+use super::{Haste, Job, JobError, Progress};
 use crate::clock::Timestamp;
 use crate::config::WAL_SEGMENT_BYTES;
 use crate::instance::Instance;
@@ -64,7 +64,7 @@ impl Checkpoint {
 
     async fn checkpoint(&mut self, now: Timestamp) -> Result<(), JobError> {
         let lsn = self.instance.store.snapshot().lsn;
-        blocking(&self.instance, move |store| store.checkpoint(now)).await?;
+        blocking(&self.instance, "checkpoint", Haste::Background, move |store| store.checkpoint(now)).await?;
         self.last = Some(lsn);
         self.instance.metrics.checkpoints.fetch_add(1, Relaxed);
         Ok(())
@@ -88,7 +88,8 @@ impl Job for Flush {
         }) else {
             return Ok(Progress::Idle);
         };
-        blocking(&self.instance, move |store| store.flush(table, now)).await?;
+        let haste = if self.instance.store.is_pressed() { Haste::Foreground } else { Haste::Background };
+        blocking(&self.instance, "flush", haste, move |store| store.flush(table, now)).await?;
         self.instance.metrics.flushes.fetch_add(1, Relaxed);
         tracing::debug!(table, "flushed");
         Ok(Progress::Worked)
@@ -117,7 +118,7 @@ impl Job for Compact {
         }) else {
             return Ok(Progress::Idle);
         };
-        blocking(&self.instance, move |store| match store.compact(table, false, now) {
+        blocking(&self.instance, "compact", Haste::Background, move |store| match store.compact(table, false, now) {
             // A DELETE or UPDATE took the files first: it is still due, against the new files.
             Err(Error::Conflict { .. }) => Ok(()),
             result => result,
@@ -165,7 +166,7 @@ async fn flush_all(instance: &Instance, now: Timestamp) -> Result<(), JobError> 
     tables.sort_unstable();
     drop(snapshot);
     for table in tables {
-        blocking(instance, move |store| store.flush(table, now)).await?;
+        blocking(instance, "flush", Haste::Foreground, move |store| store.flush(table, now)).await?;
     }
     Ok(())
 }
@@ -175,13 +176,15 @@ fn due<T>(instance: &Instance, now: Timestamp, choose: impl FnMut(&Work) -> Opti
     instance.store.due(now).iter().find_map(choose)
 }
 
-/// Runs blocking storage work off the async threads. Dropping the future lets the work finish unobserved.
+/// Runs blocking storage work on a thread of its own. Dropping the future lets the work finish unobserved.
 async fn blocking(
     instance: &Instance,
+    name: &'static str,
+    haste: Haste,
     work: impl FnOnce(&Store) -> Result<(), Error> + Send + 'static,
 ) -> Result<(), JobError> {
     let store = Arc::clone(&instance.store);
-    let result = tokio::task::spawn_blocking(move || work(&store)).await?;
+    let result = super::on_thread(name, haste, move || work(&store)).await?;
     match result {
         // The table was dropped meanwhile: nothing left to do.
         Err(Error::NotFound { .. }) => Ok(()),

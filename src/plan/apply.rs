@@ -17,6 +17,7 @@ use datafusion::arrow::array::{Array, ArrayRef, ListArray, RecordBatch, StructAr
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{
     Column, DFSchema, DataFusionError, NullHandling, Result, ScalarValue, TableReference, UnnestOptions, internal_err,
@@ -35,6 +36,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::collect;
 use parking_lot::Mutex;
 
+use super::driver;
 use super::engine::{Engine, StatementOptions};
 use super::extension::has_subquery;
 use super::run;
@@ -45,6 +47,13 @@ pub(super) async fn physical(
     engine: &Engine,
     plan: LogicalPlan,
 ) -> Result<Arc<dyn datafusion::physical_plan::ExecutionPlan>> {
+    let catalog;
+    let engine = if driver::is_about_catalog(&plan) {
+        catalog = engine.about_catalog();
+        &catalog
+    } else {
+        engine
+    };
     let plan = super::gapfill::with_bounds(engine, plan).await?;
     let plan = grafted(plan)?;
     if !has_subqueries(&plan) {
@@ -115,7 +124,7 @@ fn spread(plan: LogicalPlan) -> Result<LogicalPlan> {
             let fields = values.schema.fields();
             let mut rows = values.values.into_iter().map(|row| {
                 let exprs = row.into_iter().zip(fields).map(|(expr, field)| {
-                    let metadata = datafusion::common::metadata::FieldMetadata::from(field.metadata().clone());
+                    let metadata = FieldMetadata::from(field.metadata().clone());
                     expr.unalias().alias_with_metadata(field.name(), Some(metadata))
                 });
                 LogicalPlanBuilder::empty(true).project(exprs)?.build()
@@ -260,10 +269,14 @@ impl Apply {
         let bound = self.plan.clone().transform_down_with_subqueries(|node| {
             node.map_expressions(|expr| {
                 expr.transform(|expr| match &expr {
-                    Expr::Placeholder(Placeholder { id, .. }) => match outer_index(id).and_then(|at| values.get(at)) {
-                        Some(value) => Ok(Transformed::yes(Expr::Literal(value.clone(), None))),
-                        None => Ok(Transformed::no(expr)),
-                    },
+                    Expr::Placeholder(Placeholder { id, field }) => {
+                        let Some(value) = outer_index(id).and_then(|at| values.get(at)) else {
+                            return Ok(Transformed::no(expr));
+                        };
+                        // The type in SQL goes with it: of an int2vector indexes begin at 0.
+                        let metadata = field.as_ref().map(|field| FieldMetadata::from(field.metadata().clone()));
+                        Ok(Transformed::yes(Expr::Literal(value.clone(), metadata)))
+                    }
                     _ => Ok(Transformed::no(expr)),
                 })
             })
@@ -665,7 +678,7 @@ fn applied_lateral(join: &Join, _alias: Option<&TableReference>, subquery: &Subq
             Expr::Column(Column::new_unqualified(ROWS)),
             format!("c{at}"),
         );
-        let metadata = datafusion::common::metadata::FieldMetadata::from(field.metadata().clone());
+        let metadata = FieldMetadata::from(field.metadata().clone());
         exprs.push(value.alias_qualified_with_metadata(relation.cloned(), field.name(), Some(metadata)));
     }
     let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?);

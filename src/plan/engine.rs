@@ -30,9 +30,11 @@ use datafusion::prelude::SessionConfig;
 use super::Scope;
 use super::constants;
 use super::distinct_on::DistinctOnFirstRow;
+use super::driver::{self, DriverProbes};
 use super::extension;
 use super::gapfill::Interleave;
 use super::interrupt::Interrupts;
+use super::join_conditions::KeptConditions;
 use super::newest::NewestFirst;
 use super::registry::REGISTRY;
 use super::spread::SortAfterSpread;
@@ -97,10 +99,13 @@ fn template() -> SessionState {
     rules.insert(place, Arc::new(DistinctOnFirstRow));
     let pushed = rules.iter().position(|rule| rule.name() == "push_down_filter").unwrap_or(rules.len());
     rules.insert(pushed, Arc::new(StableBounds));
+    let crossed = rules.iter().position(|rule| rule.name() == "eliminate_cross_join").unwrap_or(0);
+    rules.insert(crossed, Arc::new(KeptConditions));
     let mut physical_rules = PhysicalOptimizer::new().rules;
     physical_rules.push(Arc::new(Interleave));
     physical_rules.push(Arc::new(NewestFirst));
     physical_rules.push(Arc::new(SortAfterSpread));
+    physical_rules.push(Arc::new(DriverProbes));
     physical_rules.push(Arc::new(Interrupts));
     SessionStateBuilder::new()
         .with_config(config)
@@ -123,6 +128,7 @@ pub(super) fn options() -> &'static Arc<ConfigOptions> {
 }
 
 /// DataFusion for one statement.
+#[derive(Clone)]
 pub(super) struct Engine {
     config: SessionConfig,
     props: ExecutionProps,
@@ -138,6 +144,14 @@ impl Engine {
     /// For what outlives the statement: functions find no scope.
     pub(super) fn detached(scope: &Arc<Scope>) -> Self {
         Self::with(scope, Arc::clone(&scope.instance.runtime), None)
+    }
+
+    /// The same for a question about the catalog.
+    pub(super) fn about_catalog(&self) -> Self {
+        let mut engine = self.clone();
+        driver::set(engine.config.options_mut());
+        engine.props.config_options = Some(Arc::clone(engine.config.options()));
+        engine
     }
 
     fn with(scope: &Arc<Scope>, runtime: Arc<RuntimeEnv>, seen: Option<Arc<Scope>>) -> Self {

@@ -1,12 +1,15 @@
-//! EXPLAIN: the physical plan as lines of text or as PostgreSQL's JSON.
+//! EXPLAIN: the physical plan as lines of text or as JSON, both shaped as PostgreSQL's, which tools read.
 
 use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::streaming::StreamingTableExec;
 use futures::TryStreamExt;
 use serde_json::{Map, Value, json};
@@ -22,6 +25,7 @@ pub(crate) struct Options {
     /// Of the query part: run it, and tell what it took.
     pub(crate) analyze: bool,
     pub(crate) verbose: bool,
+    pub(crate) costs: bool,
     pub(crate) json: bool,
     /// The change that the plan finds rows for.
     pub(crate) change: Option<Change>,
@@ -61,7 +65,7 @@ pub(super) async fn explain(
         let mut whole = Map::new();
         let mut plan = node(scope, physical.as_ref(), options);
         if let Some(change) = options.change {
-            plan = change_node(scope, change, plan);
+            plan = change_node(scope, change, plan, options.costs.then(|| Estimate::of(physical.as_ref())));
         }
         whole.insert("Plan".into(), plan);
         if let Some((planning, execution)) = times {
@@ -78,8 +82,12 @@ pub(super) async fn explain(
         if let Some((_, table)) = named(scope, change.table) {
             line.push_str(&format!(" on {table}"));
         }
+        if options.costs {
+            let Estimate { startup, total, .. } = Estimate::of(physical.as_ref());
+            line.push_str(&format!("  (cost={startup:.2}..{total:.2} rows=0 width=0)"));
+        }
         if let Some(took) = change.took {
-            line.push_str(&format!(" (actual time={:.3} rows=0)", milliseconds(took)));
+            line.push_str(&actual(milliseconds(took), 0));
         }
         lines.push(line);
     }
@@ -193,6 +201,73 @@ fn metrics(plan: &dyn ExecutionPlan) -> (Option<usize>, Option<f64>) {
     (metrics.output_rows(), time)
 }
 
+/// What ANALYZE tells of an operator: the time it computed for, in milliseconds; when its first row came is not known.
+fn actual(time: f64, rows: usize) -> String {
+    format!(" (actual time=0.000..{time:.3} rows={rows} loops=1)")
+}
+
+/// What an operator is thought to give and to take, in PostgreSQL's units: a page of 8 KiB read in order costs 1, a row 0.01. No
+/// plan is chosen by these costs; clients compare them, and ask for rows that they need not count.
+struct Estimate {
+    startup: f64,
+    total: f64,
+    rows: f64,
+    /// Bytes of a row, about.
+    width: usize,
+}
+
+/// seq_page_cost over a page's bytes.
+const BYTE_COST: f64 = 1.0 / 8192.0;
+/// cpu_tuple_cost
+const ROW_COST: f64 = 0.01;
+/// Rows of what does not say, as PostgreSQL thinks of functions.
+const ROWS_UNKNOWN: f64 = 1000.0;
+/// Rows of a group, where nothing is known, as PostgreSQL thinks.
+const ROWS_PER_GROUP: f64 = 5.0;
+/// Bytes of a value of varying length, as PostgreSQL thinks.
+const WIDTH_UNKNOWN: usize = 32;
+
+impl Estimate {
+    #[expect(clippy::cast_precision_loss, reason = "estimates")]
+    fn of(plan: &dyn ExecutionPlan) -> Self {
+        let inputs: Vec<Self> = plan.children().into_iter().map(|child| Self::of(child.as_ref())).collect();
+        let statistics = StatisticsContext::new().compute(plan, &StatisticsArgs::new()).ok();
+        let known = statistics.as_ref().and_then(|statistics| statistics.num_rows.get_value()).copied();
+        let most = inputs.iter().map(|input| input.rows).reduce(f64::max);
+        let rows = match (known, most, plan.downcast_ref::<AggregateExec>()) {
+            (Some(rows), ..) => rows as f64,
+            (_, Some(_), Some(aggregate)) if aggregate.group_expr().is_true_no_grouping() => 1.0,
+            (_, Some(most), Some(_)) => (most / ROWS_PER_GROUP).ceil(),
+            (_, Some(most), _) => plan.fetch().map_or(most, |fetch| most.min(fetch as f64)),
+            (_, None, _) => ROWS_UNKNOWN,
+        };
+        let bytes = statistics.as_ref().and_then(|statistics| statistics.total_byte_size.get_value()).copied();
+        let read = if inputs.is_empty() { bytes.unwrap_or(0) as f64 * BYTE_COST } else { 0.0 };
+        let taken: f64 = inputs.iter().map(|input| input.rows).sum();
+        let total = inputs.iter().map(|input| input.total).sum::<f64>() + read + ROW_COST * taken.max(rows);
+        // Sorts and aggregates see all rows before they give one, joins those of the left side.
+        let startup = match inputs.first() {
+            None => 0.0,
+            Some(first) if plan.name().ends_with("JoinExec") || plan.is::<SortExec>() || plan.is::<AggregateExec>() => {
+                first.total
+            }
+            Some(first) => first.startup,
+        };
+        let schema = plan.schema();
+        let widths = schema.fields().iter().map(|field| field.data_type().primitive_width().unwrap_or(WIDTH_UNKNOWN));
+        Self { startup, total, rows, width: widths.sum() }
+    }
+
+    fn tell(&self, node: &mut Map<String, Value>) {
+        let hundredths = |cost: f64| (cost * 100.0).round() / 100.0;
+        node.insert("Startup Cost".into(), json!(hundredths(self.startup)));
+        node.insert("Total Cost".into(), json!(hundredths(self.total)));
+        #[expect(clippy::cast_possible_truncation, reason = "estimates")]
+        node.insert("Plan Rows".into(), json!(self.rows as i64));
+        node.insert("Plan Width".into(), json!(self.width));
+    }
+}
+
 fn write(scope: &Arc<Scope>, plan: &dyn ExecutionPlan, depth: usize, options: Options, lines: &mut Vec<String>) {
     let indent = match depth {
         0 => String::new(),
@@ -204,19 +279,22 @@ fn write(scope: &Arc<Scope>, plan: &dyn ExecutionPlan, depth: usize, options: Op
     if let Some((_, relation)) = relation {
         line.push_str(&format!(" on {relation}"));
     }
-    let detail = detail(plan, options.verbose);
-    if !detail.is_empty() {
-        line.push_str(&format!(": {detail}"));
+    if options.costs {
+        let Estimate { startup, total, rows, width } = Estimate::of(plan);
+        line.push_str(&format!("  (cost={startup:.2}..{total:.2} rows={rows:.0} width={width})"));
     }
     if options.analyze {
         let (rows, time) = metrics(plan);
-        let rows = rows.map_or_else(|| "?".into(), |rows| rows.to_string());
-        let time = time.map_or_else(|| "?".into(), |time| format!("{time:.3}"));
-        line.push_str(&format!(" (actual time={time} rows={rows})"));
+        line.push_str(&actual(time.unwrap_or(0.0), rows.unwrap_or(0)));
     }
     lines.push(line);
+    let below = " ".repeat(depth * 6 + 2);
     if let Some(filter) = filter {
-        lines.push(format!("{}Filter: {filter}", " ".repeat(depth * 6 + 2)));
+        lines.push(format!("{below}Filter: {filter}"));
+    }
+    let detail = detail(plan, options.verbose);
+    if !detail.is_empty() {
+        lines.push(format!("{below}Detail: {detail}"));
     }
     for child in plan.children() {
         write(scope, child.as_ref(), depth + 1, options, lines);
@@ -224,7 +302,7 @@ fn write(scope: &Arc<Scope>, plan: &dyn ExecutionPlan, depth: usize, options: Op
 }
 
 /// The node of a change over that of the rows that it is about.
-fn change_node(scope: &Scope, change: Change, rows: Value) -> Value {
+fn change_node(scope: &Scope, change: Change, rows: Value, estimate: Option<Estimate>) -> Value {
     let mut object = Map::new();
     object.insert("Node Type".into(), json!("ModifyTable"));
     object.insert("Operation".into(), json!(change.operation));
@@ -233,9 +311,14 @@ fn change_node(scope: &Scope, change: Change, rows: Value) -> Value {
         object.insert("Relation Name".into(), Value::String(name));
         object.insert("Schema".into(), Value::String(schema));
     }
+    if let Some(estimate) = estimate {
+        Estimate { rows: 0.0, width: 0, ..estimate }.tell(&mut object);
+    }
     if let Some(took) = change.took {
+        object.insert("Actual Startup Time".into(), json!(0.0));
         object.insert("Actual Total Time".into(), json!(milliseconds(took)));
         object.insert("Actual Rows".into(), json!(0));
+        object.insert("Actual Loops".into(), json!(1));
     }
     object.insert("Plans".into(), Value::Array(vec![rows]));
     Value::Object(object)
@@ -251,22 +334,22 @@ fn node(scope: &Arc<Scope>, plan: &dyn ExecutionPlan, options: Options) -> Value
         object.insert("Relation Name".into(), Value::String(name));
         object.insert("Schema".into(), Value::String(schema));
     }
-    let detail = detail(plan, options.verbose);
-    if !detail.is_empty() {
-        object.insert("Detail".into(), Value::String(detail));
+    if options.costs {
+        Estimate::of(plan).tell(&mut object);
+    }
+    if options.analyze {
+        let (rows, time) = metrics(plan);
+        object.insert("Actual Startup Time".into(), json!(0.0));
+        object.insert("Actual Total Time".into(), json!(time.unwrap_or(0.0)));
+        object.insert("Actual Rows".into(), json!(rows.unwrap_or(0)));
+        object.insert("Actual Loops".into(), json!(1));
     }
     if let Some(filter) = filter {
         object.insert("Filter".into(), Value::String(filter));
     }
-    if options.analyze {
-        let (rows, time) = metrics(plan);
-        // A relation of the system does not measure its time.
-        if let Some(time) = time.or(rows.map(|_| 0.0)) {
-            object.insert("Actual Total Time".into(), json!(time));
-        }
-        if let Some(rows) = rows {
-            object.insert("Actual Rows".into(), json!(rows));
-        }
+    let detail = detail(plan, options.verbose);
+    if !detail.is_empty() {
+        object.insert("Detail".into(), Value::String(detail));
     }
     let children: Vec<Value> = plan.children().into_iter().map(|child| node(scope, child.as_ref(), options)).collect();
     if !children.is_empty() {

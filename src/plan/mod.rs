@@ -41,6 +41,7 @@ mod distinct_on;
 mod dml;
 /// Domains: casts to them, and what they ask of values.
 pub(crate) mod domains;
+mod driver;
 mod engine;
 mod enums;
 pub(crate) mod explain;
@@ -48,6 +49,7 @@ mod extension;
 mod forms;
 mod gapfill;
 mod interrupt;
+mod join_conditions;
 mod latest;
 mod locate;
 mod marker;
@@ -75,6 +77,7 @@ mod states;
 pub mod system;
 mod system_columns;
 mod table_functions;
+mod twins;
 mod types;
 mod typing;
 mod union_order;
@@ -186,8 +189,8 @@ pub struct InsertPlan {
 /// ON CONFLICT.
 #[derive(Debug, Clone)]
 pub enum OnConflict {
-    /// DO NOTHING, where rows have the same key.
-    Nothing(UniqueKey),
+    /// DO NOTHING, where rows have the same of one of these keys.
+    Nothing(Vec<UniqueKey>),
     /// DO UPDATE
     Update {
         /// The key that decides.
@@ -201,10 +204,11 @@ pub enum OnConflict {
 }
 
 impl OnConflict {
-    /// The key that decides.
-    pub fn arbiter(&self) -> &UniqueKey {
+    /// The keys that decide.
+    pub fn arbiters(&self) -> &[UniqueKey] {
         match self {
-            Self::Nothing(key) | Self::Update { key, .. } => key,
+            Self::Nothing(keys) => keys,
+            Self::Update { key, .. } => std::slice::from_ref(key),
         }
     }
 }

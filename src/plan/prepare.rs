@@ -74,6 +74,7 @@ impl VisitorMut for Prepare {
         if let Err(error) = super::shape::query(query) {
             return ControlFlow::Break(error);
         }
+        super::twins::query(query);
         if let SetExpr::Values(values) = query.body.as_mut() {
             forms::values(&mut values.rows);
         }
@@ -125,6 +126,7 @@ impl VisitorMut for Prepare {
             }
         }
         name_columns(&mut select.projection);
+        qualify_wildcards(select);
         qualify_using(select);
         if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
             // GROUP BY () is one group.
@@ -673,6 +675,28 @@ fn qualify_using(select: &mut Select) {
     }
 }
 
+/// `t.*` of `FROM s.t` as `s.t.*`, which the engine wants.
+fn qualify_wildcards(select: &mut Select) {
+    let factors = select
+        .from
+        .iter()
+        .flat_map(|table| std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)));
+    let qualified = |factor| match factor {
+        &TableFactor::Table { ref name, alias: None, .. } if name.0.len() > 1 => Some(name),
+        _ => None,
+    };
+    let qualified: Vec<ObjectName> = factors.filter_map(qualified).cloned().collect();
+    let last = |name: &ObjectName| name.0.last().and_then(ObjectNamePart::as_ident).map(folded);
+    for item in &mut select.projection {
+        if let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) = item
+            && name.0.len() == 1
+            && let Some(whole) = qualified.iter().find(|whole| last(whole) == last(name))
+        {
+            name.clone_from(whole);
+        }
+    }
+}
+
 fn relation_name(factor: &TableFactor) -> Option<Ident> {
     match factor {
         TableFactor::Table { alias: Some(alias), .. }
@@ -825,7 +849,6 @@ fn name_of(expr: &Expr) -> Option<(String, bool)> {
         Expr::Floor { .. } => good("floor"),
         Expr::AtTimeZone { .. } => good("timezone"),
         Expr::Tuple(_) => good("row"),
-        Expr::Value(ValueWithSpan { value: Value::Boolean(_), .. }) => Some(("bool".into(), false)),
         _ => None,
     }
 }

@@ -8,7 +8,7 @@ use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, CharacterLength, DataType as AstType, ExactNumberInfo, Ident, ObjectName, TimezoneInfo,
 };
-use tidemill_udfs::types::SqlType;
+use tidemill_udfs::types::{NUMERIC_PRECISION_MAX, SqlType};
 
 use super::{Scope, user_types};
 use crate::Result;
@@ -129,20 +129,20 @@ fn numeric(info: &ExactNumberInfo) -> Result<SqlType> {
         ExactNumberInfo::Precision(precision) => (*precision, 0),
         ExactNumberInfo::PrecisionAndScale(precision, scale) => (*precision, *scale),
     };
-    if !(1..=38).contains(&precision) {
+    if !(1..=1000).contains(&precision) {
         return Err(Error::new(
             SqlState::INVALID_PARAMETER_VALUE,
-            format!("NUMERIC precision {precision} must be between 1 and 38"),
+            format!("NUMERIC precision {precision} must be between 1 and 1000"),
         ));
     }
-    let limit = i64::try_from(precision).unwrap_or(38);
-    if !(0..=limit).contains(&scale) {
-        return Err(Error::new(
-            SqlState::INVALID_PARAMETER_VALUE,
-            format!("NUMERIC scale {scale} must be between 0 and precision {precision}"),
-        ));
+    // A cast to more digits than a value has here, as clients write it to lose none: what does not fit is 22003.
+    let precision = u8::try_from(precision).unwrap_or(u8::MAX).min(NUMERIC_PRECISION_MAX);
+    match i8::try_from(scale) {
+        Ok(scale) if (0..=precision.cast_signed()).contains(&scale) => Ok(SqlType::Numeric(Some((precision, scale)))),
+        _ => Err(Error::unsupported(format!("a scale of {scale} is not supported here")).detail(format!(
+            "Values have at most {NUMERIC_PRECISION_MAX} digits, and a scale between 0 and the precision."
+        ))),
     }
-    Ok(SqlType::Numeric(Some((u8::try_from(precision).unwrap_or(38), i8::try_from(scale).unwrap_or(0)))))
 }
 
 fn character_length(length: Option<&CharacterLength>, type_name: &str) -> Result<Option<u32>> {
@@ -244,6 +244,8 @@ pub(super) fn common_type(left: &SqlType, right: &SqlType) -> Option<SqlType> {
         return Some(left.clone());
     }
     match (left, right) {
+        // A text without a type has what length it has.
+        (T::Unknown, T::Varchar(_)) | (T::Varchar(_), T::Unknown | T::Varchar(_)) => return Some(T::Varchar(None)),
         (T::Unknown, other) | (other, T::Unknown) => return Some(other.clone()),
         (T::Numeric(Some((p1, s1))), T::Numeric(Some((p2, s2)))) => {
             let scale = *s1.max(s2);

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
-use datafusion::arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
+use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use datafusion::arrow::compute::{concat_batches, filter_record_batch, interleave_record_batch, take_record_batch};
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
@@ -15,7 +15,7 @@ use tidemill_catalog::record::Change;
 use tokio_util::sync::CancellationToken;
 
 use super::insert::{Late, Returned};
-use super::keys::UniqueKeys;
+use super::keys::{Arbiters, UniqueKeys};
 use super::modify::{is_among, rewrite_units};
 use super::sink::RowSink;
 use super::table;
@@ -28,6 +28,14 @@ use crate::{Error, Result};
 const GROUP_BYTES: usize = 32 << 20;
 /// Bytes that the place of a row to be replaced takes.
 const PLACE_BYTES: usize = 16;
+
+/// What becomes of rows in conflict.
+enum Action {
+    /// They stay out.
+    Nothing(Arbiters),
+    /// The others are changed.
+    Update(UniqueKeys, Update),
+}
 
 /// DO UPDATE, ready to evaluate over the columns of the row that is there and then those of the one that was to come.
 struct Update {
@@ -57,31 +65,33 @@ pub(crate) async fn execute(
     let scope = session.scope_for(cancel, Some(plan.table));
     let planner = Arc::clone(&session.planner);
     let state = table::state(session, plan.table)?;
-    let update = match on_conflict {
-        OnConflict::Nothing(_) => None,
-        OnConflict::Update { places, plan: update, .. } => {
+    let mut action = match on_conflict {
+        OnConflict::Nothing(keys) => {
+            let keys = keys.iter().map(|key| UniqueKeys::new(session, plan.table, &state, key));
+            Action::Nothing(Arbiters::new(keys.collect::<Result<_>>()?))
+        }
+        OnConflict::Update { key, places, plan: update } => {
             let (expressions, schema) = planner.bound_projection(&scope, update, values)?;
             let mut expressions = expressions
                 .into_iter()
                 .map(|expression| planner.physical_expression(&scope, &schema, expression))
                 .collect::<Result<Vec<_>>>()?;
             let condition = (expressions.len() > places.len()).then(|| expressions.pop()).flatten();
-            Some(Update { assigned: places.iter().copied().zip(expressions).collect(), condition })
+            let update = Update { assigned: places.iter().copied().zip(expressions).collect(), condition };
+            Action::Update(UniqueKeys::new(session, plan.table, &state, key)?, update)
         }
     };
     let physical = planner.physical(&scope, &plan.source, values).await?;
     let mut stream = planner.run(&scope, physical)?;
     let mut sink = RowSink::new(session, plan.table, &scope)?;
     let late = Late::new(session, &scope, plan)?;
-    // The key that the clause is about decides what becomes of a row; the others must be free.
-    let arbiter = on_conflict.arbiter();
+    // The keys that the clause is about decide what becomes of a row; the others must be free.
     let mut others = sink.take_keys();
-    others.retain(|keys| keys.index() != arbiter.index);
+    others.retain(|keys| on_conflict.arbiters().iter().all(|arbiter| keys.index() != arbiter.index));
     let mut returned = match &plan.returning {
         Some(returning) => Some(Returned::new(session, &scope, plan.table, returning)?),
         None => None,
     };
-    let mut keys = UniqueKeys::new(session, plan.table, &state, arbiter)?;
     let memory = MemoryConsumer::new("ON CONFLICT").register(&session.instance.runtime.memory_pool);
     let mut places: HashMap<i32, BTreeSet<u64>> = HashMap::new();
     let mut rows = 0;
@@ -102,7 +112,14 @@ pub(crate) async fn execute(
         group.clear();
         // A row must be right even if it does not come in.
         sink.check(&batch)?;
-        let written = resolve(&mut keys, &update, &batch, &mut places).await?;
+        let written = match &mut action {
+            Action::Nothing(keys) => {
+                let refusals = keys.refusals(&batch).await?;
+                let is_free: BooleanArray = refusals.iter().map(|refusal| Some(refusal.is_none())).collect();
+                filter_record_batch(&batch, &is_free).map_err(DataFusionError::from)?
+            }
+            Action::Update(keys, update) => resolve(keys, update, &batch, &mut places).await?,
+        };
         memory.try_resize(places.values().map(BTreeSet::len).sum::<usize>() * PLACE_BYTES)?;
         if written.num_rows() > 0 {
             rows += written.num_rows();
@@ -115,7 +132,10 @@ pub(crate) async fn execute(
     }
     let mut write = sink.finish().await?;
     if state.def.version_column().is_none() {
-        write.keys.push(keys.written());
+        write.keys.extend(match &action {
+            Action::Nothing(keys) => keys.written(),
+            Action::Update(keys, _) => vec![keys.written()],
+        });
     }
     for keys in others {
         write.keys.push(keys.require_free(|place| is_among(&places, place)).await?);
@@ -129,10 +149,10 @@ pub(crate) async fn execute(
     })
 }
 
-/// The rows of a group that are written, in its order. Notes the places of those they replace.
+/// DO UPDATE: the rows of a group that are written, in its order. Notes the places of those they replace.
 async fn resolve(
     keys: &mut UniqueKeys,
-    update: &Option<Update>,
+    update: &Update,
     batch: &RecordBatch,
     places: &mut HashMap<i32, BTreeSet<u64>>,
 ) -> Result<RecordBatch> {
@@ -145,8 +165,8 @@ async fn resolve(
     }
     let mut fates = vec![];
     for (row, ((number, _), (_, is_new))) in numbers.iter().zip(&fresh).enumerate() {
-        match (there.get(number), is_new, update) {
-            (_, false, Some(_)) => {
+        match (there.get(number), is_new) {
+            (_, false) => {
                 return Err(Error::new(
                     SqlState::CARDINALITY_VIOLATION,
                     "ON CONFLICT DO UPDATE command cannot affect row a second time",
@@ -156,15 +176,10 @@ async fn resolve(
                      values.",
                 ));
             }
-            (None, true, _) => fates.push(Fate::Insert(row)),
-            (Some((part, at)), true, Some(_)) => fates.push(Fate::Conflict(row, *part, *at)),
-            (_, _, None) => {}
+            (None, true) => fates.push(Fate::Insert(row)),
+            (Some((part, at)), true) => fates.push(Fate::Conflict(row, *part, *at)),
         }
     }
-    let Some(update) = update else {
-        let rows = fates.iter().filter_map(|fate| if let Fate::Insert(row) = fate { Some(*row as u32) } else { None });
-        return Ok(take_record_batch(batch, &UInt32Array::from_iter_values(rows)).map_err(DataFusionError::from)?);
-    };
     let conflicts: Vec<(usize, usize, usize)> = fates
         .iter()
         .filter_map(|fate| if let Fate::Conflict(row, part, at) = *fate { Some((row, part, at)) } else { None })

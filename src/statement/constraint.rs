@@ -9,12 +9,12 @@ use tidemill_catalog::record::{
 use tidemill_catalog::snapshot::Catalog;
 use tidemill_udfs::types::SqlType;
 
-use super::control::{AlterTable, ColumnSyntax};
+use super::control::{AlterTable, ColumnSyntax, Name};
 use super::trees::{ForeignKeySyntax, UniqueSyntax};
 use super::{index, names, sequence, table};
 use crate::error::SqlState;
-use crate::plan::Scope;
 use crate::plan::system::quote_ident;
+use crate::plan::{Scope, TEMP_SCHEMA};
 use crate::session::Session;
 use crate::session::transaction::is_temporary;
 use crate::{Error, Result};
@@ -58,8 +58,9 @@ pub(super) fn add_unique(
 
 /// The constraints that ADD COLUMN says of its column, to be added once that is there.
 pub(super) fn of_column(column: &ColumnSyntax) -> Vec<AlterTable> {
-    let primary =
-        column.primary_key.then(|| AlterTable::AddPrimaryKey { name: None, columns: vec![column.name.clone()] });
+    let primary = column
+        .primary_key
+        .then(|| AlterTable::AddPrimaryKey { name: column.key_name.clone(), columns: vec![column.name.clone()] });
     let unique = column.unique.iter().cloned().map(AlterTable::AddUnique);
     let references = column.foreign_keys.iter().cloned().map(|key| AlterTable::AddForeignKey(Box::new(key)));
     primary.into_iter().chain(unique).chain(references).collect()
@@ -128,8 +129,8 @@ fn is_taken(def: &TableDef, name: &str) -> bool {
 }
 
 /// 42710 for the name of a constraint that the table has.
-fn require_free_name(def: &TableDef, table: &str, name: &str) -> Result<()> {
-    if is_taken(def, name) || (!def.primary_key.is_empty() && name == format!("{table}_pkey")) {
+pub(super) fn require_free_name(def: &TableDef, table: &str, name: &str) -> Result<()> {
+    if is_taken(def, name) || def.key_name(table).is_some_and(|own| own == name) {
         let message = format!("constraint \"{name}\" for relation \"{table}\" already exists");
         return Err(Error::new(SqlState::DUPLICATE_OBJECT, message));
     }
@@ -255,7 +256,7 @@ pub(super) fn drop(
     if (def.checks.len(), def.foreign_keys.len()) != before {
         return Ok(true);
     }
-    let is_primary = !def.primary_key.is_empty() && name == format!("{}_pkey", object.name);
+    let is_primary = def.key_name(&object.name).is_some_and(|own| own == name);
     if is_primary && def.options.upsert.is_some() {
         return Err(Error::unsupported("a table with tidemill.upsert keeps its primary key"));
     }
@@ -271,6 +272,7 @@ pub(super) fn drop(
     })?;
     if is_primary {
         def.primary_key.clear();
+        def.primary_key_name = None;
     } else {
         def.indexes.retain(|index| !is_it(index));
     }
@@ -347,6 +349,45 @@ pub(super) fn with_definition(object: &Object, def: TableDef) -> Arc<Object> {
     })
 }
 
+/// A table by another name; its key's constraint keeps its own.
+pub(super) fn with_table_name(table: &Arc<Object>, to: &str) -> Arc<Object> {
+    names::changed(table, |object| {
+        let old = std::mem::replace(&mut object.name, to.to_owned());
+        if let Body::Table(def) = &object.body
+            && let Some(name) = def.key_name(&old)
+        {
+            let mut renamed = TableDef::clone(def);
+            renamed.set_key_name(to, Some(&name));
+            object.body = Body::Table(Arc::new(renamed));
+        }
+    })
+}
+
+/// SET CONSTRAINTS: no constraint waits for the end of a transaction, so there is nothing to do but to know them.
+///
+/// # Errors
+/// 42704 for the name of none.
+pub(super) fn set(session: &mut Session, constraints: &[Name]) -> Result<String> {
+    let (main, temp) = names::catalogs(session);
+    for name in constraints {
+        let mut is_known = false;
+        for schema in names::schemas_of(session, name)? {
+            let catalog = if schema == TEMP_SCHEMA { &temp } else { &main };
+            is_known |= catalog.children(schema).any(|table| match &table.body {
+                Body::Table(def) => {
+                    is_taken(def, name.last()) || def.key_name(&table.name).is_some_and(|own| own == name.last())
+                }
+                _ => false,
+            });
+        }
+        if !is_known {
+            let message = format!("constraint \"{}\" does not exist", name.last());
+            return Err(Error::new(SqlState::UNDEFINED_OBJECT, message));
+        }
+    }
+    Ok("SET CONSTRAINTS".to_owned())
+}
+
 /// RENAME CONSTRAINT
 pub(super) fn rename(session: &mut Session, object: &Object, def: &mut TableDef, from: &str, to: &str) -> Result<()> {
     require_free_name(def, &object.name, to)?;
@@ -357,8 +398,9 @@ pub(super) fn rename(session: &mut Session, object: &Object, def: &mut TableDef,
     } else if let Some(index) = def.indexes.iter_mut().find(|index| index.is_constraint && index.name == from) {
         index::require_free_name(session, object.parent, to)?;
         to.clone_into(&mut index.name);
-    } else if !def.primary_key.is_empty() && from == format!("{}_pkey", object.name) {
-        return Err(Error::unsupported("a primary key's constraint has the name of its table with _pkey"));
+    } else if def.key_name(&object.name).is_some_and(|own| own == from) {
+        index::require_free_name(session, object.parent, to)?;
+        def.set_key_name(&object.name, Some(to));
     } else {
         let message = format!("constraint \"{from}\" for table \"{}\" does not exist", object.name);
         return Err(Error::new(SqlState::UNDEFINED_OBJECT, message));

@@ -484,8 +484,22 @@ pub enum Control {
         /// Empty: none.
         payload: String,
     },
-    /// SET CONSTRAINTS ALL: no constraint can be deferred, so there is nothing to do.
-    SetConstraints,
+    /// SET CONSTRAINTS of these names; none: ALL.
+    SetConstraints(Vec<Name>),
+    /// CREATE EXTENSION
+    CreateExtension {
+        /// Its name.
+        name: String,
+        /// IF NOT EXISTS
+        if_not_exists: bool,
+    },
+    /// DROP EXTENSION
+    DropExtension {
+        /// Their names.
+        names: Vec<String>,
+        /// IF EXISTS
+        if_exists: bool,
+    },
     /// DO, REFRESH … : known, refused by name.
     Refused {
         /// What to call it in the message.
@@ -574,6 +588,8 @@ pub struct Explain {
     pub analyze: bool,
     /// VERBOSE
     pub verbose: bool,
+    /// COSTS
+    pub costs: bool,
     /// FORMAT JSON
     pub json: bool,
     /// The statement.
@@ -648,6 +664,8 @@ pub struct CreateTable {
     pub checks: Vec<CheckSyntax>,
     /// PRIMARY KEY (…)
     pub primary_key: Vec<String>,
+    /// CONSTRAINT name of it.
+    pub key_name: Option<String>,
     /// UNIQUE (…)
     pub unique: Vec<UniqueSyntax>,
     /// FOREIGN KEY (…)
@@ -687,6 +705,8 @@ pub struct ColumnSyntax {
     pub foreign_keys: Vec<ForeignKeySyntax>,
     /// PRIMARY KEY
     pub primary_key: bool,
+    /// CONSTRAINT name of it.
+    pub key_name: Option<String>,
     /// Byte offset of its name.
     pub offset: usize,
 }

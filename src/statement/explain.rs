@@ -57,8 +57,8 @@ pub(super) async fn explain(
             .hint("Explain a query, INSERT, UPDATE, DELETE or EXECUTE of one of them."));
     };
     session.check_access(&plan.access)?;
-    let (analyze, verbose, json) = (explain.analyze, explain.verbose, explain.json);
-    let mut options = Options { analyze, verbose, json, change: None };
+    let &Explain { analyze, verbose, costs, json, .. } = explain;
+    let mut options = Options { analyze, verbose, costs, json, change: None };
     if let Some((operation, table)) = prepared.change() {
         let took = if analyze { Some(timed(session, &prepared, values, cancel).await?) } else { None };
         options = Options { analyze: false, change: Some(Change { operation, table, took }), ..options };

@@ -222,7 +222,7 @@ fn find(session: &mut Session, name: &Name) -> Result<Option<(Arc<Object>, Optio
         }
         let keyed = index.strip_suffix("_pkey").and_then(|table| catalog.find(schema, NameClass::Relation, table));
         if let Some(table) = keyed
-            && matches!(&table.body, Body::Table(def) if !def.primary_key.is_empty())
+            && matches!(&table.body, Body::Table(def) if def.key_name(&table.name).is_some_and(|own| own == index))
         {
             return Ok(Some((Arc::clone(table), None)));
         }
@@ -294,8 +294,11 @@ pub(super) fn alter(session: &mut Session, name: &Name, if_exists: bool, actions
                 to.clone_into(&mut def.indexes[place].name);
                 session.apply(vec![Change::Put(constraint::with_definition(&table, def))])?;
             }
-            (AlterTable::Rename(_), None, _) => {
-                return Err(Error::unsupported("a primary key's index has the name of its table with _pkey"));
+            (AlterTable::Rename(to), None, Body::Table(def)) => {
+                require_free_name(session, table.parent, to)?;
+                let mut def = TableDef::clone(def);
+                def.set_key_name(&table.name, Some(to));
+                session.apply(vec![Change::Put(constraint::with_definition(&table, def))])?;
             }
             (AlterTable::SetOptions(_) | AlterTable::ResetOptions(_), ..) => {}
             _ => return Err(Error::unsupported("ALTER INDEX does nothing but RENAME")),

@@ -1,5 +1,6 @@
 //! PRIMARY KEY and UNIQUE: rows come in where their key is free.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
@@ -9,7 +10,7 @@ use tidemill_catalog::snapshot::TableState;
 use tidemill_catalog::table::file::{FileEntry, FileIndex};
 use tidemill_catalog::table::rewrite;
 use tidemill_catalog::table::scan::{SnapshotTable, Unit};
-use tidemill_catalog::table::unique::{Existing, NewKeys};
+use tidemill_catalog::table::unique::{Existing, NO_KEY, NewKeys};
 use tidemill_catalog::{Lsn, Oid};
 use tidemill_udfs::types::{SqlType, TextSettings, array_to_text};
 use tokio_util::task::AbortOnDropHandle;
@@ -36,6 +37,73 @@ pub(crate) struct UniqueKeys {
     text: Arc<TextSettings>,
 }
 
+/// The keys of several constraints, of which a row that one refuses takes none.
+pub(super) struct Arbiters {
+    each: Vec<Arbiter>,
+}
+
+struct Arbiter {
+    keys: UniqueKeys,
+    /// By a key's number: a row came in with it.
+    taken: Vec<bool>,
+}
+
+impl Arbiters {
+    pub(super) fn new(keys: Vec<UniqueKeys>) -> Self {
+        Self { each: keys.into_iter().map(|keys| Arbiter { keys, taken: vec![] }).collect() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.each.is_empty()
+    }
+
+    /// Takes rows. For each that may not come in, which constraint refuses it: a row of the table, or one that came in before,
+    /// has its key.
+    ///
+    /// # Errors
+    /// 53200, those of reading.
+    pub(super) async fn refusals(&mut self, batch: &RecordBatch) -> Result<Vec<Option<usize>>> {
+        // By constraint, for each row: the number of its key, and whether the table has it.
+        let mut numbers: Vec<Vec<(usize, bool)>> = vec![];
+        for Arbiter { keys, taken } in &mut self.each {
+            let own = keys.add(batch)?;
+            taken.resize(keys.seen.len(), false);
+            let (in_batch, existing) = keys.existing_of(batch).await?;
+            let there: HashSet<usize> = existing.into_iter().flat_map(|existing| existing.keys).collect();
+            let pairs = own.into_iter().zip(in_batch);
+            numbers.push(pairs.map(|((own, _), (in_batch, _))| (own, there.contains(&in_batch))).collect());
+        }
+        let mut refusals = vec![];
+        for row in 0..batch.num_rows() {
+            let of_row = || self.each.iter().zip(&numbers).map(|(arbiter, numbers)| (arbiter, numbers[row]));
+            let refuses = |(arbiter, (number, is_there)): (&Arbiter, (usize, bool))| {
+                number != NO_KEY && (is_there || arbiter.taken[number])
+            };
+            let refusal = of_row().position(refuses);
+            refusals.push(refusal);
+            if refusal.is_some() {
+                continue;
+            }
+            for (arbiter, numbers) in self.each.iter_mut().zip(&numbers) {
+                if let Some(taken) = arbiter.taken.get_mut(numbers[row].0) {
+                    *taken = true;
+                }
+            }
+        }
+        Ok(refusals)
+    }
+
+    /// 23505 of a constraint for a row with the table's columns.
+    pub(super) fn violation_in(&self, constraint: usize, batch: &RecordBatch, row: usize) -> Error {
+        self.each[constraint].keys.violation_in(batch, row)
+    }
+
+    /// The keys taken, for the commit.
+    pub(super) fn written(&self) -> Vec<NewlyWritten> {
+        self.each.iter().map(|arbiter| arbiter.keys.written()).collect()
+    }
+}
+
 impl UniqueKeys {
     /// Of each constraint; none for a table that keeps the latest row of each key.
     pub(super) fn of(session: &mut Session, table: Oid, state: &Arc<TableState>) -> Result<Vec<Self>> {
@@ -49,7 +117,10 @@ impl UniqueKeys {
     pub(super) fn new(session: &mut Session, table: Oid, state: &Arc<TableState>, key: &UniqueKey) -> Result<Self> {
         let name = Named::of(session, table);
         let own = state.def.indexes.iter().find(|index| index.oid == key.index);
-        let constraint = own.map_or_else(|| format!("{}_pkey", name.table), |index| index.name.clone());
+        let constraint = match own {
+            Some(index) => index.name.clone(),
+            None => state.def.key_name(&name.table).unwrap_or_default().into_owned(),
+        };
         let of_primary = key.index == 0;
         // A table that keeps the latest row of each key is looked at with what it keeps.
         let state = if of_primary {

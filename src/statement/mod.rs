@@ -45,6 +45,9 @@ mod drop;
 /// EXPLAIN.
 mod explain;
 
+/// CREATE EXTENSION.
+mod extension;
+
 /// Files of the server: wildcards, packed bytes, compaction.
 pub(crate) mod files;
 
@@ -260,6 +263,8 @@ pub(crate) async fn execute(
                 }
                 Control::AlterRole { name, action } => role::alter(session, name, action)?,
                 Control::DropRole { names, if_exists } => drop::roles(session, names, *if_exists)?,
+                Control::CreateExtension { name, if_not_exists } => extension::create(session, name, *if_not_exists)?,
+                Control::DropExtension { names, if_exists } => extension::drop(session, names, *if_exists)?,
                 Control::CreateSource(create) => source::create(session, create)?,
                 Control::AlterSource { name, if_exists, action } => source::alter(session, name, *if_exists, action)?,
                 Control::DropSource { names, if_exists, cascade } => {
@@ -273,7 +278,7 @@ pub(crate) async fn execute(
                 Control::Listen(channel) => notify::listen(session, channel)?,
                 Control::Unlisten(channel) => notify::unlisten(session, channel.as_deref())?,
                 Control::Notify { channel, payload } => notify::notify(session, channel, payload)?,
-                Control::SetConstraints => "SET CONSTRAINTS".to_owned(),
+                Control::SetConstraints(names) => constraint::set(session, names)?,
                 Control::Lock { names, mode } => maintain::lock(session, names, *mode)?,
                 Control::Maintain { command, full, tables } => {
                     maintain::maintain(session, command, *full, tables).await?

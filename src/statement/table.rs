@@ -149,6 +149,7 @@ fn columns_of_query(create: &CreateTable, columns: &[crate::session::Column]) ->
             unique: vec![],
             foreign_keys: vec![],
             primary_key: false,
+            key_name: None,
             offset: create.name.offset,
         })
         .collect())
@@ -208,11 +209,16 @@ fn define(
         indexes: vec![],
         foreign_keys: vec![],
         primary_key,
+        primary_key_name: None,
         options: table_options,
         given_options: given,
         column_mapping: false,
     };
     check_key(&def)?;
+    if let Some(name) = &create.key_name {
+        super::index::require_free_name(session, table.schema, name)?;
+    }
+    def.set_key_name(create.name.last(), create.key_name.as_deref());
     let of_columns = syntax.iter().flat_map(|column| column.checks.iter().map(move |check| (check, Some(column))));
     for (check, column) in of_columns.chain(create.checks.iter().map(|check| (check, None))) {
         let check = check_def(session, scope, &def, create.name.last(), check, column.map(|column| &*column.name))?;
@@ -413,7 +419,7 @@ pub(super) async fn alter(
         let mut effects = Effects::default();
         match action {
             AlterTable::Rename(to) => {
-                object = names::changed(&object, |object| object.name.clone_from(to));
+                object = constraint::with_table_name(&object, to);
             }
             AlterTable::SetSchema(schema) => {
                 let schema = names::schema(session, schema)?;
@@ -724,8 +730,9 @@ async fn add_primary_key(
             format!("multiple primary keys for table \"{table}\" are not allowed"),
         ));
     }
-    if name.is_some_and(|name| name != format!("{table}_pkey")) {
-        return Err(Error::unsupported("a primary key's constraint has the name of its table with _pkey"));
+    if let Some(name) = name {
+        constraint::require_free_name(def, table, name)?;
+        super::index::require_free_name(session, object.parent, name)?;
     }
     let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     for column in columns {
@@ -747,11 +754,13 @@ async fn add_primary_key(
         }
     }
     columns.clone_into(&mut def.primary_key);
+    def.set_key_name(table, name);
     check_key(def)?;
     let state = state(session, object.oid)?;
     let planner = Arc::clone(&session.planner);
     if let Some(values) = planner.repeated_key(scope, table, &state, def).await? {
-        return Err(Error::new(SqlState::UNIQUE_VIOLATION, format!("could not create unique index \"{table}_pkey\""))
+        let index = def.key_name(table).unwrap_or_default();
+        return Err(Error::new(SqlState::UNIQUE_VIOLATION, format!("could not create unique index \"{index}\""))
             .detail(format!("Key ({})=({}) is duplicated.", columns.join(", "), values.join(", "))));
     }
     Ok(())
@@ -898,6 +907,7 @@ pub(super) fn drop_column(def: &mut TableDef, at: usize) -> Result<()> {
     // As PostgreSQL does, the constraint goes with any of its columns.
     if def.primary_key.contains(&name) {
         def.primary_key.clear();
+        def.primary_key_name = None;
     }
     def.columns.remove(at);
     def.column_mapping = true;

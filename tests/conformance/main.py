@@ -78,6 +78,7 @@ class Scenario:
 def scenarios(work):
     """Those whose client is installed; [(client, why)] of the others."""
     python = f"{work}/venv/bin/python"
+    runners = {".py": [python], ".mjs": ["node"], ".sh": ["bash"], ".pl": ["perl"], ".php": ["php"], ".rb": ["ruby", "-W0"], ".java": [], ".rs": []}
     tools = json.loads(pathlib.Path(f"{work}/clients.json").read_text())
     found, missing = [], []
     for path in sorted((HERE / "scenarios").iterdir()):
@@ -85,7 +86,7 @@ def scenarios(work):
         name = path.stem
         client = name.rsplit(".", 1)[0]
         version = tools.get(client)
-        runner = {".py": [python], ".mjs": ["node"], ".sh": ["bash"], ".java": [], ".rs": []}[path.suffix]
+        runner = runners[path.suffix]
         if version is None:
             missing.append((client, "it cannot be installed here"))
         elif path.suffix == ".java":

@@ -41,7 +41,7 @@ fi
 [ -x "$clients/venv/bin/python" ] || python3 -m venv "$clients/venv" >>"$log" 2>&1 || true
 pip="$clients/venv/bin/pip --disable-pip-version-check"
 # One by one: what one cannot have, the others may.
-for package in psycopg2-binary 'psycopg[binary]' asyncpg pg8000 sqlalchemy pandas pgcli pyodbc; do
+for package in psycopg2-binary 'psycopg[binary]' asyncpg pg8000 sqlalchemy pandas pgcli pyodbc django; do
     name=${package%[*}
     $pip show -q "$name" >/dev/null 2>&1 || $pip install -q "$package" >>"$log" 2>&1 || continue
     found=$($pip show "$name" 2>/dev/null | sed -n 's/^Version: //p')
@@ -56,15 +56,26 @@ for package in psycopg2-binary 'psycopg[binary]' asyncpg pg8000 sqlalchemy panda
     esac
 done
 
-for package in pg postgres knex sequelize; do
+for package in pg postgres knex sequelize reflect-metadata typeorm pg-cursor kysely drizzle-orm; do
     command -v npm >/dev/null || break
     if [ ! -d "$clients/node_modules/$package" ]; then
         (cd "$clients" && npm install --no-audit --no-fund --silent "$package" >>"$log" 2>&1) || continue
     fi
     found=$(sed -n 's/^ *"version": "\(.*\)",*$/\1/p' "$clients/node_modules/$package/package.json" | head -1)
-    case $package in pg) package=node-postgres ;; postgres) package=postgres.js ;; esac
-    version "$package" "$found"
+    case $package in
+    pg) version node-postgres "$found" ;;
+    postgres) version postgres.js "$found" ;;
+    # What others need.
+    reflect-metadata | pg-cursor) ;;
+    *) version "$package" "$found" ;;
+    esac
 done
+
+# Perl's, PHP's and Ruby's as Debian has them.
+packaged() { dpkg-query -W -f '${Version}' "$1" | sed 's/^[0-9]*://; s/[-+~].*//'; }
+if debian perl libdbd-pg-perl; then version DBD-Pg "$(packaged libdbd-pg-perl)"; fi
+if debian php-cli php-pgsql; then version PDO "$(php -r 'echo PHP_VERSION;')"; fi
+if debian ruby ruby-pg ruby-activerecord; then version ActiveRecord "$(packaged ruby-activerecord)"; fi
 
 # pgjdbc as Debian has it.
 if command -v javac >/dev/null; then

@@ -250,6 +250,11 @@ impl FileLayer for FaultyFiles {
         self.inner.read_range(path, offset, length)
     }
 
+    fn read_range_at_once(&self, path: &Path, offset: u64, length: usize) -> Option<bytes::Bytes> {
+        self.state.lock().alive(path).ok()?;
+        self.inner.read_range_at_once(path, offset, length)
+    }
+
     fn list(&self, dir: &Path) -> Result<Vec<(PathBuf, u64)>> {
         self.state.lock().alive(dir)?;
         self.inner.list(dir)

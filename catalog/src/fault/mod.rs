@@ -24,6 +24,8 @@ pub trait FileLayer: std::fmt::Debug + Send + Sync + 'static {
     fn read(&self, path: &Path) -> Result<bytes::Bytes>;
     /// Bytes of a file; an error if the file ends before `offset + length`.
     fn read_range(&self, path: &Path, offset: u64, length: usize) -> Result<bytes::Bytes>;
+    /// As `read_range`, but without waiting for a disk: `None` if that would be needed, or on any error.
+    fn read_range_at_once(&self, path: &Path, offset: u64, length: usize) -> Option<bytes::Bytes>;
     /// Full paths and sizes of the files of a folder (not its folders), sorted; empty if there is no such folder.
     fn list(&self, dir: &Path) -> Result<Vec<(PathBuf, u64)>>;
     /// Full paths of the folders of a folder, sorted; empty if there is no such folder.
@@ -130,6 +132,27 @@ impl FileLayer for OsFiles {
             Ok(bytes)
         };
         read().map(Into::into).map_err(|source| io_error(path, source))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_range_at_once(&self, path: &Path, offset: u64, length: usize) -> Option<bytes::Bytes> {
+        use rustix::io::{ReadWriteFlags, preadv2};
+        let file = File::open(path).ok()?;
+        let mut bytes = vec![0; length];
+        let mut done = 0;
+        while done < length {
+            let rest = &mut [std::io::IoSliceMut::new(&mut bytes[done..])];
+            match preadv2(&file, rest, offset + done as u64, ReadWriteFlags::NOWAIT) {
+                Ok(read) if read > 0 => done += read,
+                _ => return None,
+            }
+        }
+        Some(bytes.into())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn read_range_at_once(&self, _: &Path, _: u64, _: usize) -> Option<bytes::Bytes> {
+        None
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<(PathBuf, u64)>> {

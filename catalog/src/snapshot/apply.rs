@@ -355,7 +355,7 @@ impl Catalog {
         self.names.insert((object.parent, object.body.name_class(), object.name.clone()), object.oid);
         if let Body::Table(def) = &object.body {
             self.parts.extend(def.part_oids().map(|part| (part, object.oid)));
-            let names = def.indexes.iter().map(|index| (object.parent, index.name.clone()));
+            let names = def.index_names().map(|name| (object.parent, name.clone()));
             self.index_names.extend(names.map(|name| (name, object.oid)));
         }
         if let Body::Type(def) = &object.body {
@@ -381,8 +381,8 @@ impl Catalog {
             for part in def.part_oids() {
                 self.parts.remove(&part);
             }
-            for index in &def.indexes {
-                self.index_names.remove(&(old.parent, index.name.clone()));
+            for name in def.index_names() {
+                self.index_names.remove(&(old.parent, name.clone()));
             }
         }
         if let Body::Type(def) = &old.body {

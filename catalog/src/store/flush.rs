@@ -21,6 +21,8 @@ use crate::snapshot::{Published, Snapshot, TableState, take_chunks};
 use crate::table::adapt;
 use crate::table::delta::{self, DeltaCommit};
 use crate::table::file::FileEntry;
+use crate::table::scan::source::FileAccess;
+use crate::table::warm::warm;
 use crate::table::writer::{TableWriter, WriteOptions};
 use crate::{Error, Lsn, Oid, Result};
 
@@ -48,17 +50,21 @@ struct NetSwap {
 /// So often rows are not moved because a statement holds them; then the next one waits for that statement.
 const PUT_OFF_MAX: u32 = 5;
 
-/// Publishes what the table has that its Delta log does not. Nothing to publish, or no such table: nothing is done.
-pub(super) fn flush(shared: &Arc<Shared>, table: Oid, now_us: i64) -> Result<()> {
+/// The newest files before a flush, by which it is known what readers read of new ones.
+const FILES_FOLLOWED: usize = 8;
+
+/// Publishes what the table has that its Delta log does not. Nothing to publish, or no such table: nothing is done. `access`: to
+/// its files, if there are rows.
+pub(super) fn flush(shared: &Arc<Shared>, access: Option<&FileAccess>, table: Oid, now_us: i64) -> Result<()> {
     let lock = shared.publishing.of(table);
     let _publishing = lock.lock();
     // A first look: rows that a statement holds now are not worth a file.
     if claim(shared, table).is_none() {
         return Ok(());
     }
-    let is_done = attempt(shared, table, now_us, false)?;
+    let is_done = attempt(shared, access, table, now_us, false)?;
     if !is_done {
-        attempt(shared, table, now_us, true)?;
+        attempt(shared, access, table, now_us, true)?;
     }
     Ok(())
 }
@@ -80,7 +86,13 @@ pub(super) fn claim(shared: &Shared, table: Oid) -> Option<OwnedRwLockWriteGuard
 }
 
 /// False if rows were deleted meanwhile; nothing was changed then.
-fn attempt(shared: &Arc<Shared>, table: Oid, now_us: i64, seal_first: bool) -> Result<bool> {
+fn attempt(
+    shared: &Arc<Shared>,
+    access: Option<&FileAccess>,
+    table: Oid,
+    now_us: i64,
+    seal_first: bool,
+) -> Result<bool> {
     let snapshot = shared.snapshot();
     let Some(state) = snapshot.table(table).filter(|state| state.is_dirty()) else { return Ok(true) };
     if shared.options.durability == Durability::Os {
@@ -109,6 +121,10 @@ fn attempt(shared: &Arc<Shared>, table: Oid, now_us: i64, seal_first: bool) -> R
             return Err(error);
         }
     };
+    if let Some(access) = access.filter(|_| !seal_first) {
+        let files = &attempt.state.files.files;
+        warm(access, &attempt.state.def, &files[files.len().saturating_sub(FILES_FOLLOWED)..], &written);
+    }
     if !seal_first {
         claimed = claim(shared, table);
         if claimed.is_none() || !attempt.seal().inspect_err(|_| attempt.give_up(&written))? {

@@ -11,6 +11,7 @@ use crate::snapshot::{Snapshot, TableState};
 use crate::table::file::FileEntry;
 use crate::table::latest::{self, Replaced};
 use crate::table::scan::source::FileAccess;
+use crate::table::warm::warm;
 use crate::table::{compact as merging, delta};
 use crate::{Lsn, Oid, Result, wal};
 
@@ -31,13 +32,14 @@ pub(super) fn compact(shared: &Arc<Shared>, access: &FileAccess, table: Oid, ful
         None => None,
     };
     for group in merging::plan(&state.files, &state.def, replaced.as_deref(), full) {
-        merge(shared, &state, replaced.as_deref(), &group, now_us)?;
+        merge(shared, access, &state, replaced.as_deref(), &group, now_us)?;
     }
     Ok(())
 }
 
 fn merge(
     shared: &Arc<Shared>,
+    access: &FileAccess,
     state: &TableState,
     replaced: Option<&Replaced>,
     inputs: &[Arc<FileEntry>],
@@ -45,6 +47,7 @@ fn merge(
 ) -> Result<()> {
     let dir = shared.table_dir(state.oid);
     let merged = merging::merge(&shared.files, &dir, &state.def, replaced, inputs, now_us / 1000)?;
+    warm(access, &state.def, inputs, &merged);
     let write = Write {
         table: state.oid,
         add_files: merged.iter().map(Arc::clone).collect(),
@@ -58,7 +61,10 @@ fn merge(
     let committed = wal::record::encode(&changes)
         .and_then(|payload| futures::executor::block_on(shared.queue.commit(changes, payload)));
     match committed {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            access.cache.forget(&inputs.iter().map(|file| dir.join(&file.path)).collect());
+            Ok(())
+        }
         // After a failed fsync the log may have the transaction after all, and recovery would look for its files.
         Err(error @ crate::Error::Poisoned(_)) => Err(error),
         Err(error) => {
@@ -93,7 +99,7 @@ fn publish_definitions(shared: &Arc<Shared>, now_us: i64) -> Result<()> {
     let mut result = Ok(());
     for table in snapshot.tables.values().filter(|table| table.is_dirty() && table.chunks.is_empty()) {
         // One table that cannot be published must not keep the others' log.
-        if let Err(error) = flush::flush(shared, table.oid, now_us) {
+        if let Err(error) = flush::flush(shared, None, table.oid, now_us) {
             tracing::warn!(table = table.oid, %error, "cannot publish a table");
             result = Err(error);
         }

@@ -237,7 +237,7 @@ impl Store {
     /// `DiskFull`, `Io`; the rows stay in the log and hot, the next flush tries again.
     pub fn flush(&self, table: Oid, now_us: i64) -> Result<()> {
         let now_us = self.shared.tell_time(now_us);
-        let result = flush::flush(&self.shared, table, now_us);
+        let result = flush::flush(&self.shared, Some(&self.access(table)), table, now_us);
         self.shared.hot_room.count(&self.snapshot());
         self.shared.hot_room.note_flush(&result);
         result
@@ -269,6 +269,11 @@ impl Store {
     /// Numbers about the log.
     pub fn wal_status(&self) -> WalStatus {
         self.shared.wal_status()
+    }
+
+    /// Hot rows take so much memory that those who write will soon wait for flushes.
+    pub fn is_pressed(&self) -> bool {
+        self.shared.hot_room.is_scarce()
     }
 
     /// Waits until the log failed (fsync error): the server must stop.

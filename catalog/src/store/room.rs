@@ -54,6 +54,11 @@ impl HotRoom {
         }
     }
 
+    /// Half of it is taken: flushes must be quick now, or writers will wait.
+    pub(super) fn is_scarce(&self) -> bool {
+        self.bytes.load(Ordering::Acquire) > self.bytes_max / 2
+    }
+
     /// Someone wrote this much.
     pub(super) fn add(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::AcqRel);
@@ -84,7 +89,9 @@ mod tests {
     fn writers_wait_for_room_unless_flushes_fail() {
         let room = HotRoom::new(&Snapshot::default(), 0);
         block_on(room.wait()).unwrap();
+        assert!(!room.is_scarce());
         room.add(1 << 30);
+        assert!(room.is_scarce());
         let is_waiting = |room: &HotRoom| {
             let wait = std::pin::pin!(room.wait());
             matches!(block_on(select(wait, futures::future::ready(()))), Either::Right(_))

@@ -47,5 +47,8 @@ pub mod unique;
 /// A table at a snapshot as DataFusion reads it.
 pub mod scan;
 
+/// What was read of files, of those that take their place.
+pub(crate) mod warm;
+
 #[cfg(test)]
 pub(crate) mod testing;

@@ -149,13 +149,29 @@ impl FileMeta {
     /// # Errors
     /// `Io`, `Corrupt`.
     pub fn fetch(&self, files: &dyn FileLayer, row_group: usize, column: usize) -> Result<ChunkBytes> {
+        let (start, length) = self.chunk_range(row_group, column)?;
+        Ok(ChunkBytes { start, bytes: files.read_range(&self.path, start, length)?, length: self.length })
+    }
+
+    /// As [`FileMeta::fetch`], without waiting for a disk: `None` if that would be needed.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn fetch_at_once(&self, files: &dyn FileLayer, row_group: usize, column: usize) -> Result<Option<ChunkBytes>> {
+        let (start, length) = self.chunk_range(row_group, column)?;
+        let bytes = files.read_range_at_once(&self.path, start, length);
+        Ok(bytes.map(|bytes| ChunkBytes { start, bytes, length: self.length }))
+    }
+
+    /// Where a column chunk begins, and its bytes.
+    fn chunk_range(&self, row_group: usize, column: usize) -> Result<(u64, usize)> {
         let leaf = self.leaf(column)?;
         let (start, length) = self.reader.metadata().row_group(row_group).column(leaf).byte_range();
         let length = usize::try_from(length).map_err(|_| corrupt(&self.path, &negative("bytes")))?;
         if start.checked_add(length as u64).is_none_or(|end| end > self.length) {
             return Err(corrupt(&self.path, &ParquetError::EOF(format!("column chunk at {start} is beyond the end"))));
         }
-        Ok(ChunkBytes { start, bytes: files.read_range(&self.path, start, length)?, length: self.length })
+        Ok((start, length))
     }
 
     /// Decodes a fetched column chunk to the engine's type: all of it, or the selected rows.

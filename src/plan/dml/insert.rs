@@ -106,16 +106,16 @@ fn on_conflict(
     let def = &target.def;
     let keys = def.unique_keys();
     let key = match &clause.conflict_target {
-        None => match keys.as_slice() {
-            [] => None,
-            [one] => Some(one.clone()),
-            _ => {
-                return Err(Error::unsupported(
-                    "ON CONFLICT without a target needs a table with one unique constraint",
-                )
-                .hint("Name the columns of the constraint."));
-            }
-        },
+        None if matches!(clause.action, ast::OnConflictAction::DoNothing) => {
+            return Ok((!keys.is_empty()).then_some(OnConflict::Nothing(keys)));
+        }
+        None => {
+            return Err(Error::new(
+                SqlState::SYNTAX_ERROR,
+                "ON CONFLICT DO UPDATE requires inference specification or constraint name",
+            )
+            .hint("For example, ON CONFLICT (column_name)."));
+        }
         Some(ast::ConflictTarget::Columns(columns)) => {
             let mut places = vec![];
             for ident in columns {
@@ -134,18 +134,18 @@ fn on_conflict(
                 columns.sort_unstable();
                 columns == places
             });
-            Some(found.ok_or_else(|| {
+            found.ok_or_else(|| {
                 Error::new(
                     SqlState::INVALID_COLUMN_REFERENCE,
                     "there is no unique or exclusion constraint matching the ON CONFLICT specification",
                 )
-            })?)
+            })?
         }
         Some(ast::ConflictTarget::OnConstraint(name)) => {
             let name = name.0.last().and_then(ObjectNamePart::as_ident).map(folded).unwrap_or_default();
             let named = |key: &UniqueKey| match def.indexes.iter().find(|index| index.oid == key.index) {
                 Some(index) => index.is_constraint && index.name == name,
-                None => name == format!("{}_pkey", target.name),
+                None => def.key_name(&target.name).is_some_and(|own| own == name),
             };
             let key = keys.into_iter().find(named).ok_or_else(|| {
                 Error::new(
@@ -154,23 +154,13 @@ fn on_conflict(
                 )
             })?;
             access.select(target.oid, None, key.columns.iter().map(|place| def.columns[*place].id));
-            Some(key)
+            key
         }
     };
     let update = match &clause.action {
-        ast::OnConflictAction::DoNothing => {
-            return Ok(key.map(OnConflict::Nothing));
-        }
+        ast::OnConflictAction::DoNothing => return Ok(Some(OnConflict::Nothing(vec![key]))),
         ast::OnConflictAction::DoUpdate(update) => update,
     };
-    if clause.conflict_target.is_none() {
-        return Err(Error::new(
-            SqlState::SYNTAX_ERROR,
-            "ON CONFLICT DO UPDATE requires inference specification or constraint name",
-        )
-        .hint("For example, ON CONFLICT (column_name)."));
-    }
-    let key = key.ok_or_else(|| Error::internal("a target without a key"))?;
     let assigned = assigned(target, &update.assignments)?;
     let changes = |at: &usize| assigned[*at].as_ref().is_some_and(|value| !keeps_key(value, &def.columns[*at].name));
     if key.columns.iter().any(changes) {

@@ -304,7 +304,8 @@ pub(crate) fn role_name(scope: &Scope, oid: Oid) -> Cow<'_, str> {
 pub(crate) fn namespaces(scope: &Scope) -> Vec<Namespace<'_>> {
     let owner = bootstrap_role(scope);
     let system = registry::SCHEMAS.map(|(name, oid)| Namespace { oid, name, owner, object: None });
-    let toast = Namespace { oid: 99, name: "pg_toast", owner, object: None };
+    let (name, oid) = registry::TOAST;
+    let toast = Namespace { oid, name, owner, object: None };
     // The server's own tables are in a stored schema of a system schema's name.
     let is_system = |object: &&Arc<Object>| registry::SCHEMAS.iter().any(|(name, _)| *name == object.name);
     let stored = stored_schemas(scope).filter(|object| !is_system(object)).map(|object| Namespace {
@@ -331,7 +332,8 @@ pub(crate) fn temporary_schema(scope: &Scope) -> Option<&Arc<Object>> {
 
 /// The schema with that oid.
 pub(crate) fn namespace(scope: &Scope, oid: Oid) -> Option<Namespace<'_>> {
-    if let Some((name, oid)) = registry::SCHEMAS.iter().find(|(_, system)| *system == oid) {
+    let mut systems = registry::SCHEMAS.iter().chain([&registry::TOAST]);
+    if let Some((name, oid)) = systems.find(|(_, system)| *system == oid) {
         return Some(Namespace { oid: *oid, name, owner: bootstrap_role(scope), object: None });
     }
     let object = object(scope, oid).filter(|object| matches!(object.body, Body::Schema {}))?;
@@ -341,7 +343,8 @@ pub(crate) fn namespace(scope: &Scope, oid: Oid) -> Option<Namespace<'_>> {
 
 /// The schema of that name.
 pub(crate) fn namespace_named(scope: &Scope, name: &str) -> Option<Oid> {
-    if let Some((_, oid)) = registry::SCHEMAS.iter().find(|(system, _)| *system == name) {
+    let mut systems = registry::SCHEMAS.iter().chain([&registry::TOAST]);
+    if let Some((_, oid)) = systems.find(|(system, _)| *system == name) {
         return Some(*oid);
     }
     if let Some(object) = temporary_schema(scope).filter(|object| name == "pg_temp" || object.name == name) {
@@ -462,11 +465,13 @@ pub(crate) fn relation_in(scope: &Scope, schema: Oid, name: &str) -> Option<Oid>
     if let Some(table) = catalog.table_of_index(schema, name)
         && let Body::Table(def) = &table.body
     {
-        return def.indexes.iter().find(|index| index.name == name).map(|index| index.oid);
+        let index = def.indexes.iter().find(|index| index.name == name);
+        return Some(index.map_or_else(|| primary_key_oid(table.oid), |index| index.oid));
     }
     // The index of a primary key has a name but is no object.
     let table = catalog.find(schema, NameClass::Relation, name.strip_suffix("_pkey")?)?;
-    matches!(&table.body, Body::Table(def) if !def.primary_key.is_empty()).then(|| primary_key_oid(table.oid))
+    let has_name = |def: &TableDef| def.key_name(&table.name).is_some_and(|own| own == name);
+    matches!(&table.body, Body::Table(def) if has_name(def)).then(|| primary_key_oid(table.oid))
 }
 
 fn object_schema<'a>(scope: &'a Scope, object: &Object) -> Option<&'a Arc<Object>> {
@@ -509,9 +514,9 @@ fn user_relation<'a>(object: &'a Arc<Object>, schema: &'a Arc<Object>) -> Option
 /// The indexes of a table; the first stands for its primary key, if it has one.
 pub(crate) fn indexes_of<'a>(table: &Rel<'a>) -> Vec<Rel<'a>> {
     let (Kind::Table(def), Some(object)) = (table.kind, table.object) else { return vec![] };
-    let primary = (!def.primary_key.is_empty()).then(|| Rel {
+    let primary = def.key_name(&table.name).map(|name| Rel {
         oid: primary_key_oid(table.oid),
-        name: Cow::Owned(format!("{}_pkey", table.name)),
+        name,
         kind: Kind::Index(object, def, None),
         object: None,
         ..table.clone()

@@ -8,6 +8,7 @@ use tidemill_catalog::acl::{self, AclItem, PUBLIC, Privileges};
 
 use super::names::quote_ident;
 use super::objects::{self, Namespace, Rel};
+use super::registry;
 use crate::error::{Error, Result, SqlState};
 use crate::plan::Scope;
 use crate::plan::rights;
@@ -30,7 +31,11 @@ impl<'a> Target<'a> {
     pub(crate) fn schema(schema: &Namespace<'a>) -> Self {
         match schema.object.and_then(|object| Target::of(object)) {
             Some(target) => target,
-            None => Self { on: On::Schema, owner: schema.owner, acl: &[], everybody: Privileges::USAGE },
+            None => {
+                let is_toast = schema.oid == registry::TOAST.1;
+                let everybody = if is_toast { Privileges::NONE } else { Privileges::USAGE };
+                Self { on: On::Schema, owner: schema.owner, acl: &[], everybody }
+            }
         }
     }
 

@@ -55,6 +55,9 @@ pub(crate) const TIDEMILL: Oid = 15000;
 pub(crate) const SCHEMAS: [(&str, Oid); 3] =
     [("pg_catalog", PG_CATALOG), ("information_schema", INFORMATION_SCHEMA), ("tidemill", TIDEMILL)];
 
+/// The schema of PostgreSQL's oversized values: here it is empty, and only roots may look into it.
+pub(crate) const TOAST: (&str, Oid) = ("pg_toast", 99);
+
 impl Relation {
     /// A relation with the columns that `columns` declares: `name type, name type!, …`.
     pub(crate) fn new(

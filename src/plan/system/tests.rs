@@ -70,6 +70,7 @@ fn table(columns: Vec<ColumnDef>) -> TableDef {
         indexes: vec![],
         foreign_keys: vec![],
         primary_key: vec![],
+        primary_key_name: None,
         options: TableOptions {
             time_column: None,
             sort_key: vec![],

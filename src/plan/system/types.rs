@@ -21,6 +21,9 @@ pub(crate) const FILLS: &[(&str, Fill)] = &[
     ("pg_language", pg_language),
     ("pg_range", |_, batch| fill("pg_range", data::ranges(), batch)),
     ("pg_tablespace", pg_tablespace),
+    ("pg_extension", pg_extension),
+    ("pg_available_extensions", pg_available_extensions),
+    ("pg_available_extension_versions", pg_available_extension_versions),
     ("pg_aggregate", |_, batch| fill("pg_aggregate", data::aggregates(), batch)),
     ("pg_sequence", |_, _| {}),
 ];
@@ -65,6 +68,39 @@ fn pg_language(scope: &Scope, batch: &mut Batch<'_>) {
 fn pg_tablespace(scope: &Scope, batch: &mut Batch<'_>) {
     fill("pg_tablespace", data::tablespaces(), batch);
     batch.constant("spcowner", objects::bootstrap_role(scope));
+}
+
+/// PL/pgSQL, the only one, by PostgreSQL 15's oid.
+fn pg_extension(scope: &Scope, batch: &mut Batch<'_>) {
+    batch.rows(1);
+    batch.constant("oid", 13_559_u32);
+    batch.constant("extname", "plpgsql");
+    batch.constant("extowner", objects::bootstrap_role(scope));
+    batch.constant("extnamespace", PG_CATALOG);
+    batch.constant("extrelocatable", false);
+    batch.constant("extversion", "1.0");
+}
+
+const PLPGSQL: &str = "PL/pgSQL procedural language";
+
+fn pg_available_extensions(_: &Scope, batch: &mut Batch<'_>) {
+    batch.rows(1);
+    batch.constant("name", "plpgsql");
+    batch.constant("default_version", "1.0");
+    batch.constant("installed_version", "1.0");
+    batch.constant("comment", PLPGSQL);
+}
+
+fn pg_available_extension_versions(_: &Scope, batch: &mut Batch<'_>) {
+    batch.rows(1);
+    batch.constant("name", "plpgsql");
+    batch.constant("version", "1.0");
+    batch.constant("schema", "pg_catalog");
+    batch.constant("comment", PLPGSQL);
+    for flag in ["installed", "superuser", "trusted"] {
+        batch.constant(flag, true);
+    }
+    batch.constant("relocatable", false);
 }
 
 fn pg_type(scope: &Scope, batch: &mut Batch<'_>) {

@@ -93,6 +93,7 @@ pub(super) fn definition(columns: &[(&str, SqlType)]) -> Result<TableDef> {
         indexes: vec![],
         foreign_keys: vec![],
         primary_key: vec![],
+        primary_key_name: None,
         given_options: given,
         column_mapping: false,
     })

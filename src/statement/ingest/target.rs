@@ -1,6 +1,6 @@
 //! One table that documents go to.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::control::Name;
 use super::super::copy::default_value;
-use super::super::keys::UniqueKeys;
+use super::super::keys::Arbiters;
 use super::super::names::Named;
 use super::super::retype;
 use super::super::sink::{Constraints, RowSink};
@@ -45,7 +45,7 @@ pub(super) struct Target {
     def: Arc<TableDef>,
     sink: RowSink,
     /// Keys that no row may repeat.
-    keys: Option<UniqueKeys>,
+    keys: Arbiters,
     /// What went into sinks of earlier definitions.
     writes: Vec<Write>,
     /// Plans what the rows must meet.
@@ -91,19 +91,13 @@ impl Target {
         let scope = session.scope(cancel);
         let defaults = (0..def.columns.len()).map(|at| default_of(session, &scope, &def, at)).collect::<Result<_>>()?;
         let mut sink = RowSink::new(session, object.oid, &scope)?;
-        let mut keys = sink.take_keys();
-        if keys.len() > 1 {
-            // A row that one key refuses must not take another: that needs looking at all of them at once.
-            return Err(Error::unsupported(
-                "documents cannot be ingested into a table with several unique constraints",
-            ));
-        }
+        let keys = Arbiters::new(sink.take_keys());
         let letters = letters(&object);
         Ok(Self {
             object,
             def,
             sink,
-            keys: keys.pop(),
+            keys,
             writes: vec![],
             planner: Arc::clone(&session.planner),
             scope,
@@ -130,6 +124,7 @@ impl Target {
             indexes: vec![],
             foreign_keys: vec![],
             primary_key: vec![],
+            primary_key_name: None,
             options: options::resolve(&given, &[], &[])?,
             given_options: given,
             column_mapping: false,
@@ -154,7 +149,7 @@ impl Target {
             object,
             def,
             sink,
-            keys: None,
+            keys: Arbiters::new(vec![]),
             writes: vec![],
             planner: Arc::clone(&session.planner),
             scope: session.scope(cancel),
@@ -337,7 +332,7 @@ impl Target {
 
     /// Writes the rows that the table's constraints allow; the others are dead letters.
     async fn write(&mut self, book: &mut Book, mut rest: Placed) -> Result<()> {
-        if self.keys.is_some() {
+        if !self.keys.is_empty() {
             // A row that is wrong anyway takes no key.
             rest = self.right_rows(book, rest).await?;
             rest = self.free_rows(book, rest).await?;
@@ -377,17 +372,17 @@ impl Target {
 
     /// The rows whose key no other row has; the others are dead letters.
     async fn free_rows(&mut self, book: &mut Book, batch: Placed) -> Result<Placed> {
-        let Some(keys) = self.keys.as_mut().filter(|_| batch.rows.num_rows() > 0) else { return Ok(batch) };
-        let seen = keys.add(&batch.rows)?;
-        let (numbers, existing) = keys.existing_of(&batch.rows).await?;
-        let taken: HashSet<usize> = existing.iter().flat_map(|existing| existing.keys.iter().copied()).collect();
-        let is_free = numbers.iter().zip(&seen).map(|((number, _), (_, is_new))| *is_new && !taken.contains(number));
-        let is_free: BooleanArray = is_free.map(Some).collect();
-        for row in (0..is_free.len()).filter(|row| !is_free.value(*row)) {
-            let error = keys.violation_in(&batch.rows, row);
+        if batch.rows.num_rows() == 0 {
+            return Ok(batch);
+        }
+        let refusals = self.keys.refusals(&batch.rows).await?;
+        for (row, refusal) in refusals.iter().enumerate() {
+            let Some(constraint) = *refusal else { continue };
+            let error = self.keys.violation_in(constraint, &batch.rows, row);
             let letter = Letter::of_row(&batch.rows.slice(row, 1), &self.def, &error, batch.places.get(row))?;
             self.letters.add(book, letter).await?;
         }
+        let is_free: BooleanArray = refusals.iter().map(|refusal| Some(refusal.is_none())).collect();
         batch.only(&is_free)
     }
 
@@ -414,7 +409,7 @@ impl Target {
         letters.finish(session, changes)?;
         if is_known || report.rows > 0 {
             let mut last = sink.finish().await?;
-            last.keys = keys.map(|keys| keys.written()).into_iter().collect();
+            last.keys = keys.written();
             changes.extend(writes.into_iter().chain([last]).map(Change::Write));
         }
         Ok(report)

@@ -254,6 +254,7 @@ fn created_by(into: &ast::SelectInto, offsets: &Offsets<'_>, query: Parsed) -> C
         columns: vec![],
         checks: vec![],
         primary_key: vec![],
+        key_name: None,
         unique: vec![],
         foreign_keys: vec![],
         like: vec![],

@@ -80,8 +80,25 @@ pub(super) fn create(t: &mut Tokens<'_>) -> Result<Control> {
         options.extend(role_options(t)?);
         return Ok(Control::CreateRole { name, options, if_not_exists });
     }
+    if t.eat(&["EXTENSION"]) {
+        return create_extension(t);
+    }
     let what = t.identifier()?.to_ascii_uppercase();
     Ok(refused(t, &format!("CREATE {what}")))
+}
+
+fn create_extension(t: &mut Tokens<'_>) -> Result<Control> {
+    let if_not_exists = t.eat(&["IF", "NOT", "EXISTS"]);
+    let name = t.identifier()?;
+    t.eat(&["WITH"]);
+    while !t.at_end() {
+        match t.eat_any(&["SCHEMA", "VERSION", "CASCADE"]) {
+            Some("CASCADE") => {}
+            Some(_) => _ = value(t)?,
+            None => return Err(t.error()),
+        }
+    }
+    Ok(Control::CreateExtension { name, if_not_exists })
 }
 
 fn create_database(t: &mut Tokens<'_>) -> Result<Control> {
@@ -111,6 +128,7 @@ fn create_table(t: &mut Tokens<'_>, temporary: bool) -> Result<Control> {
         columns: vec![],
         checks: vec![],
         primary_key: vec![],
+        key_name: None,
         unique: vec![],
         foreign_keys: vec![],
         like: vec![],
@@ -200,6 +218,7 @@ fn table_element(t: &mut Tokens<'_>, table: &mut CreateTable) -> Result<()> {
     }
     if t.eat(&["PRIMARY", "KEY"]) {
         table.primary_key = t.parenthesized(Tokens::identifier)?;
+        table.key_name = name;
         return Ok(());
     }
     if t.eat(&["UNIQUE"]) {
@@ -217,6 +236,7 @@ fn table_element(t: &mut Tokens<'_>, table: &mut CreateTable) -> Result<()> {
     let mut column = column(t, table.name.last())?;
     if column.primary_key {
         table.primary_key = vec![column.name.clone()];
+        table.key_name = column.key_name.take();
     }
     table.unique.append(&mut column.unique);
     table.foreign_keys.append(&mut column.foreign_keys);
@@ -285,6 +305,7 @@ fn column(t: &mut Tokens<'_>, table: &str) -> Result<ColumnSyntax> {
         unique: vec![],
         foreign_keys: vec![],
         primary_key: false,
+        key_name: None,
         offset,
     };
     let mut nullable = false;
@@ -317,6 +338,7 @@ fn column(t: &mut Tokens<'_>, table: &str) -> Result<ColumnSyntax> {
             column.checks.push(check(t, name)?);
         } else if t.eat(&["PRIMARY", "KEY"]) {
             column.primary_key = true;
+            column.key_name = name;
             column.not_null = true;
         } else if t.eat(&["COLLATE"]) {
             t.name()?;
@@ -673,6 +695,12 @@ pub(super) fn drop(t: &mut Tokens<'_>) -> Result<Control> {
     if t.eat_any(&["ROLE", "USER", "GROUP"]).is_some() {
         let if_exists = t.eat(&["IF", "EXISTS"]);
         return Ok(Control::DropRole { names: t.list(Tokens::identifier)?, if_exists });
+    }
+    if t.eat(&["EXTENSION"]) {
+        let if_exists = t.eat(&["IF", "EXISTS"]);
+        let names = t.list(Tokens::identifier)?;
+        cascade(t);
+        return Ok(Control::DropExtension { names, if_exists });
     }
     let what = t.identifier()?.to_ascii_uppercase();
     Ok(refused(t, &format!("DROP {what}")))

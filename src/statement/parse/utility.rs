@@ -226,10 +226,11 @@ fn set(t: &mut Tokens<'_>) -> Result<Control> {
         return Ok(Control::SetTransaction { modes: transaction_modes(t)?, session: false });
     }
     if t.eat(&["CONSTRAINTS"]) {
-        if t.eat(&["ALL"]) && t.eat_any(&["DEFERRED", "IMMEDIATE"]).is_some() {
-            return Ok(Control::SetConstraints);
-        }
-        return Ok(refused(t, "SET CONSTRAINTS"));
+        let names = if t.eat(&["ALL"]) { vec![] } else { t.list(Tokens::name)? };
+        return match t.eat_any(&["DEFERRED", "IMMEDIATE"]) {
+            Some(_) => Ok(Control::SetConstraints(names)),
+            None => Err(t.error()),
+        };
     }
     let mut local = t.eat(&["LOCAL"]);
     if !local && t.is("SESSION") && !t.are(&["SESSION", "AUTHORIZATION"]) {
@@ -462,7 +463,7 @@ fn direction(t: &mut Tokens<'_>) -> Result<Direction> {
 
 fn explain(t: &mut Tokens<'_>) -> Result<Control> {
     t.advance();
-    let (mut analyze, mut verbose, mut json) = (false, false, false);
+    let (mut analyze, mut verbose, mut costs, mut json) = (false, false, true, false);
     if t.peek() == &Token::LParen {
         t.parenthesized(|t| {
             let option = t.identifier()?;
@@ -471,6 +472,7 @@ fn explain(t: &mut Tokens<'_>) -> Result<Control> {
             match option.as_str() {
                 "analyze" => analyze = on,
                 "verbose" => verbose = on,
+                "costs" => costs = on,
                 "format" => match value.to_ascii_lowercase().as_str() {
                     "json" => json = true,
                     "text" => json = false,
@@ -482,7 +484,7 @@ fn explain(t: &mut Tokens<'_>) -> Result<Control> {
                         .hint("Use TEXT or JSON."));
                     }
                 },
-                "costs" | "buffers" | "timing" | "summary" | "settings" | "wal" | "generic_plan" | "memory" => {}
+                "buffers" | "timing" | "summary" | "settings" | "wal" | "generic_plan" | "memory" => {}
                 other => {
                     return Err(crate::Error::new(
                         crate::error::SqlState::SYNTAX_ERROR,
@@ -496,7 +498,7 @@ fn explain(t: &mut Tokens<'_>) -> Result<Control> {
         analyze = t.eat_any(&["ANALYZE", "ANALYSE"]).is_some();
         verbose = t.eat(&["VERBOSE"]);
     }
-    Ok(Control::Explain(Explain { analyze, verbose, json, statement: nested(t)? }))
+    Ok(Control::Explain(Explain { analyze, verbose, costs, json, statement: nested(t)? }))
 }
 
 fn copy(t: &mut Tokens<'_>) -> Result<Control> {

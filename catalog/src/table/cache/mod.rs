@@ -6,8 +6,8 @@
 //! once, and repeated passes over more than fits keep a part of it instead of replacing all of it all the time.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayData, ArrayRef};
 use parking_lot::Mutex;
@@ -17,6 +17,10 @@ use crate::fault::FileLayer;
 use crate::table::latest::LatestCache;
 use crate::table::reader::FileMeta;
 use crate::table::writer::ColumnSummary;
+
+pub(crate) mod blocks;
+
+use blocks::BlockTexts;
 
 /// Column chunks remembered as asked for once: the window, about 100 bytes each.
 const GHOSTS_MAX: usize = 65_536;
@@ -43,8 +47,9 @@ pub struct ChunkKey {
 pub struct CachedColumn {
     /// Arrays of [`crate::table::reader::BLOCK_ROWS`] rows, the last one shorter.
     pub blocks: Vec<ArrayRef>,
-    /// Memory they take, bytes.
+    /// Memory they take, with what [`CachedColumn::know_texts`] makes, bytes.
     pub bytes: u64,
+    texts: OnceLock<Vec<BlockTexts>>,
 }
 
 impl CachedColumn {
@@ -52,8 +57,31 @@ impl CachedColumn {
     pub fn new(blocks: Vec<ArrayRef>) -> Self {
         let mut seen = HashSet::new();
         let buffers: usize = blocks.iter().map(|block| buffer_bytes(&block.to_data(), &mut seen)).sum();
-        let bytes = (buffers + 128 * blocks.len()) as u64;
-        Self { blocks, bytes }
+        let texts: u64 = blocks.iter().map(blocks::bytes_of).sum();
+        let bytes = (buffers + 128 * blocks.len()) as u64 + texts;
+        Self { blocks, bytes, texts: OnceLock::new() }
+    }
+
+    /// From now on [`Self::lacks`] knows; nothing for a column that is no text.
+    pub(crate) fn know_texts(&self) {
+        if self.texts.get().is_none()
+            && self.blocks.first().is_some_and(blocks::is_text)
+            && let Ok(texts) = self.blocks.iter().map(BlockTexts::new).collect::<datafusion_common::Result<_>>()
+        {
+            // Another scan may have been first.
+            let _ = self.texts.set(texts);
+        }
+    }
+
+    /// [`Self::lacks`] knows.
+    pub(crate) fn knows_texts(&self) -> bool {
+        self.texts.get().is_some()
+    }
+
+    /// True if no row of a block has a text with one of these hashes ([`blocks::hash`]).
+    pub(crate) fn lacks(&self, block: usize, hashes: &[u64]) -> bool {
+        let texts = self.texts.get().and_then(|texts| texts.get(block));
+        texts.is_some_and(|texts| !hashes.iter().any(|hash| texts.may_have(*hash)))
     }
 }
 
@@ -129,6 +157,8 @@ struct Columns {
 struct Entry {
     column: Arc<CachedColumn>,
     used: u64,
+    /// Someone asked for it since it came.
+    is_read: bool,
 }
 
 /// Requests of a chunk that is not here, in ticks of the cache's clock.
@@ -168,6 +198,7 @@ impl ColumnCache {
             columns.hits += 1;
             columns.order.remove(&entry.used);
             entry.used = columns.clock;
+            entry.is_read = true;
             columns.order.insert(entry.used, key.clone());
             return Lookup::Hit(Arc::clone(&entry.column));
         }
@@ -191,7 +222,27 @@ impl ColumnCache {
         let used = columns.clock;
         columns.bytes += column.bytes;
         columns.order.insert(used, key.clone());
-        columns.entries.insert(key, Entry { column, used });
+        columns.entries.insert(key, Entry { column, used, is_read: false });
+    }
+
+    /// A column chunk that is here and was asked for since it came. This does not count as asking.
+    pub(crate) fn read(&self, key: &ChunkKey) -> Option<Arc<CachedColumn>> {
+        let columns = self.columns.lock();
+        columns.entries.get(key).filter(|entry| entry.is_read).map(|entry| Arc::clone(&entry.column))
+    }
+
+    /// Drops the column chunks of files that are no longer in their table; older snapshots may bring them back.
+    pub(crate) fn forget(&self, files: &HashSet<PathBuf>) {
+        let mut columns = self.columns.lock();
+        let Columns { entries, order, bytes, .. } = &mut *columns;
+        entries.retain(|key, entry| {
+            let stays = !files.contains(&*key.file);
+            if !stays {
+                order.remove(&entry.used);
+                *bytes -= entry.column.bytes;
+            }
+            stays
+        });
     }
 
     /// The footer of a file of `bytes` bytes, read if it is not here. Blocking if it is not.

@@ -16,6 +16,7 @@ use datafusion_physical_expr::utils::collect_columns;
 use datafusion_physical_expr::{PhysicalExpr, split_conjunction};
 
 use crate::table::adapt::batch_of;
+use crate::table::cache::blocks;
 use crate::table::reader::Bounds;
 
 /// Conjuncts over the columns they need.
@@ -27,6 +28,17 @@ pub(super) struct Filter {
     conjuncts: Vec<Conjunct>,
     /// The conjuncts over the table's schema.
     conditions: Vec<Arc<dyn PhysicalExpr>>,
+    /// What text columns must have.
+    pub(super) texts: Vec<Texts>,
+}
+
+/// A column that must have one of some texts.
+#[derive(Debug, Clone)]
+pub(super) struct Texts {
+    /// Its index in the table's schema.
+    pub(super) column: usize,
+    /// Their hashes.
+    pub(super) hashes: Vec<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -65,7 +77,8 @@ impl Filter {
             Ok(Conjunct { condition: condition_here, total: is_total(condition) })
         };
         let conjuncts = conditions.iter().map(conjunct).collect::<Result<_>>()?;
-        Ok(Some(Self { columns, schema, conjuncts, conditions }))
+        let texts = conditions.iter().filter_map(texts).collect();
+        Ok(Some(Self { columns, schema, conjuncts, conditions, texts }))
     }
 
     /// What is left to evaluate on rows whose columns have these bounds: `None` if all of them pass.
@@ -109,6 +122,18 @@ impl Filter {
             _ => Selected::All,
         })
     }
+}
+
+/// What `column = 'text'` and `column IN ('text', …)` say.
+fn texts(condition: &Arc<dyn PhysicalExpr>) -> Option<Texts> {
+    let (column, values) = match (condition.downcast_ref::<BinaryExpr>(), condition.downcast_ref::<InListExpr>()) {
+        (Some(comparison), _) if comparison.op() == &Operator::Eq => (comparison.left(), vec![comparison.right()]),
+        (_, Some(list)) if !list.negated() => (list.expr(), list.list().iter().collect()),
+        _ => return None,
+    };
+    let column = column.downcast_ref::<Column>()?.index();
+    let hash = |value: &Arc<dyn PhysicalExpr>| blocks::hash(value.downcast_ref::<Literal>()?.value());
+    Some(Texts { column, hashes: values.into_iter().map(hash).collect::<Option<_>>()? })
 }
 
 /// An expression over other positions of the same columns.

@@ -11,6 +11,8 @@ pub(super) struct ScanMetrics {
     pub(super) pruned: Count,
     /// Row groups and hot chunks read.
     pub(super) read: Count,
+    /// Blocks of them that surely have no row that passes.
+    pub(super) skipped: Count,
     /// Column chunks found in the cache.
     pub(super) cached: Count,
     /// Column chunks decoded.
@@ -26,6 +28,7 @@ impl ScanMetrics {
             baseline: BaselineMetrics::new(set, partition),
             pruned: count("units_pruned"),
             read: count("units_read"),
+            skipped: count("blocks_skipped"),
             cached: count("columns_cached"),
             decoded: count("columns_decoded"),
             bytes: count("bytes_read"),

@@ -38,6 +38,7 @@ pub(crate) mod source;
 mod statistics;
 mod stream;
 mod task;
+mod turn;
 
 pub use exec::TableScanExec;
 pub use settle::Settled;

@@ -8,10 +8,11 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::{DataFusionError, Result, ScalarValue};
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 
-use super::filter::{Filter, Selected};
+use super::filter::{Filter, Selected, Texts};
 use super::metrics::ScanMetrics;
 use super::source::{Origin, chunk_slice, origin};
 use super::task::{Part, Task};
+use super::turn::Turn;
 use super::{Scan, Unit};
 use crate::table::cache::{CachedColumn, ChunkKey, Lookup};
 use crate::table::reader::{BLOCK_ROWS, ChunkBytes, ColumnReader, FileMeta, RowGroup};
@@ -88,6 +89,7 @@ impl TaskReader {
         filter: Option<&Filter>,
         last_rows: Option<usize>,
         task: Task,
+        turn: &mut Turn,
         metrics: &ScanMetrics,
     ) -> Result<Option<Self>> {
         metrics.read.add(1);
@@ -114,7 +116,7 @@ impl TaskReader {
         }
         if let Some(filter) = filter {
             reader.fetch(&filter.columns, metrics).await?;
-            reader.evaluate(&filter).await?;
+            reader.evaluate(&filter, turn, metrics).await?;
             if reader.selected.iter().all(|selected| matches!(selected, Selected::None)) {
                 reader.finish();
                 return Ok(None);
@@ -161,21 +163,41 @@ impl TaskReader {
         (0..blocks).map(of_block).collect()
     }
 
-    async fn evaluate(&mut self, filter: &Filter) -> Result<()> {
+    async fn evaluate(&mut self, filter: &Filter, turn: &mut Turn, metrics: &ScanMetrics) -> Result<()> {
+        let (mut evaluated, mut empty) = (0, 0);
         for block in 0..self.group.blocks() {
             let latest = match std::mem::replace(&mut self.selected[block], Selected::None) {
                 Selected::None => continue,
                 Selected::All => None,
                 Selected::Some(mask) => Some(mask),
             };
+            if self.cached_texts(filter).any(|(cached, texts)| cached.lacks(block, &texts.hashes)) {
+                metrics.skipped.add(1);
+                self.forget(block);
+                continue;
+            }
+            evaluated += 1;
             let arrays = filter.columns.iter().map(|&column| self.array(column, block)).collect::<Result<Vec<_>>>()?;
             self.selected[block] = filter.evaluate(arrays, self.group.block_rows(block), latest)?;
             if matches!(self.selected[block], Selected::None) {
+                empty += 1;
                 self.forget(block);
             }
-            tokio::task::consume_budget().await;
+            turn.pass().await;
+        }
+        // Worth the work only where most blocks turned out to have been looked at in vain.
+        if empty > evaluated / 2 {
+            self.cached_texts(filter).for_each(|(cached, _)| cached.know_texts());
         }
         Ok(())
+    }
+
+    /// The filter's text columns that are in the cache.
+    fn cached_texts<'r>(&'r self, filter: &'r Filter) -> impl Iterator<Item = (&'r CachedColumn, &'r Texts)> {
+        filter.texts.iter().filter_map(|texts| match self.columns.get(&texts.column) {
+            Some(Column::Ready(cached)) => Some((cached.as_ref(), texts)),
+            _ => None,
+        })
     }
 
     /// Drops decoded blocks that neither the result nor the cache needs.
@@ -189,7 +211,8 @@ impl TaskReader {
         }
     }
 
-    /// Makes columns (indices into the table's schema) available. Reads files off the async threads.
+    /// Makes columns (indices into the table's schema) available. What is not in memory is read off the async threads: on a
+    /// busy machine each change of threads waits for a turn of the processor.
     async fn fetch(&mut self, columns: &[usize], metrics: &ScanMetrics) -> Result<()> {
         let mut wanted = vec![];
         for &column in columns {
@@ -211,15 +234,24 @@ impl TaskReader {
         else {
             return Err(DataFusionError::Internal("a hot chunk has no files".into()));
         };
-        let from = Arc::clone(&meta);
-        let read = tokio::task::spawn_blocking(move || {
-            let fetch = |wanted: Wanted| {
-                let bytes = from.fetch(access.files.as_ref(), row_group, wanted.index)?;
-                Ok((wanted, bytes))
-            };
-            wanted.into_iter().map(fetch).collect::<crate::Result<Vec<(Wanted, ChunkBytes)>>>()
-        });
-        let read = read.await.map_err(|error| DataFusionError::External(Box::new(error)))??;
+        let (mut read, mut missing) = (vec![], vec![]);
+        for wanted in wanted {
+            match meta.fetch_at_once(access.files.as_ref(), row_group, wanted.index)? {
+                Some(bytes) => read.push((wanted, bytes)),
+                None => missing.push(wanted),
+            }
+        }
+        if !missing.is_empty() {
+            let from = Arc::clone(&meta);
+            let late = tokio::task::spawn_blocking(move || {
+                let fetch = |wanted: Wanted| {
+                    let bytes = from.fetch(access.files.as_ref(), row_group, wanted.index)?;
+                    Ok((wanted, bytes))
+                };
+                missing.into_iter().map(fetch).collect::<crate::Result<Vec<(Wanted, ChunkBytes)>>>()
+            });
+            read.extend(late.await.map_err(|error| DataFusionError::External(Box::new(error)))??);
+        }
         for (wanted, bytes) in read {
             metrics.decoded.add(1);
             metrics.bytes.add(bytes.size());

@@ -15,6 +15,7 @@ use super::filter::{Filter, Selected};
 use super::metrics::ScanMetrics;
 use super::queue::Queue;
 use super::read::{Block, TaskReader};
+use super::turn::Turn;
 use crate::table::adapt::batch_of;
 use crate::table::reader::BLOCK_ROWS;
 
@@ -39,6 +40,7 @@ struct Running {
     ready: VecDeque<RecordBatch>,
     remaining: usize,
     done: bool,
+    turn: Turn,
 }
 
 impl Partition {
@@ -52,6 +54,7 @@ impl Partition {
             reader: None,
             ready: VecDeque::new(),
             done: false,
+            turn: Turn::new(),
         };
         let batches = futures::stream::try_unfold(running, |mut running| async move {
             let batch = running.next().await?;
@@ -76,6 +79,7 @@ impl Running {
             if self.done {
                 return Ok(None);
             }
+            self.turn.pass().await;
             self.advance().await?;
         }
     }
@@ -114,7 +118,8 @@ impl Running {
                     let last_rows = partition.reversed.then_some(self.remaining);
                     let (scan, projection) = (&partition.scan, &partition.projection);
                     self.reader =
-                        TaskReader::open(scan, projection, filter, last_rows, task, &partition.metrics).await?;
+                        TaskReader::open(scan, projection, filter, last_rows, task, &mut self.turn, &partition.metrics)
+                            .await?;
                 }
             },
         }

@@ -160,7 +160,9 @@ fn last_value(call: &Call<'_>) -> Result<Value<'static>> {
 /// pg_get_serial_sequence: the sequence that a column owns, its name as regclass reads it.
 fn serial_sequence(call: &Call<'_>) -> Result<Value<'static>> {
     let table = objects::find_relation(call.scope, call.relation(0)?);
-    let Some(table) = table else { return Ok(Value::Null) };
+    let Some(table) = table.filter(|table| !matches!(table.kind, objects::Kind::System(_))) else {
+        return Ok(Value::Null);
+    };
     let name = call.text(1).unwrap_or_default();
     let column = table.columns().iter().find(|column| column.name == name).ok_or_else(|| {
         let message = format!("column \"{name}\" of relation \"{}\" does not exist", table.name);

@@ -11,6 +11,7 @@ use datafusion_common::{Result, exec_err};
 
 use super::call::{Call, Value, error, fail};
 use super::define::{Function, def};
+use crate::types::SqlType;
 
 /// The elements of one argument.
 struct Lists<'a> {
@@ -100,7 +101,12 @@ fn of_dimensions<R: super::call::IntoResult>(call: &Call<'_>, f: impl Fn(&[usize
 }
 
 /// A function of an array's dimension.
-fn of_dimension(call: &Call<'_>, f: fn(usize) -> i32) -> Result<ArrayRef> {
+/// Where indexes begin: at 1, but at 0 of int2vector and oidvector.
+fn first_index(call: &Call<'_>) -> i32 {
+    i32::from(!matches!(call.sql_type(0), SqlType::Int2Vector | SqlType::OidVector))
+}
+
+fn of_dimension(call: &Call<'_>, f: impl Fn(usize) -> i32) -> Result<ArrayRef> {
     let lists = Lists::open(call, 0)?;
     let numbers = call.column::<i32>(1)?;
     call.collect(|row| {
@@ -112,8 +118,9 @@ fn of_dimension(call: &Call<'_>, f: fn(usize) -> i32) -> Result<ArrayRef> {
     })
 }
 
-/// 1 to the length of a dimension, or back; a dimension that is not there has none.
+/// The first to the last index of a dimension, or back; a dimension that is not there has none.
 fn subscripts(call: &Call<'_>) -> Result<ArrayRef> {
+    let first = first_index(call);
     let lists = Lists::open(call, 0)?;
     let numbers = call.column::<i32>(1)?;
     let reverse = if call.args.len() > 2 { Some(call.column::<bool>(2)?) } else { None };
@@ -126,7 +133,8 @@ fn subscripts(call: &Call<'_>) -> Result<ArrayRef> {
         }
         let dimensions = dimensions(lists.list, index);
         let length = usize::try_from(number).ok().and_then(|n| n.checked_sub(1)).and_then(|n| dimensions.get(n));
-        let mut indexes: Vec<Option<i32>> = (1..=length.map_or(0, |length| int(*length))).map(Some).collect();
+        let mut indexes: Vec<Option<i32>> =
+            (0..length.map_or(0, |length| int(*length))).map(|at| Some(first + at)).collect();
         if reversed {
             indexes.reverse();
         }
@@ -294,10 +302,20 @@ fn sizes() -> Vec<Function> {
         def("array_length", "The length of a dimension.", "array_length(array[1, 2, 3], 1)")
             .alias(&["list_length"])
             .on("anyarray, int4 -> int4", |c| of_dimension(c, int)),
-        def("array_upper", "The last index of a dimension.", "array_upper(array[1, 2, 3], 1)")
-            .on("anyarray, int4 -> int4", |c| of_dimension(c, int)),
-        def("array_lower", "The first index of a dimension: 1.", "array_lower(array[1, 2, 3], 1)")
-            .on("anyarray, int4 -> int4", |c| of_dimension(c, |_| 1)),
+        def("array_upper", "The last index of a dimension.", "array_upper(array[1, 2, 3], 1)").on(
+            "anyarray, int4 -> int4",
+            |c| {
+                let first = first_index(c);
+                of_dimension(c, |length| first + int(length) - 1)
+            },
+        ),
+        def("array_lower", "The first index of a dimension: 1.", "array_lower(array[1, 2, 3], 1)").on(
+            "anyarray, int4 -> int4",
+            |c| {
+                let first = first_index(c);
+                of_dimension(c, |_| first)
+            },
+        ),
         def("array_ndims", "The number of dimensions.", "array_ndims(array[1, 2])")
             .alias(&["list_ndims"])
             .on("anyarray -> int4", |c| of_dimensions(c, |d| if d.is_empty() { None } else { Some(int(d.len())) })),

@@ -7,13 +7,14 @@
 //! SELECT count(t), t FROM t                →   SELECT count(row('id', t.id, …)), row('id', t.id, …) AS t FROM t
 //! ```
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
     JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, OrderByExpr, OrderByKind, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Visit,
-    VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions,
+    SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, VisitMut,
+    VisitorMut, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -25,6 +26,10 @@ use crate::Result;
 use crate::error::{Error, SqlState};
 use crate::statement::parse::{KEYS, LT, WINDOW};
 
+mod wanted;
+
+use wanted::wanted;
+
 /// Makes a query ready.
 ///
 /// # Errors
@@ -34,74 +39,6 @@ pub(super) fn query(names: &Names<'_>, query: &mut Query) -> Result<()> {
         return Ok(());
     }
     Sources { names, ctes: vec![], frames: vec![] }.query(query)
-}
-
-/// True if anything in the tree may need this module: most queries pass by.
-fn wanted(query: &Query) -> bool {
-    #[derive(Default)]
-    struct Look {
-        sources: Vec<String>,
-        bare: Vec<String>,
-        found: bool,
-    }
-    impl Look {
-        fn alias(&mut self, alias: Option<&TableAlias>) {
-            self.found = self.found || alias.is_some_and(|alias| !alias.columns.is_empty());
-        }
-    }
-    impl Visitor for Look {
-        type Break = ();
-
-        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-            for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
-                self.alias(Some(&cte.alias));
-            }
-            ControlFlow::Continue(())
-        }
-
-        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
-            for table in &select.from {
-                let wanted = |operator: &JoinOperator| is_merging(operator) || is_window(operator);
-                self.found = self.found || table.joins.iter().any(|join| wanted(&join.join_operator));
-            }
-            ControlFlow::Continue(())
-        }
-
-        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-            self.sources.extend(factor_name(factor));
-            match factor {
-                TableFactor::Table { alias, args: None, .. } => self.alias(alias.as_ref()),
-                TableFactor::NestedJoin { alias, table_with_joins } => {
-                    self.alias(alias.as_ref());
-                    self.found =
-                        self.found || table_with_joins.joins.iter().any(|join| is_merging(&join.join_operator));
-                }
-                TableFactor::Derived { alias, subquery, .. } => {
-                    self.alias(alias.as_ref());
-                    if let SetExpr::Select(select) = subquery.body.as_ref() {
-                        let names: Vec<String> = select.projection.iter().filter_map(item_name).collect();
-                        self.found = self.found || has_twins(&names) || select.projection.iter().any(is_wildcard);
-                    }
-                }
-                _ => {}
-            }
-            ControlFlow::Continue(())
-        }
-
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            match expr {
-                Expr::Identifier(ident) => self.bare.push(folded(ident)),
-                Expr::Function(function) => {
-                    self.found = self.found || arguments(function).iter().any(|arg| whole(arg).is_some());
-                }
-                _ => {}
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    let mut look = Look::default();
-    let _ = query.visit(&mut look);
-    look.found || look.bare.iter().any(|name| look.sources.contains(name))
 }
 
 fn is_wildcard(item: &SelectItem) -> bool {
@@ -313,6 +250,7 @@ impl Sources<'_, '_> {
         if expands {
             expand(&mut select.projection, &frame.visible);
         }
+        keep_names(&mut select.projection, &frame);
         self.frames.push(frame);
         for item in &mut select.projection {
             match item {
@@ -726,23 +664,27 @@ impl Sources<'_, '_> {
                 for arg in &mut args.args {
                     self.argument(arg)?;
                 }
-                function_columns(function, alias.as_ref(), *with_ordinality)
+                function_columns(function, args.args.len(), alias.as_ref(), *with_ordinality)
             }
             TableFactor::Function { name: function, args, alias, with_ordinality, .. } => {
-                for arg in args {
+                for arg in args.iter_mut() {
                     self.argument(arg)?;
                 }
-                function_columns(function, alias.as_ref(), *with_ordinality)
+                function_columns(function, args.len(), alias.as_ref(), *with_ordinality)
             }
             TableFactor::UNNEST { array_exprs, alias, with_ordinality, .. } => {
                 for expr in array_exprs.iter_mut() {
                     self.expression(expr, false)?;
                 }
-                let single = array_exprs.len() == 1;
+                let arrays = array_exprs.len();
                 let listed: Vec<String> =
                     alias.iter().flat_map(|alias| &alias.columns).map(|column| folded(&column.name)).collect();
                 let own = alias.as_ref().map_or_else(|| "unnest".to_owned(), |alias| folded(&alias.name));
-                ordinary(single.then(|| vec![own]), listed, *with_ordinality)
+                let columns = match arrays {
+                    1 => Some(vec![own]),
+                    _ => (listed.len() >= arrays).then(|| listed[..arrays].to_vec()),
+                };
+                ordinary(columns, listed, *with_ordinality)
             }
             _ => (None, false),
         };
@@ -888,6 +830,7 @@ fn ambiguous(ident: &Ident, name: &str) -> Error {
 /// The columns of a function in FROM, and whether its name alone is its value.
 fn function_columns(
     function: &ObjectName,
+    arguments: usize,
     alias: Option<&TableAlias>,
     ordinality: bool,
 ) -> (Option<Vec<String>>, bool) {
@@ -902,6 +845,7 @@ fn function_columns(
         "json_array_elements" | "jsonb_array_elements" | "json_array_elements_text" | "jsonb_array_elements_text" => {
             Some(vec!["value".to_owned()])
         }
+        "unnest" if arguments > 1 => (listed.len() >= arguments).then(|| listed[..arguments].to_vec()),
         "generate_series" | "unnest" => Some(vec![own]),
         "json_to_record" | "jsonb_to_record" | "json_to_recordset" | "jsonb_to_recordset" => {
             return (Some(listed), false);
@@ -960,6 +904,42 @@ fn expand(projection: &mut Vec<SelectItem>, visible: &[(String, Expr)]) {
             _ => vec![item],
         })
         .collect();
+}
+
+/// Columns beside a wildcard keep their names where no other has the same: whoever reads the query names them.
+fn keep_names(projection: &mut [SelectItem], frame: &Frame) {
+    if !projection.iter().any(is_wildcard) {
+        return;
+    }
+    let mut uses: HashMap<String, usize> = HashMap::new();
+    for item in &*projection {
+        let names: Vec<String> = match item {
+            SelectItem::Wildcard(_) if frame.sources.is_some() => {
+                frame.visible.iter().map(|(name, _)| name.clone()).collect()
+            }
+            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
+                let name = name.0.last().and_then(ObjectNamePart::as_ident).map(folded);
+                let mut sources = frame.sources.iter().flatten();
+                match sources.find(|source| Some(&source.name) == name.as_ref()) {
+                    Some(source) => source.columns.clone(),
+                    None => return,
+                }
+            }
+            item => match item_name(item) {
+                Some(name) => vec![name],
+                None => return,
+            },
+        };
+        names.into_iter().for_each(|name| *uses.entry(name).or_default() += 1);
+    }
+    for item in projection {
+        if let SelectItem::UnnamedExpr(expr @ (Expr::Identifier(_) | Expr::CompoundIdentifier(_))) = item {
+            let name = column_name(expr);
+            if uses.get(&name) == Some(&1) {
+                *item = SelectItem::ExprWithAlias { expr: std::mem::replace(expr, null()), alias: quoted(&name) };
+            }
+        }
+    }
 }
 
 /// All columns of a source as one value; NULL where an outer join found no row.
