@@ -3,6 +3,7 @@ import re
 import socket
 import struct
 import threading
+import time
 
 SSL_REQUEST, CANCEL_REQUEST, GSS_REQUEST = 80877103, 80877102, 80877104
 
@@ -300,7 +301,8 @@ OID = re.compile(r"\b(1[6-9]\d{3}|[2-9]\d{4}|[1-9]\d{5,9})\b")
 
 
 def shape(sql):
-    """The statement with such oids and with addresses left out, to find it in the other recording."""
-    # SQLAlchemy names cursors by addresses too.
-    sql = re.sub(r"0x[0-9a-f]{6,}|\bc_[0-9a-f]{8,}_\d+", "<address>", OID.sub("<oid>", sql))
+    """The statement with such oids, addresses and the present left out, to find it in the other recording."""
+    # SQLAlchemy and Django name cursors by addresses too.
+    sql = re.sub(r"0x[0-9a-f]{6,}|\bc_[0-9a-f]{8,}_\d+|_curs_\d+_", "<address>", sql)
+    sql = OID.sub("<oid>", re.sub(rf"{time.gmtime().tm_year}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?", "<now>", sql))
     return re.sub(r"\s+", " ", sql).strip()

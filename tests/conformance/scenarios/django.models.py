@@ -104,7 +104,7 @@ for wrong in ({"name": "Ann"}, {"name": None}):
 with transaction.atomic():
     print(Author.objects.select_for_update().get(name="Ann").name)
 show(Author.objects.values_list("name").union(Label.objects.values_list("name")).order_by("name"))
-print(sum(1 for _ in books.iterator(chunk_size=5)), books.filter(author__name="Bob").delete()[0])
+print(sum(1 for _ in books.iterator(chunk_size=5)), Book.objects.filter(author__name="Bob", title="T10").delete()[0])
 with connection.cursor() as cursor:
     for table in ("shop_author", "shop_book"):
         for name, about in sorted(connection.introspection.get_constraints(cursor, table).items()):
