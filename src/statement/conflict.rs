@@ -34,7 +34,7 @@ enum Action {
     /// They stay out.
     Nothing(Arbiters),
     /// The others are changed.
-    Update(UniqueKeys, Update),
+    Update(Box<UniqueKeys>, Update),
 }
 
 /// DO UPDATE, ready to evaluate over the columns of the row that is there and then those of the one that was to come.
@@ -78,7 +78,7 @@ pub(crate) async fn execute(
                 .collect::<Result<Vec<_>>>()?;
             let condition = (expressions.len() > places.len()).then(|| expressions.pop()).flatten();
             let update = Update { assigned: places.iter().copied().zip(expressions).collect(), condition };
-            Action::Update(UniqueKeys::new(session, plan.table, &state, key)?, update)
+            Action::Update(Box::new(UniqueKeys::new(session, plan.table, &state, key)?), update)
         }
     };
     let physical = planner.physical(&scope, &plan.source, values).await?;

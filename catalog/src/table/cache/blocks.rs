@@ -82,8 +82,9 @@ mod tests {
     fn no_text_that_is_there_is_missed_and_few_others_are_found() {
         // Short ones are in the view, long ones beside it; among 8,192 rows, and among few.
         for rows in [1, 100, 8192] {
-            let text =
-                |row: usize| if row % 3 == 0 { format!("a text that is longer {row}") } else { format!("d{row}") };
+            let text = |row: usize| {
+                if row.is_multiple_of(3) { format!("a text that is longer {row}") } else { format!("d{row}") }
+            };
             let values = (0..rows).map(|row| (row % 7 != 6).then(|| text(row)));
             let block: ArrayRef = Arc::new(StringViewArray::from_iter(values));
             let texts = BlockTexts::new(&block).unwrap();
