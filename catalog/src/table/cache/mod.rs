@@ -213,9 +213,12 @@ impl ColumnCache {
             return;
         }
         let distance = columns.ghosts.get(&key).map_or(0, |ghost| ghost.distance);
+        // Memory is given back when the lock is: queries wait for that, and this may be a thread that gives way to all others.
+        let mut evicted = vec![];
         while columns.bytes + column.bytes > self.budget {
-            if !columns.evict_idle(distance) {
-                return;
+            match columns.evict_idle(distance) {
+                Some(column) => evicted.push(column),
+                None => return,
             }
         }
         columns.clock += 1;
@@ -223,6 +226,8 @@ impl ColumnCache {
         columns.bytes += column.bytes;
         columns.order.insert(used, key.clone());
         columns.entries.insert(key, Entry { column, used, is_read: false });
+        drop(columns);
+        drop(evicted);
     }
 
     /// A column chunk that is here and was asked for since it came. This does not count as asking.
@@ -234,15 +239,10 @@ impl ColumnCache {
     /// Drops the column chunks of files that are no longer in their table; older snapshots may bring them back.
     pub(crate) fn forget(&self, files: &HashSet<PathBuf>) {
         let mut columns = self.columns.lock();
-        let Columns { entries, order, bytes, .. } = &mut *columns;
-        entries.retain(|key, entry| {
-            let stays = !files.contains(&*key.file);
-            if !stays {
-                order.remove(&entry.used);
-                *bytes -= entry.column.bytes;
-            }
-            stays
-        });
+        let gone: Vec<ChunkKey> = columns.entries.keys().filter(|key| files.contains(&*key.file)).cloned().collect();
+        let gone: Vec<Entry> = gone.iter().filter_map(|key| columns.remove(key)).collect();
+        drop(columns);
+        drop(gone);
     }
 
     /// The footer of a file of `bytes` bytes, read if it is not here. Blocking if it is not.
@@ -346,17 +346,21 @@ impl Columns {
         before.is_some()
     }
 
-    /// Drops the least recently used entry if it was idle for longer than `distance`.
-    fn evict_idle(&mut self, distance: u64) -> bool {
-        let Some((&used, key)) = self.order.first_key_value() else { return false };
+    /// Takes out the least recently used entry if it was idle for longer than `distance`.
+    fn evict_idle(&mut self, distance: u64) -> Option<Entry> {
+        let (&used, key) = self.order.first_key_value()?;
         if self.clock - used <= distance {
-            return false;
+            return None;
         }
-        if let Some(entry) = self.entries.remove(key) {
-            self.bytes -= entry.column.bytes;
-        }
-        self.order.remove(&used);
-        true
+        let key = key.clone();
+        self.remove(&key)
+    }
+
+    fn remove(&mut self, key: &ChunkKey) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        self.order.remove(&entry.used);
+        self.bytes -= entry.column.bytes;
+        Some(entry)
     }
 }
 
