@@ -349,6 +349,31 @@ pub(super) fn with_definition(object: &Object, def: TableDef) -> Arc<Object> {
     })
 }
 
+/// Gives a new primary key the name that is wanted, or the table's with `_pkey`, with a number where that is not free.
+///
+/// # Errors
+/// 42P07 for a name that is not free.
+pub(super) fn name_key(
+    session: &mut Session,
+    schema: Oid,
+    table: &str,
+    def: &mut TableDef,
+    name: Option<&str>,
+) -> Result<()> {
+    if def.primary_key.is_empty() {
+        return Ok(());
+    }
+    let name = match name {
+        Some(name) => {
+            index::require_free_name(session, schema, name)?;
+            name.to_owned()
+        }
+        None => sequence::chosen_name(table, None, "pkey", |name| index::is_free(session, schema, name)),
+    };
+    def.set_key_name(table, Some(&name));
+    Ok(())
+}
+
 /// A table by another name; its key's constraint keeps its own.
 pub(super) fn with_table_name(table: &Arc<Object>, to: &str) -> Arc<Object> {
     names::changed(table, |object| {

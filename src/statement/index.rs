@@ -220,12 +220,6 @@ fn find(session: &mut Session, name: &Name) -> Result<Option<(Arc<Object>, Optio
         {
             return Ok(Some((Arc::clone(table), def.indexes.iter().position(|own| own.name == index))));
         }
-        let keyed = index.strip_suffix("_pkey").and_then(|table| catalog.find(schema, NameClass::Relation, table));
-        if let Some(table) = keyed
-            && matches!(&table.body, Body::Table(def) if def.key_name(&table.name).is_some_and(|own| own == index))
-        {
-            return Ok(Some((Arc::clone(table), None)));
-        }
     }
     Ok(None)
 }

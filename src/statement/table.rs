@@ -215,10 +215,7 @@ fn define(
         column_mapping: false,
     };
     check_key(&def)?;
-    if let Some(name) = &create.key_name {
-        super::index::require_free_name(session, table.schema, name)?;
-    }
-    def.set_key_name(create.name.last(), create.key_name.as_deref());
+    constraint::name_key(session, table.schema, create.name.last(), &mut def, create.key_name.as_deref())?;
     let of_columns = syntax.iter().flat_map(|column| column.checks.iter().map(move |check| (check, Some(column))));
     for (check, column) in of_columns.chain(create.checks.iter().map(|check| (check, None))) {
         let check = check_def(session, scope, &def, create.name.last(), check, column.map(|column| &*column.name))?;
@@ -732,7 +729,6 @@ async fn add_primary_key(
     }
     if let Some(name) = name {
         constraint::require_free_name(def, table, name)?;
-        super::index::require_free_name(session, object.parent, name)?;
     }
     let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     for column in columns {
@@ -754,7 +750,7 @@ async fn add_primary_key(
         }
     }
     columns.clone_into(&mut def.primary_key);
-    def.set_key_name(table, name);
+    constraint::name_key(session, object.parent, table, def, name)?;
     check_key(def)?;
     let state = state(session, object.oid)?;
     let planner = Arc::clone(&session.planner);

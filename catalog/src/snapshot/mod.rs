@@ -229,9 +229,15 @@ impl Catalog {
         self.objects.get(&oid)
     }
 
-    /// The table with an index of that name in that schema.
+    /// The table with an index of that name in that schema, that of its primary key among them.
     pub fn table_of_index(&self, schema: Oid, name: &str) -> Option<&Arc<Object>> {
-        self.index_names.get(&(schema, name.to_owned())).and_then(|oid| self.objects.get(oid))
+        if let Some(oid) = self.index_names.get(&(schema, name.to_owned())) {
+            return self.objects.get(oid);
+        }
+        // A key's name is written down only where it is another than this.
+        let table = self.find(schema, NameClass::Relation, name.strip_suffix("_pkey")?)?;
+        let is_it = |def: &TableDef| def.key_name(&table.name).is_some_and(|own| own == name);
+        matches!(&table.body, Body::Table(def) if is_it(def)).then_some(table)
     }
 
     /// The tables, views and domains that use a type that users made, in oid order.

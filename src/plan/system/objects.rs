@@ -468,10 +468,7 @@ pub(crate) fn relation_in(scope: &Scope, schema: Oid, name: &str) -> Option<Oid>
         let index = def.indexes.iter().find(|index| index.name == name);
         return Some(index.map_or_else(|| primary_key_oid(table.oid), |index| index.oid));
     }
-    // The index of a primary key has a name but is no object.
-    let table = catalog.find(schema, NameClass::Relation, name.strip_suffix("_pkey")?)?;
-    let has_name = |def: &TableDef| def.key_name(&table.name).is_some_and(|own| own == name);
-    matches!(&table.body, Body::Table(def) if has_name(def)).then(|| primary_key_oid(table.oid))
+    None
 }
 
 fn object_schema<'a>(scope: &'a Scope, object: &Object) -> Option<&'a Arc<Object>> {
