@@ -19,9 +19,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// mi_option_purge_delay of mimalloc 3, which has no name in the crate.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
-/// Freed memory goes back to the system after a second, not after ten milliseconds: the next query asks for as much, and the
-/// system clears every page that it gives.
-const PURGE_DELAY_MS: std::ffi::c_long = 1000;
+/// Freed memory goes back to the system after ten seconds, not after ten milliseconds: the next query, flush or compaction asks for
+/// as much, and the system clears every page that it gives. On virtual machines a fresh page costs several microseconds, and all
+/// threads wait for it.
+const PURGE_DELAY_MS: std::ffi::c_long = 10_000;
 
 /// An analytical database server: Postgres on the wire, DataFusion inside, Delta Lake on disk.
 #[derive(Debug, Parser)]

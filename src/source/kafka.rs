@@ -56,6 +56,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const PARTITIONS_US: i64 = 10_000_000;
 /// How often the ends of partitions are told, milliseconds.
 const STATISTICS_MS: u64 = 1_000;
+/// How long nothing but offsets without a message may be behind what was taken in until that is kept, microseconds.
+const PASSED_US: i64 = 60_000_000;
+/// The same where the source stops: two statistics have said so.
+const PASSED_AT_STOP_US: i64 = 2_000_000;
 /// Memory for what is fetched ahead, kilobytes.
 const QUEUED_KB: u64 = 64 << 10;
 
@@ -162,6 +166,8 @@ impl ClientContext for Context {
             if let Some(known) = status.partitions.get_mut(&partition.partition) {
                 known.begin = Some(partition.lo_offset).filter(|offset| *offset >= 0).or(known.begin);
                 known.end = Some(end).filter(|offset| *offset >= 0).or(known.end);
+                // It comes in the order of messages: those before it are with the reader.
+                known.read = Some(partition.next_offset).filter(|offset| *offset >= 0 && partition.fetchq_cnt == 0);
             }
         }
     }
@@ -189,6 +195,8 @@ pub(super) async fn run(work: &Work) -> Result<()> {
     // Known before the broker answers, and if it never does.
     work.note(|status| {
         status.totals = totals;
+        // What an earlier reader had read when it failed is read again.
+        status.partitions.values_mut().for_each(|partition| partition.read = None);
         for (id, next) in &next {
             status.partitions.entry(*id).or_default().offset = Some(*next);
         }
@@ -196,7 +204,8 @@ pub(super) async fn run(work: &Work) -> Result<()> {
     let context = Context { instance: Arc::clone(&work.instance), source: work.source.oid, topic: topic.clone() };
     let config = config(&work.def.connector, work.source.oid);
     let client: Client = config.create_with_context(context).map_err(|error| failed(&error))?;
-    let mut reader = Reader { work, topic, client: Some(Arc::new(client)), next, assigned: vec![], totals, avro };
+    let (client, assigned, passed) = (Some(Arc::new(client)), vec![], BTreeMap::new());
+    let mut reader = Reader { work, topic, client, next, assigned, passed, totals, avro };
     let result = reader.read(*latest && receipts.is_empty()).await;
     // Closing waits for the broker.
     if let Some(client) = reader.client.take() {
@@ -231,6 +240,8 @@ struct Reader<'w> {
     /// The next offset of partitions of which something was committed.
     next: BTreeMap<i32, i64>,
     assigned: Vec<i32>,
+    /// Up to where partitions have no more messages for us behind what was committed, and since when that is so.
+    passed: BTreeMap<i32, (i64, Timestamp)>,
     totals: Totals,
     avro: Option<avro::Messages>,
 }
@@ -252,12 +263,58 @@ impl Reader<'_> {
             let gather = move || gather(&client, &instance, is_raw, &|| stop.is_cancelled());
             let gathered = tokio::task::spawn_blocking(gather).await;
             let (messages, error) = gathered.map_err(|error| Error::internal(format!("a reader panicked: {error}")))?;
+            let is_idle = messages.is_empty() && error.is_none();
             self.take(messages).await?;
             match error {
                 Some(error) => return Err(failed(&error)),
                 None => self.work.goes_on(),
             }
+            if is_idle {
+                self.pass_over();
+                self.keep_passed(PASSED_US).await?;
+            } else {
+                self.passed.clear();
+            }
         }
+        self.keep_passed(PASSED_AT_STOP_US).await
+    }
+
+    /// Offsets without a message for us, after all messages were taken in: markers of transactions, what was aborted or compacted.
+    fn pass_over(&mut self) {
+        let (now, passed) = (self.work.instance.clock.now(), &mut self.passed);
+        self.work.note(|status| {
+            for (id, partition) in &mut status.partitions {
+                let Some(read) = partition.read.filter(|read| partition.offset.is_none_or(|offset| offset <= *read))
+                else {
+                    continue;
+                };
+                partition.offset = Some(read);
+                let known = passed.entry(*id).or_insert((read, now));
+                if known.0 != read {
+                    *known = (read, now);
+                }
+            }
+        });
+    }
+
+    /// Keeps what was passed over for so long: else the source would ask for deleted messages in the end, and fail though it
+    /// missed none.
+    async fn keep_passed(&mut self, us: i64) -> Result<()> {
+        let now = self.work.instance.clock.now();
+        let is_new = |id: &i32, offset: i64| self.next.get(id).is_none_or(|next| *next < offset);
+        let kept = self.passed.iter().filter(|(id, (offset, since))| now - since >= us && is_new(id, *offset));
+        let kept: BTreeMap<i32, i64> = kept.map(|(id, (offset, _))| (*id, *offset)).collect();
+        self.keep(kept).await
+    }
+
+    /// Keeps where partitions are gone on with, without messages.
+    async fn keep(&mut self, next: BTreeMap<i32, i64>) -> Result<()> {
+        if next.is_empty() {
+            return Ok(());
+        }
+        let kept = Batch { work: self.work, messages: vec![], next, totals: self.totals, columns: None, avro: None };
+        self.work.take(&kept).await?;
+        self.next.extend(kept.next);
         Ok(())
     }
 
@@ -291,12 +348,7 @@ impl Reader<'_> {
         let new = asked.map_err(|error| Error::internal(format!("a question panicked: {error}")))?;
         let new = new.map_err(|error| failed(&error))?;
         let ends: BTreeMap<i32, i64> = new.iter().filter_map(|(id, end)| Some((*id, (*end)?))).collect();
-        if !ends.is_empty() {
-            let (totals, next) = (self.totals, ends.clone());
-            let start = Batch { work: self.work, messages: vec![], next, totals, columns: None, avro: None };
-            self.work.take(&start).await?;
-            self.next.extend(ends);
-        }
+        self.keep(ends).await?;
         let mut assignment = TopicPartitionList::new();
         for (id, _) in &new {
             let offset = self.next.get(id).map_or(Offset::Beginning, |next| Offset::Offset(*next));

@@ -169,6 +169,8 @@ pub(crate) struct Partition {
     pub(crate) begin: Option<i64>,
     /// See `begin`.
     pub(crate) end: Option<i64>,
+    /// Where the reader goes on, if all that it has read was handed on.
+    pub(crate) read: Option<i64>,
 }
 
 impl Partition {

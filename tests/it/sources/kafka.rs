@@ -10,6 +10,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 
+use super::log::LogBroker;
 use super::{PATIENCE, wait_for};
 use crate::support::client::Client;
 use crate::support::server::Server;
@@ -299,8 +300,8 @@ fn leaders_move() {
     );
 }
 
-/// What a transactional producer commits comes once, also behind a transaction that it aborted. (The broker of these tests keeps
-/// no markers of transactions and hands out aborted messages too; what is done about those is librdkafka's `read_committed`.)
+/// What librdkafka's transactional producer commits comes once. (The broker of these tests keeps no markers of transactions and
+/// hands out aborted messages too: see the next test.)
 #[test]
 fn transactions_that_commit() {
     let broker = Broker::with_topic("clicks", 1);
@@ -332,4 +333,70 @@ fn transactions_that_commit() {
     wait_for(&mut client, committed, "20 20");
     wait_for(&mut client, "SELECT lag FROM tidemill.sources", "0");
     assert_eq!(client.value("SELECT count(*) - count(DISTINCT id) FROM t"), "0");
+}
+
+/// Aborted messages never come, nor those of open transactions; markers and aborted messages do not count as lag; and a source
+/// that has taken in all of a topic does not miss what only it passed over when that is deleted.
+#[test]
+fn transactions_that_abort() {
+    let broker = LogBroker::with_topic("clicks");
+    let server = Server::start();
+    let mut client = server.connect();
+    client.run("CREATE TABLE t (id int)");
+    let value = |id: i32| format!("{{\"id\":{id}}}");
+    let send = |producer: i64, ids: &[i32]| {
+        let values: Vec<String> = ids.iter().map(|id| value(*id)).collect();
+        broker.send_in_transaction(producer, &values.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    // One aborts among others that commit, first, last and in between.
+    send(1, &[101]);
+    broker.abort(1);
+    send(1, &[1, 2]);
+    send(2, &[102, 103]);
+    send(3, &[3]);
+    send(2, &[104]);
+    broker.commit(1);
+    broker.abort(2);
+    broker.commit(3);
+    broker.send(&[&value(4)]);
+    send(2, &[5, 6]);
+    broker.commit(2);
+    send(2, &[105, 106]);
+    broker.abort(2);
+    let brokers = broker.brokers();
+    client.run(&format!("CREATE SOURCE clicks FROM KAFKA (brokers '{brokers}', topic 'clicks') INTO t"));
+    let ids = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM t";
+    wait_for(&mut client, ids, "1 2 3 4 5 6");
+    let place = "SELECT lag || ' ' || (partitions -> '0' ->> 'offset') || ' ' || rows || ' ' || dead_letters FROM tidemill.sources";
+    wait_for(&mut client, place, &format!("0 {} 6 0", broker.end()));
+
+    // What is open is waited for, and what comes behind it.
+    send(1, &[7]);
+    broker.send(&[&value(8)]);
+    send(2, &[107]);
+    wait_for(&mut client, "SELECT lag FROM tidemill.sources", "3");
+    assert_eq!(client.value(ids), "1 2 3 4 5 6");
+    let server = server.crash_and_restart();
+    let mut client = server.connect();
+    broker.commit(1);
+    wait_for(&mut client, ids, "1 2 3 4 5 6 7 8");
+    broker.abort(2);
+    wait_for(&mut client, place, &format!("0 {} 8 0", broker.end()));
+
+    // It has been so for more than two statistics when the server stops.
+    std::thread::sleep(Duration::from_secs(4));
+    broker.delete_before(broker.end());
+    let server = server.restart();
+    let mut client = server.connect();
+    wait_for(&mut client, "SELECT state || ' ' || lag FROM tidemill.sources", "running 0");
+    broker.send(&[&value(9)]);
+    wait_for(&mut client, ids, "1 2 3 4 5 6 7 8 9");
+    // What it did not take in is missed.
+    client.run("ALTER SOURCE clicks PAUSE");
+    wait_for(&mut client, "SELECT state FROM tidemill.sources", "paused");
+    broker.send(&[&value(10)]);
+    broker.delete_before(broker.end());
+    client.run("ALTER SOURCE clicks RESUME");
+    let failure = "SELECT state || ' ' || (last_error LIKE '%messages were deleted%') FROM tidemill.sources";
+    wait_for(&mut client, failure, "failed true");
 }

@@ -14,6 +14,8 @@ use crate::support::server::Server;
 mod avro;
 /// Kafka.
 mod kafka;
+/// A log with transactions.
+mod log;
 
 /// How long something may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
