@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use rand::Rng;
 use tidemill_catalog::fault::OsFiles;
 use tidemill_catalog::store::{Durability, Store, StoreOptions};
+use tidemill_catalog::table::scan::Turns;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
@@ -38,6 +39,8 @@ pub struct Instance {
     pub runtime: Arc<RuntimeEnv>,
     /// The threads that compute: queries, and what is ingested. Clients, the log and the background have others.
     pub threads: Threads,
+    /// Whose scan goes on next on the threads for queries.
+    pub turns: Arc<Turns>,
     /// Its clock.
     pub clock: Clock,
     /// Clients now connected, by process id.
@@ -101,11 +104,13 @@ impl Instance {
         let store = Store::open(options, Arc::new(OsFiles), started_at).map_err(|error| open_error(error, &dir))?;
         // Only now: the store's lock says that no other server spills there.
         let runtime = runtime(&config, &dir.join("tmp"))?;
+        let turns = Turns::new(config.worker_threads());
         Ok(Arc::new(Self {
             config,
             store,
             runtime,
             threads: threads.into(),
+            turns,
             clock,
             sessions: Mutex::default(),
             metrics: Metrics::default(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use futures::FutureExt;
-use tidemill::background::{self, Supervisor};
+use tidemill::background::{self, Haste, Supervisor};
 use tidemill::config::{self, Config, Options};
 use tidemill::instance::{Instance, Threads};
 use tidemill::server::Server;
@@ -19,10 +19,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// mi_option_purge_delay of mimalloc 3, which has no name in the crate.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
-/// Freed memory goes back to the system after ten seconds, not after ten milliseconds: the next query, flush or compaction asks for
+/// Freed memory goes back to the system after half a minute, not after ten milliseconds: the next query, flush or compaction asks for
 /// as much, and the system clears every page that it gives. On virtual machines a fresh page costs several microseconds, and all
 /// threads wait for it.
-const PURGE_DELAY_MS: std::ffi::c_long = 10_000;
+const PURGE_DELAY_MS: std::ffi::c_long = 30_000;
 
 /// An analytical database server: Postgres on the wire, DataFusion inside, Delta Lake on disk.
 #[derive(Debug, Parser)]
@@ -83,8 +83,9 @@ fn main() -> ExitCode {
 
 /// Makes the threads, and runs the server on them to its end.
 fn run(config: Config, command: Command) -> anyhow::Result<ExitCode> {
-    let runtime = threads(&config, "tidemill")?;
-    let (queries, ingestion) = (threads(&config, "query")?, threads(&config, "ingest")?);
+    let runtime = threads(&config, "tidemill", Haste::Foreground)?;
+    let queries = threads(&config, "query", Haste::Foreground)?;
+    let ingestion = threads(&config, "ingest", Haste::Ingestion)?;
     let computing = Threads { queries: queries.handle().clone(), ingestion: ingestion.handle().clone() };
     let instance = Instance::open(config, computing)?;
     let code = runtime.block_on(serve(instance, command));
@@ -95,12 +96,13 @@ fn run(config: Config, command: Command) -> anyhow::Result<ExitCode> {
     code
 }
 
-fn threads(config: &Config, name: &str) -> std::io::Result<tokio::runtime::Runtime> {
+fn threads(config: &Config, name: &str, haste: Haste) -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(config.worker_threads())
         .thread_stack_size(config::THREAD_STACK_BYTES)
         .thread_name(name)
+        .on_thread_start(move || background::give_way(haste))
         .build()
 }
 

@@ -48,16 +48,26 @@ where
 
 /// Whether somebody waits for a piece of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Haste {
+pub enum Haste {
     /// It gives way: of a busy processor it has a tenth, of an idle one all.
     Background,
+    /// A stream that comes anyway: beside somebody who waits for an answer it has a third of what that one has.
+    Ingestion,
     /// It has its share.
     Foreground,
 }
 
-/// By how much the system's niceness of a thread in the background is higher: at 10 its weight is a tenth of others' on Linux.
-#[cfg(target_os = "linux")]
-const NICENESS: std::ffi::c_int = 10;
+impl Haste {
+    /// By how much the system's niceness of its threads is higher. On Linux each step takes a fifth of a thread's weight.
+    #[cfg(target_os = "linux")]
+    fn niceness(self) -> std::ffi::c_int {
+        match self {
+            Self::Background => 10,
+            Self::Ingestion => 5,
+            Self::Foreground => 0,
+        }
+    }
+}
 
 /// Runs `work`, which blocks, on a new thread: one of a pool could not be given its priority back.
 ///
@@ -73,9 +83,7 @@ async fn on_thread<T: Send + 'static>(
     let run = move || {
         // The work may start tasks.
         let _runtime = runtime.enter();
-        if haste == Haste::Background {
-            give_way();
-        }
+        give_way(haste);
         // Nobody waits any more: the work was done all the same.
         let _ = sender.send(work());
     };
@@ -83,13 +91,14 @@ async fn on_thread<T: Send + 'static>(
     Ok(done.await.map_err(|_| format!("the thread \"{name}\" panicked"))?)
 }
 
-/// Lowers the priority of this thread, for good.
-fn give_way() {
+/// Gives this thread its priority, for good: it can only be lowered.
+#[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "only Linux has a niceness of threads"))]
+pub fn give_way(haste: Haste) {
     #[cfg(target_os = "linux")]
     #[expect(unsafe_code, reason = "no crate of our tree has this call with the features it is built with")]
     // SAFETY: it takes a number. On Linux it is about the calling thread alone; where it fails nothing changes.
     unsafe {
-        let _ = libc::nice(NICENESS);
+        let _ = libc::nice(haste.niceness());
     }
 }
 

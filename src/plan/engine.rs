@@ -26,6 +26,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
+use tidemill_catalog::table::scan::{Effort, Turns};
 
 use super::Scope;
 use super::constants;
@@ -134,6 +135,7 @@ pub(super) struct Engine {
     props: ExecutionProps,
     runtime: Arc<RuntimeEnv>,
     table_options: TableOptions,
+    turns: Arc<Turns>,
 }
 
 impl Engine {
@@ -167,7 +169,8 @@ impl Engine {
             config_options: Some(Arc::clone(config.options())),
             var_providers: None,
         };
-        Self { config, props, runtime, table_options: TableOptions::default() }
+        let turns = Arc::clone(&scope.instance.turns);
+        Self { config, props, runtime, table_options: TableOptions::default(), turns }
     }
 
     /// Analyzes and optimizes.
@@ -217,7 +220,7 @@ impl Engine {
         Arc::new(TaskContext::new(
             None,
             String::new(),
-            self.config.clone(),
+            self.config.clone().with_extension(Effort::new(&self.turns)),
             HashMap::new(),
             HashMap::new(),
             HashMap::new(),

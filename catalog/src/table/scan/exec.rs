@@ -33,6 +33,7 @@ use super::read::projected;
 use super::settle::{Settled, Settling};
 use super::stream::Partition;
 use super::task::Task;
+use super::turn::Effort;
 use super::{Scan, prune, statistics};
 use crate::table::writer::ROW_GROUP_ROWS;
 
@@ -328,7 +329,7 @@ impl ExecutionPlan for TableScanExec {
         Ok(TreeNodeRecursion::Continue)
     }
 
-    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let filter = match &self.ranges {
             Some(ranges) => ranges[partition].filter.clone(),
             None => self.filter.clone(),
@@ -341,6 +342,7 @@ impl ExecutionPlan for TableScanExec {
             queue: self.queue(partition),
             reversed: self.order.reversed(),
             fetch: self.fetch,
+            effort: task.session_config().get_extension::<Effort>(),
             metrics: ScanMetrics::new(&self.metrics, partition),
         };
         Ok(partition.stream())

@@ -43,6 +43,7 @@ mod turn;
 pub use exec::TableScanExec;
 pub use settle::Settled;
 use source::FileAccess;
+pub use turn::{Effort, Turns};
 
 /// Hidden column: which file or chunk a row is in (Int32 index into [`SnapshotTable::units`]).
 pub const UNIT_COLUMN: &str = "_tm_unit";

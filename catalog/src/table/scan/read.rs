@@ -115,7 +115,7 @@ impl TaskReader {
             return Ok(None);
         }
         if let Some(filter) = filter {
-            reader.fetch(&filter.columns, metrics).await?;
+            reader.fetch(&filter.columns, turn, metrics).await?;
             reader.evaluate(&filter, turn, metrics).await?;
             if reader.selected.iter().all(|selected| matches!(selected, Selected::None)) {
                 reader.finish();
@@ -123,7 +123,7 @@ impl TaskReader {
             }
         }
         let rest: Vec<usize> = reader.projection.iter().copied().filter(|c| !reader.columns.contains_key(c)).collect();
-        reader.fetch(&rest, metrics).await?;
+        reader.fetch(&rest, turn, metrics).await?;
         Ok(Some(reader))
     }
 
@@ -213,7 +213,7 @@ impl TaskReader {
 
     /// Makes columns (indices into the table's schema) available. What is not in memory is read off the async threads: on a
     /// busy machine each change of threads waits for a turn of the processor.
-    async fn fetch(&mut self, columns: &[usize], metrics: &ScanMetrics) -> Result<()> {
+    async fn fetch(&mut self, columns: &[usize], turn: &mut Turn, metrics: &ScanMetrics) -> Result<()> {
         let mut wanted = vec![];
         for &column in columns {
             if self.columns.contains_key(&column) || wanted.iter().any(|w: &Wanted| w.column == column) {
@@ -250,7 +250,7 @@ impl TaskReader {
                 };
                 missing.into_iter().map(fetch).collect::<crate::Result<Vec<(Wanted, ChunkBytes)>>>()
             });
-            read.extend(late.await.map_err(|error| DataFusionError::External(Box::new(error)))??);
+            read.extend(turn.without(late).await.map_err(|error| DataFusionError::External(Box::new(error)))??);
         }
         for (wanted, bytes) in read {
             metrics.decoded.add(1);

@@ -15,7 +15,7 @@ use super::filter::{Filter, Selected};
 use super::metrics::ScanMetrics;
 use super::queue::Queue;
 use super::read::{Block, TaskReader};
-use super::turn::Turn;
+use super::turn::{Effort, Turn};
 use crate::table::adapt::batch_of;
 use crate::table::reader::BLOCK_ROWS;
 
@@ -29,6 +29,7 @@ pub(super) struct Partition {
     /// Emit each piece's rows last to first.
     pub(super) reversed: bool,
     pub(super) fetch: Option<usize>,
+    pub(super) effort: Option<Arc<Effort>>,
     pub(super) metrics: ScanMetrics,
 }
 
@@ -45,16 +46,16 @@ struct Running {
 
 impl Partition {
     /// The partition's batches: at most [`BLOCK_ROWS`] rows each. Dropping the stream stops the work.
-    pub(super) fn stream(self) -> SendableRecordBatchStream {
+    pub(super) fn stream(mut self) -> SendableRecordBatchStream {
         let schema = Arc::clone(&self.schema);
         let running = Running {
             coalescer: BatchCoalescer::new(Arc::clone(&schema), BLOCK_ROWS),
+            turn: Turn::new(self.effort.take()),
             remaining: self.fetch.unwrap_or(usize::MAX),
             partition: self,
             reader: None,
             ready: VecDeque::new(),
             done: false,
-            turn: Turn::new(),
         };
         let batches = futures::stream::try_unfold(running, |mut running| async move {
             let batch = running.next().await?;
@@ -107,7 +108,7 @@ impl Running {
                     }
                 }
             }
-            None => match partition.queue.next(&partition.metrics).await? {
+            None => match self.turn.without(partition.queue.next(&partition.metrics)).await? {
                 None => {
                     self.coalescer.finish_buffered_batch()?;
                     self.collect();
