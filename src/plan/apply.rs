@@ -20,7 +20,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{
-    Column, DFSchema, DataFusionError, NullHandling, Result, ScalarValue, TableReference, UnnestOptions, internal_err,
+    Column, DFSchema, DataFusionError, NullHandling, Result, ScalarValue, UnnestOptions, internal_err,
 };
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::builder::unnest_with_options;
@@ -490,9 +490,9 @@ fn applied(plan: LogicalPlan, reach: Reach) -> Result<LogicalPlan> {
         .transform_up(|node| {
             if reach != Reach::Misread
                 && let LogicalPlan::Join(join) = &node
-                && let Some((alias, subquery)) = lateral(&join.right)
+                && let Some(subquery) = lateral(&join.right)
             {
-                return Ok(Transformed::yes(applied_lateral(join, alias, subquery)?));
+                return Ok(Transformed::yes(applied_lateral(join, subquery)?));
             }
             if let LogicalPlan::Join(join) = &node
                 && join.join_type == JoinType::Inner
@@ -620,12 +620,12 @@ fn guarded(mut case: Case) -> Result<Case> {
     Ok(case)
 }
 
-/// The lateral subquery a join's right side is, and its alias.
-fn lateral(plan: &LogicalPlan) -> Option<(Option<&TableReference>, &Subquery)> {
+/// The lateral subquery a join's right side is.
+fn lateral(plan: &LogicalPlan) -> Option<&Subquery> {
     match plan {
-        LogicalPlan::Subquery(subquery) => Some((None, subquery)),
+        LogicalPlan::Subquery(subquery) => Some(subquery),
         LogicalPlan::SubqueryAlias(alias) => match alias.input.as_ref() {
-            LogicalPlan::Subquery(subquery) => Some((Some(&alias.alias), subquery)),
+            LogicalPlan::Subquery(subquery) => Some(subquery),
             _ => None,
         },
         _ => None,
@@ -649,13 +649,13 @@ fn is_unconditional(join: &Join) -> bool {
         }
 }
 
-fn applied_lateral(join: &Join, _alias: Option<&TableReference>, subquery: &Subquery) -> Result<LogicalPlan> {
+fn applied_lateral(join: &Join, subquery: &Subquery) -> Result<LogicalPlan> {
     const ROWS: &str = "\u{1}rows";
     let left = Arc::unwrap_or_clone(Arc::clone(&join.left));
     let right = Arc::clone(join.right.schema());
-    let outer = match join.join_type {
-        JoinType::Inner => false,
-        JoinType::Left if is_unconditional(join) => true,
+    let (outer, inner) = match join.join_type {
+        JoinType::Inner => (false, subquery.subquery.as_ref().clone()),
+        JoinType::Left => (true, restricted(join, subquery)?),
         _ => return Err(refuse()),
     };
     let fields: Fields = right
@@ -664,7 +664,7 @@ fn applied_lateral(join: &Join, _alias: Option<&TableReference>, subquery: &Subq
         .enumerate()
         .map(|(at, field)| Field::new(format!("c{at}"), field.data_type().clone(), true))
         .collect();
-    let (plan, args) = detached(subquery.subquery.as_ref().clone(), left.schema())?;
+    let (plan, args) = detached(inner, left.schema())?;
     let mut exprs = columns_of(left.schema());
     let kept = exprs.clone();
     exprs.push(Apply::call(Kind::Rows(fields), plan, args).alias(ROWS));
@@ -683,6 +683,30 @@ fn applied_lateral(join: &Join, _alias: Option<&TableReference>, subquery: &Subq
     }
     let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?);
     conditioned(plan, join)
+}
+
+/// The subquery's rows that meet the join's condition: those that a left row is joined with, if there are any.
+fn restricted(join: &Join, subquery: &Subquery) -> Result<LogicalPlan> {
+    let plan = subquery.subquery.as_ref().clone();
+    if is_unconditional(join) {
+        return Ok(plan);
+    }
+    let (left, right) = (join.left.schema(), join.right.schema());
+    let on = join.on.iter().map(|(left, right)| left.clone().eq(right.clone()));
+    let Some(condition) = on.chain(join.filter.clone()).reduce(Expr::and) else { return Ok(plan) };
+    if has_subquery(&condition) {
+        return Err(refuse());
+    }
+    let inner = Arc::clone(plan.schema());
+    let condition = condition.transform_up(|expr| {
+        let Expr::Column(column) = &expr else { return Ok(Transformed::no(expr)) };
+        if let Some(at) = right.maybe_index_of_column(column) {
+            return Ok(Transformed::yes(Expr::Column(Column::from(inner.qualified_field(at)))));
+        }
+        let (_, field) = left.qualified_field(left.index_of_column(column)?);
+        Ok(Transformed::yes(Expr::OuterReferenceColumn(Arc::clone(field), column.clone())))
+    })?;
+    LogicalPlanBuilder::from(plan).filter(condition.data)?.build()
 }
 
 /// An inner join's condition on top of what stands for the join.
@@ -713,75 +737,70 @@ fn grafted(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(plan
         .transform_up(|node| {
             let LogicalPlan::Join(join) = &node else { return Ok(Transformed::no(node)) };
-            let Some((alias, subquery)) = lateral(&join.right) else { return Ok(Transformed::no(node)) };
+            let Some(subquery) = lateral(&join.right) else { return Ok(Transformed::no(node)) };
             let outer = match join.join_type {
                 JoinType::Inner => false,
                 JoinType::Left if is_unconditional(join) => true,
                 _ => return Ok(Transformed::no(node)),
             };
             let Some(plan) = graft(&subquery.subquery, &join.left, outer)? else { return Ok(Transformed::no(node)) };
-            let plan = match alias {
-                None => plan,
-                Some(alias) => renamed(plan, join.left.schema(), alias)?,
-            };
+            let own = plan.schema().columns().into_iter().skip(join.left.schema().fields().len());
+            let mut exprs = columns_of(join.left.schema());
+            exprs.extend(own.zip(join.right.schema().iter()).map(|(column, (relation, field))| {
+                Expr::Column(column).alias_qualified(relation.cloned(), field.name())
+            }));
+            let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?);
             Ok(Transformed::yes(conditioned(plan, join)?))
         })?
         .data)
 }
 
-/// The left columns as they are, the others under an alias.
-fn renamed(plan: LogicalPlan, left: &DFSchema, alias: &TableReference) -> Result<LogicalPlan> {
-    let width = left.fields().len();
-    let exprs = plan
-        .schema()
-        .iter()
-        .enumerate()
-        .map(|(at, (relation, field))| {
-            let column = Expr::Column(Column::from((relation, field)));
-            if at < width { column } else { column.alias_qualified(Some(alias.clone()), field.name()) }
-        })
-        .collect();
-    Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
-}
-
-/// A plan that reads nothing but outer columns, on top of the plan that has them: `left`'s columns, then its own.
+/// A plan that reads nothing but outer columns, on top of the plan that has them: `left`'s columns, then its own in their order,
+/// under names of which none can be one of `left`'s.
 fn graft(plan: &LogicalPlan, left: &Arc<LogicalPlan>, outer: bool) -> Result<Option<LogicalPlan>> {
-    let here = |expr: Expr| {
-        expr.transform(|expr| match expr {
-            Expr::OuterReferenceColumn(_, column) if left.schema().has_column(&column) => {
-                Ok(Transformed::yes(Expr::Column(column)))
-            }
-            other => Ok(Transformed::no(other)),
-        })
-        .map(|expr| expr.data)
-    };
-    Ok(match plan {
-        LogicalPlan::EmptyRelation(empty) if empty.produce_one_row => Some(left.as_ref().clone()),
+    let width = left.schema().fields().len();
+    let grafted = match plan {
+        LogicalPlan::EmptyRelation(empty) if empty.produce_one_row => left.as_ref().clone(),
         LogicalPlan::Projection(projection) => {
             let Some(input) = graft(&projection.input, left, outer)? else { return Ok(None) };
+            let (inner, here) = (projection.input.schema(), input.schema().columns());
             let mut exprs = columns_of(left.schema());
-            for expr in &projection.expr {
-                let name = expr.qualified_name();
-                let expr = here(expr.clone())?;
-                if has_subquery(&expr) {
+            for (at, expr) in projection.expr.iter().enumerate() {
+                let expr = expr.clone().transform_up(|expr| match expr {
+                    Expr::OuterReferenceColumn(_, column) if left.schema().has_column(&column) => {
+                        Ok(Transformed::yes(Expr::Column(column)))
+                    }
+                    Expr::Column(column) => {
+                        let at = inner.index_of_column(&column)?;
+                        Ok(Transformed::yes(Expr::Column(here[width + at].clone())))
+                    }
+                    other => Ok(Transformed::no(other)),
+                })?;
+                if has_subquery(&expr.data) {
                     return Ok(None);
                 }
-                exprs.push(if expr.qualified_name() == name { expr } else { expr.alias_qualified(name.0, name.1) });
+                exprs.push(expr.data.alias(format!("\u{1}own{at}")));
             }
-            Some(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
+            LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?)
         }
         LogicalPlan::Unnest(Unnest { input, exec_columns, options, .. }) => {
+            let inner = Arc::clone(input.schema());
             let Some(input) = graft(input, left, outer)? else { return Ok(None) };
             let mut options = options.clone();
             if outer {
                 options = options.with_null_handling(NullHandling::PreserveAndExpandEmpty);
             }
-            Some(unnest_with_options(input, exec_columns.clone(), options)?)
+            let here = input.schema().columns();
+            let columns = exec_columns.iter().map(|column| Ok(here[width + inner.index_of_column(column)?].clone()));
+            let columns = columns.collect::<Result<_>>()?;
+            unnest_with_options(input, columns, options)?
         }
-        LogicalPlan::SubqueryAlias(alias) => {
-            let Some(input) = graft(&alias.input, left, outer)? else { return Ok(None) };
-            Some(renamed(input, left.schema(), &alias.alias)?)
-        }
-        _ => None,
-    })
+        LogicalPlan::SubqueryAlias(alias) => match graft(&alias.input, left, outer)? {
+            Some(input) => input,
+            None => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    let own = grafted.schema().fields().len() - width;
+    Ok((own == plan.schema().fields().len()).then_some(grafted))
 }

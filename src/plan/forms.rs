@@ -2,11 +2,9 @@
 //!
 //! Part of making a syntax tree ready ([`super::prepare`]); nothing here looks at types.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    Ident, Parens, Subscript, TimezoneInfo, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    Ident, Parens, Subscript, TimezoneInfo, UnaryOperator, Value, ValueWithSpan,
 };
 
 use super::gapfill;
@@ -21,32 +19,8 @@ pub(super) const VALUE: &str = "\u{1}value";
 /// As [`VALUE`], of the other rows: to the planner it has no type.
 pub(super) const UNTYPED_VALUE: &str = "\u{1}untyped";
 
-/// Begins the name of a function around a cast, which ends with the type: it gives its argument.
-pub(super) const TOLD_CAST: &str = "\u{1}as ";
-
 /// Begins the name of a function around an argument whose name, which ends it, the function does not know.
 pub(super) const UNKNOWN_NAME: &str = "\u{1}named ";
-
-/// Makes casts in a call part of what it is called. The planner finds the results of aggregates and window functions by the
-/// names of their arguments, in which it leaves casts out: `sum(n)` and `sum(n::int8)` would be one column.
-pub(super) fn told_casts(function: &mut Function) {
-    let _ = function.visit(&mut TellCasts);
-}
-
-struct TellCasts;
-
-impl VisitorMut for TellCasts {
-    type Break = ();
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Cast { data_type, .. } = expr {
-            let name = format!("{TOLD_CAST}{}", data_type.to_string().to_lowercase());
-            let cast = std::mem::replace(expr, null());
-            *expr = call(&name, vec![cast]);
-        }
-        ControlFlow::Continue(())
-    }
-}
 
 /// Says a special form as a call. True: the expression was replaced, and is to be looked at again.
 ///

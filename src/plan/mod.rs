@@ -77,6 +77,7 @@ mod states;
 pub mod system;
 mod system_columns;
 mod table_functions;
+mod told;
 mod twins;
 mod types;
 mod typing;

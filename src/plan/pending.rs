@@ -17,7 +17,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use super::forms::{TOLD_CAST, UNKNOWN_NAME, UNTYPED_VALUE, VALUE};
+use super::forms::{UNKNOWN_NAME, UNTYPED_VALUE, VALUE};
+use super::told::TOLD_CAST;
 
 /// A binary operator whose meaning depends on the types of its sides.
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::forms;
 use super::system_columns::SystemColumns;
+use super::told;
 use crate::Result;
 use crate::error::{Error, SqlState};
 
@@ -75,6 +76,7 @@ impl VisitorMut for Prepare {
             return ControlFlow::Break(error);
         }
         super::twins::query(query);
+        told::order_casts(query);
         if let SetExpr::Values(values) = query.body.as_mut() {
             forms::values(&mut values.rows);
         }
@@ -125,7 +127,11 @@ impl VisitorMut for Prepare {
                 set_returning(expr);
             }
         }
+        let by_casts = told::is_by_casts(select);
         name_columns(&mut select.projection);
+        if by_casts {
+            told::select_casts(select);
+        }
         qualify_wildcards(select);
         qualify_using(select);
         if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
@@ -180,7 +186,7 @@ impl VisitorMut for Prepare {
         }
         if is_named_call(expr) {
             if let (0, Expr::Function(function)) = (self.named_calls, expr) {
-                forms::told_casts(function);
+                told::call_casts(function);
             }
             self.named_calls += 1;
         }

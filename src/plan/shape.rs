@@ -636,7 +636,7 @@ fn check_ordinal(expr: &Expr, items: &[SelectItem], clause: &str) -> Result<()> 
     Err(if start.line > 0 { error.located(start.line, start.column) } else { error })
 }
 
-fn at_ordinal<'i>(expr: &Expr, items: &'i [SelectItem]) -> Option<&'i Expr> {
+pub(super) fn at_ordinal<'i>(expr: &Expr, items: &'i [SelectItem]) -> Option<&'i Expr> {
     let position = ordinal(expr)?.checked_sub(1)?;
     items.iter().take(position + 1).all(|item| item_expr(item).is_some()).then_some(())?;
     items.get(position).and_then(item_expr)
