@@ -7,11 +7,15 @@ import time
 import asof
 import buckets
 import gapfill
+import queries
 import resample
 import servers
 
 # Cases of each kind: about forty seconds for all of them on two busy cores, with a binary that is not optimized.
-KINDS = {"buckets": (buckets, 60), "gapfill": (gapfill, 45), "asof": (asof, 30), "resample": (resample, 30)}
+KINDS = {"buckets": (buckets, 60), "gapfill": (gapfill, 45), "asof": (asof, 30), "resample": (resample, 30),
+         "queries": (queries, 40)}
+# Asked only by name: they find differences that are not mended yet.
+BY_NAME = ["queries"]
 FAILURES_MAX = 5
 
 
@@ -42,7 +46,7 @@ def main(kinds):
     with open("functions.sql", encoding="utf-8") as functions:
         postgres.run(functions.read())
     failures = 0
-    for kind in kinds or KINDS:
+    for kind in kinds or [kind for kind in KINDS if kind not in BY_NAME]:
         module, count = KINDS[kind]
         count = int(os.environ.get("TIDEMILL_ORACLE_CASES") or count)
         started, asked, rows, errors = time.monotonic(), 0, 0, 0

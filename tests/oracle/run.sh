@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Random questions about time, asked of Tidemill and, in other words, of PostgreSQL: both must answer the same.
-#   tests/oracle/run.sh [BINARY] [KIND…]        default: target/debug/tidemill, all kinds
+#   tests/oracle/run.sh [BINARY] [KIND…]        default: target/debug/tidemill, all kinds that are about time
+#   tests/oracle/run.sh BINARY queries          random queries of any shape
 #   TIDEMILL_ORACLE_CASES=2000                  how many cases of each kind
 #   TIDEMILL_ORACLE_SEED=42                     repeats a run; it is printed
 #   TIDEMILL_ORACLE_CASE=17                     only this case of the run
