@@ -7,10 +7,10 @@
 //! ```
 //! A fallback: [`physical`] lets DataFusion try first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{Array, ArrayRef, ListArray, RecordBatch, StructArray};
@@ -60,7 +60,7 @@ pub(super) async fn physical(
         let plan = engine.optimized(plan)?;
         return engine.physical(&plan).await;
     }
-    let plan = spread(plan)?;
+    let plan = super::not_in::exact(spread(plan)?)?;
     // What DataFusion would read otherwise than PostgreSQL is never left to it.
     let plan = if misread_anywhere(&plan) { applied(plan, Reach::Misread)? } else { plan };
     let mut failure = None;
@@ -206,6 +206,8 @@ struct Apply {
     signature: Signature,
     /// The rows, where no outer column changes them.
     fixed: tokio::sync::OnceCell<RecordBatch>,
+    /// Their values, if there are many and of a type whose equal values have one form.
+    members: OnceLock<Option<HashSet<ScalarValue>>>,
     memo: Mutex<HashMap<Vec<ScalarValue>, ScalarValue>>,
 }
 
@@ -213,6 +215,9 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// The name of the function a subquery becomes.
 const SUBPLAN: &str = "subplan";
+
+/// Fewer rows are compared one by one.
+const MEMBERS_MIN: usize = 64;
 
 /// Results remembered; past this many the memory starts again.
 const MEMO_MAX: usize = 65_536;
@@ -251,6 +256,7 @@ impl Apply {
                 Volatility::Volatile,
             ),
             fixed: tokio::sync::OnceCell::new(),
+            members: OnceLock::new(),
             memo: Mutex::default(),
         };
         let udf = AsyncScalarUDF::new(Arc::new(apply)).into_scalar_udf();
@@ -287,6 +293,23 @@ impl Apply {
         Ok(concat_batches(&schema, &batches)?)
     }
 
+    /// The values to look among, where rows are always the same.
+    fn members(&self, rows: &ArrayRef) -> Result<Option<&HashSet<ScalarValue>>> {
+        if let Some(members) = self.members.get() {
+            return Ok(members.as_ref());
+        }
+        let data_type = rows.data_type();
+        let has_one_form =
+            data_type.is_integer() || matches!(data_type, DataType::Utf8View | DataType::Utf8 | DataType::Date32);
+        let members = (has_one_form && rows.len() >= MEMBERS_MIN)
+            .then(|| {
+                let valid = (0..rows.len()).filter(|row| rows.is_valid(*row));
+                valid.map(|row| ScalarValue::try_from_array(rows, row)).collect::<Result<HashSet<_>>>()
+            })
+            .transpose()?;
+        Ok(self.members.get_or_init(|| members).as_ref())
+    }
+
     async fn evaluate(&self, engine: &Engine, values: &[ScalarValue]) -> Result<ScalarValue> {
         let (needle, values) = match self.kind {
             Kind::In { .. } | Kind::Compared { .. } => (values.first(), &values[1..]),
@@ -307,7 +330,13 @@ impl Apply {
                 }
             },
             Kind::In { negated } => {
-                let found = compared(needle.unwrap_or(&ScalarValue::Null), Operator::Eq, false, rows.column(0))?;
+                let (needle, rows) = (needle.unwrap_or(&ScalarValue::Null), rows.column(0));
+                let members = if values.is_empty() && !needle.is_null() { self.members(rows)? } else { None };
+                let found = match members {
+                    Some(members) if members.contains(&needle.cast_to(rows.data_type())?) => Some(true),
+                    Some(_) => (rows.null_count() == 0).then_some(false),
+                    None => compared(needle, Operator::Eq, false, rows)?,
+                };
                 ScalarValue::Boolean(found.map(|found| found != *negated))
             }
             Kind::Compared { op, all } => {
@@ -579,16 +608,22 @@ fn applied_expression(expr: Expr, schema: &DFSchema, reach: Reach, condition: bo
             let plan = LogicalPlanBuilder::from(plan).limit(0, Some(1))?.build()?;
             Ok(Transformed::yes(Apply::call(Kind::Exists { negated }, plan, args)))
         }
-        Expr::InSubquery(InSubquery { expr, subquery, negated }) if wanted(&subquery, Use::Value) => {
-            let (plan, mut args) = detached(Arc::unwrap_or_clone(subquery.subquery), schema)?;
-            args.insert(0, *expr);
-            Ok(Transformed::yes(Apply::call(Kind::In { negated }, plan, args)))
+        Expr::InSubquery(within) if wanted(&within.subquery, Use::Value) => {
+            Ok(Transformed::yes(applied_in(within, schema)?))
         }
         Expr::Case(case) if case.when_then_expr.iter().any(|(when, then)| !has_subplan(when) && has_subplan(then)) => {
             Ok(Transformed::yes(Expr::Case(guarded(case)?)))
         }
         other => Ok(Transformed::no(other)),
     })
+}
+
+/// `x IN (SELECT …)` evaluated: true, false or NULL.
+pub(super) fn applied_in(within: InSubquery, schema: &DFSchema) -> Result<Expr> {
+    let InSubquery { expr, subquery, negated } = within;
+    let (plan, mut args) = detached(Arc::unwrap_or_clone(subquery.subquery), schema)?;
+    args.insert(0, *expr);
+    Ok(Apply::call(Kind::In { negated }, plan, args))
 }
 
 fn has_subplan(expr: &Expr) -> bool {

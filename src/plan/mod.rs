@@ -55,6 +55,7 @@ mod locate;
 mod marker;
 mod merge;
 mod newest;
+mod not_in;
 mod pending;
 mod prepare;
 /// Procedures in FROM.
