@@ -560,7 +560,7 @@ fn applied(plan: LogicalPlan, reach: Reach) -> Result<LogicalPlan> {
 }
 
 /// A node whose operator does not wait for subqueries, with them computed below it.
-fn lifted(node: LogicalPlan) -> Result<LogicalPlan> {
+pub(super) fn lifted(node: LogicalPlan) -> Result<LogicalPlan> {
     let output = Arc::clone(node.schema());
     let input = node.inputs().first().map(|input| (*input).clone());
     let Some(input) = input else { return internal_err!("a node without an input") };
@@ -626,7 +626,7 @@ pub(super) fn applied_in(within: InSubquery, schema: &DFSchema) -> Result<Expr> 
     Ok(Apply::call(Kind::In { negated }, plan, args))
 }
 
-fn has_subplan(expr: &Expr) -> bool {
+pub(super) fn has_subplan(expr: &Expr) -> bool {
     let is_subplan = |expr: &Expr| matches!(expr, Expr::ScalarFunction(call) if call.func.name() == SUBPLAN);
     expr.exists(|expr| Ok(is_subplan(expr))).unwrap_or(false)
 }

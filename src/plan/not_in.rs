@@ -2,9 +2,12 @@
 //! false instead, but for one: `column NOT IN (…)` among the conjuncts of WHERE, without correlation, is a join that knows NULLs.
 //!
 //! ```text
-//! WHERE 0 NOT IN (SELECT b FROM t)         →   WHERE NOT EXISTS (SELECT b FROM t WHERE 0 = b OR 0 IS NULL OR b IS NULL)
-//! WHERE (a IN (SELECT b FROM t)) IS NULL   →   WHERE subplan(a) IS NULL: see `super::apply`
+//! o.a NOT IN (SELECT b FROM t WHERE t.c = o.c)
+//!   →   NOT EXISTS (SELECT b FROM t WHERE t.c = o.c AND (o.a = b OR o.a IS NULL OR b IS NULL))
+//! (a IN (SELECT b FROM t)) IS NULL, a NOT IN (SELECT b FROM t) OR c
+//!   →   subplan(a) IS NULL, subplan(a) OR c: see `super::apply`
 //! ```
+//! Without correlation EXISTS would compare all pairs of rows, where a subplan has its values at hand.
 
 use std::sync::Arc;
 
@@ -15,7 +18,7 @@ use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, Subquery,
 };
 
-use super::apply::applied_in;
+use super::apply::{applied_in, has_subplan, lifted};
 use super::extension::has_subquery;
 
 /// What of a condition matters.
@@ -32,21 +35,26 @@ enum Sense {
 /// The plan with the conditions of its filters and inner joins, those in subqueries included, in words that the engine gets right.
 pub(super) fn exact(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Filter(mut filter) if has_subquery(&filter.predicate) => {
-            let schema = Arc::clone(filter.input.schema());
-            filter.predicate = condition(filter.predicate, Sense::True, true, &schema)?;
-            Ok(Transformed::yes(LogicalPlan::Filter(filter)))
+        LogicalPlan::Filter(filter) if has_subquery(&filter.predicate) => {
+            Ok(Transformed::yes(filtered(Arc::unwrap_or_clone(filter.input), filter.predicate)?))
         }
         LogicalPlan::Join(mut join)
             if join.join_type == JoinType::Inner && join.filter.as_ref().is_some_and(has_subquery) =>
         {
-            let schema = Arc::clone(&join.schema);
-            join.filter = join.filter.map(|filter| condition(filter, Sense::True, true, &schema)).transpose()?;
-            Ok(Transformed::yes(LogicalPlan::Join(join)))
+            let predicate = join.filter.take().unwrap_or_default();
+            Ok(Transformed::yes(filtered(LogicalPlan::Join(join), predicate)?))
         }
         other => Ok(Transformed::no(other)),
     })?;
     Ok(plan.data)
+}
+
+fn filtered(input: LogicalPlan, predicate: Expr) -> Result<LogicalPlan> {
+    let predicate = condition(predicate, Sense::True, true, input.schema())?;
+    // A join's own filter, which this would become, does not wait for subplans.
+    let is_below = matches!(input, LogicalPlan::Join(_)) && has_subplan(&predicate);
+    let filter = LogicalPlanBuilder::from(input).filter(predicate)?.build()?;
+    if is_below { lifted(filter) } else { Ok(filter) }
 }
 
 /// `conjunct`: nothing but ANDs, in effect, stands between it and the whole.
@@ -92,7 +100,7 @@ fn membership(within: InSubquery, sense: Sense, conjunct: bool, schema: &DFSchem
     }
     // A condition above a LIMIT is not one below it.
     let is_limited = plan.exists(|node| Ok(matches!(node, LogicalPlan::Limit(_))))?;
-    if sense == Sense::Exact || is_limited || has_subquery(&within.expr) {
+    if sense == Sense::Exact || !is_correlated || is_limited || has_subquery(&within.expr) {
         return applied_in(within, schema);
     }
     let InSubquery { expr: needle, subquery, negated } = within;
